@@ -1,0 +1,17 @@
+"""Stateless losses: focal, box losses, the matching cost and matcher, and the set prediction loss."""
+
+from sparse_rcnn.loss.boxes import paired_giou_loss, paired_l1_loss
+from sparse_rcnn.loss.cost import matching_cost
+from sparse_rcnn.loss.focal import sigmoid_focal_loss
+from sparse_rcnn.loss.matcher import match_proposals
+from sparse_rcnn.loss.set_loss import SetLoss, set_prediction_loss
+
+__all__ = [
+    "SetLoss",
+    "match_proposals",
+    "matching_cost",
+    "paired_giou_loss",
+    "paired_l1_loss",
+    "set_prediction_loss",
+    "sigmoid_focal_loss",
+]

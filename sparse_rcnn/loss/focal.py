@@ -1,0 +1,36 @@
+"""Sigmoid focal loss (Lin et al. 2017, Focal Loss for Dense Object Detection, equation 5).
+
+FL = -alpha_t (1 - p_t)^gamma ln(p_t)
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparse_rcnn.ops.boxes import at_least_float32
+
+
+def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Focal loss of each logit, not reduced.
+
+    Args:
+        logits: ``[...]`` before the sigmoid.
+        targets: ``[...]`` 1 for the positive class and 0 otherwise.
+        alpha: weight of positives; negatives weigh ``1 - alpha``.
+        gamma: exponent that turns down well classified examples.
+
+    Returns:
+        ``[...]``, at least float32.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    if logits.shape != targets.shape:
+        raise ValueError(f"logits and targets must have one shape, got {logits.shape} and {targets.shape}")
+    logits = at_least_float32(logits)
+    targets = targets.to(logits.dtype)
+    probability = logits.sigmoid()
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    wrong = probability * (1 - targets) + (1 - probability) * targets  # 1 - p_t
+    weight = alpha * targets + (1 - alpha) * (1 - targets)
+    return weight * torch.pow(wrong, gamma) * cross_entropy

@@ -1,0 +1,37 @@
+"""Small modules that own parameters, the detector built of them, and its checkpoints."""
+
+from sparse_rcnn.nn.backbone import Backbone
+from sparse_rcnn.nn.build import build_sparse_rcnn
+from sparse_rcnn.nn.checkpoints import (
+    from_detectron2,
+    from_mmdetection,
+    recognize_layout,
+    to_detectron2,
+    to_mmdetection,
+)
+from sparse_rcnn.nn.detector import SparseRCNN
+from sparse_rcnn.nn.head import Head, Predictions
+from sparse_rcnn.nn.image_list import ImageListDetector
+from sparse_rcnn.nn.interaction import DynamicInteraction
+from sparse_rcnn.nn.loading import build_from_checkpoint, load_weights
+from sparse_rcnn.nn.proposals import Proposals
+from sparse_rcnn.nn.stage import Stage
+
+__all__ = [
+    "Backbone",
+    "DynamicInteraction",
+    "Head",
+    "ImageListDetector",
+    "Predictions",
+    "Proposals",
+    "SparseRCNN",
+    "Stage",
+    "build_from_checkpoint",
+    "build_sparse_rcnn",
+    "from_detectron2",
+    "from_mmdetection",
+    "load_weights",
+    "recognize_layout",
+    "to_detectron2",
+    "to_mmdetection",
+]

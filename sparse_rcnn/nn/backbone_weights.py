@@ -1,0 +1,80 @@
+"""ImageNet weights of the trunk: torchvision's own, or a file in their layout."""
+
+import pickle
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor
+
+from sparse_rcnn.nn.backbone import Backbone
+
+# Version 1: what the published models start from.
+IMAGENET_WEIGHTS = {
+    "resnet18": torchvision.models.ResNet18_Weights.IMAGENET1K_V1,
+    "resnet34": torchvision.models.ResNet34_Weights.IMAGENET1K_V1,
+    "resnet50": torchvision.models.ResNet50_Weights.IMAGENET1K_V1,
+    "resnet101": torchvision.models.ResNet101_Weights.IMAGENET1K_V1,
+    "mobilenet_v2": torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1,
+}
+
+
+def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
+    """Loads the trunk of a backbone in place; the feature pyramid stays as it is.
+
+    Args:
+        backbone: the backbone whose trunk is loaded.
+        name: its name, such as "resnet50".
+        weights: "imagenet", or the path of a state dict in torchvision's layout. A classifier in it is
+            ignored, and MobileNetV2 may come as the state dict of its ``features`` alone.
+
+    Raises:
+        ValueError: if the file cannot be read, or an entry is missing, surplus or of another shape.
+    """
+    if weights == "imagenet":
+        state_dict = IMAGENET_WEIGHTS[name].get_state_dict(progress=False, check_hash=True)
+    else:
+        state_dict = read_state_dict(weights)
+    prefix = "" if any(key.startswith(("features.", "conv1.")) for key in state_dict) else "features."
+    given = {prefix + key: value for key, value in state_dict.items()}
+    expected = backbone.trunk.state_dict()
+    ignored = ("fc.", "classifier.", "features.classifier.")
+    for key in list(given):
+        # Only trainable batch norm counts its batches.
+        if key.startswith(ignored) or (key.endswith("num_batches_tracked") and key not in expected):
+            del given[key]
+    for key, value in expected.items():
+        if key.endswith("num_batches_tracked"):
+            given.setdefault(key, value)
+    problems = [f"{key} is missing" for key in expected.keys() - given.keys()]
+    problems += [f"{key} is surplus" for key in given.keys() - expected.keys()]
+    problems += [
+        f"{key} has shape {tuple(given[key].shape)}, not {tuple(expected[key].shape)}"
+        for key in expected.keys() & given.keys()
+        if given[key].shape != expected[key].shape
+    ]
+    if problems:
+        raise ValueError(
+            f"weights {weights!r} do not fit the trunk of {name}: {'; '.join(sorted(problems)[:5])}"
+        )
+    backbone.trunk.load_state_dict(given)
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Reads a file of tensors, executing nothing that is in it.
+
+    Args:
+        path: of a file written by ``torch.save``.
+
+    Returns:
+        What the file holds, on the CPU.
+
+    Raises:
+        ValueError: if the file is missing or damaged, or holds more than plain data.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such file") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{path}: not a checkpoint of tensors and plain data: {error}") from error

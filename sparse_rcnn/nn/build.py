@@ -1,0 +1,101 @@
+"""The one place where the paper's numbers stand: Sparse R-CNN with a ResNet-50 and 100 proposals."""
+
+import math
+
+from torch import nn
+
+from sparse_rcnn.nn.backbone import Backbone
+from sparse_rcnn.nn.backbone_weights import load_backbone_weights
+from sparse_rcnn.nn.detector import SparseRCNN
+from sparse_rcnn.nn.head import Head
+from sparse_rcnn.nn.proposals import Proposals
+from sparse_rcnn.nn.stage import Stage
+
+# Probability of every class at the start (Lin et al. 2017, Focal Loss, section 4.1).
+FOCAL_PRIOR = 0.01
+
+
+def build_sparse_rcnn(
+    backbone: str = "resnet50",
+    *,
+    num_classes: int = 80,
+    num_proposals: int = 100,
+    num_stages: int = 6,
+    hidden_dim: int = 256,
+    dynamic_dim: int = 64,
+    feedforward_dim: int = 2048,
+    num_heads: int = 8,
+    pool_size: int = 7,
+    proposal_init: str = "image",
+    backbone_norm: str = "frozen",
+    backbone_weights: str | None = "imagenet",
+) -> SparseRCNN:
+    """Builds a detector; the defaults are the paper's (section 4, implementation details).
+
+    Args:
+        backbone: "resnet18", "resnet34", "resnet50", "resnet101" or "mobilenet_v2".
+        num_classes: K; labels are 0..K-1, there is no background class.
+        num_proposals: N.
+        num_stages: L.
+        hidden_dim: channels of pyramid and proposals, C.
+        dynamic_dim: inner channels of the dynamic interaction, D.
+        feedforward_dim: inner channels of the feed-forward network.
+        num_heads: of the self-attention; must divide ``hidden_dim``.
+        pool_size: side of the pooled RoI, P.
+        proposal_init: "image", "center", "grid" or "random" (Table 6).
+        backbone_norm: "frozen" (as published: batch norm, stem and first residual stage do not train),
+            or, to train from scratch, "group" or "batch": everything trains.
+        backbone_weights: "imagenet" (torchvision's, downloaded once), the path of a trunk's state dict in
+            torchvision's layout, or None for none: then load a detector's weights, or train with
+            ``backbone_norm="group"``, since a frozen random stem learns poorly.
+
+    Returns:
+        The detector.
+
+    Raises:
+        ValueError: if a size is less than 1, a name is unknown, ``num_heads`` does not divide
+            ``hidden_dim``, or the backbone weights do not fit.
+    """
+    sizes = {
+        "num_classes": num_classes,
+        "num_proposals": num_proposals,
+        "num_stages": num_stages,
+        "hidden_dim": hidden_dim,
+        "dynamic_dim": dynamic_dim,
+        "feedforward_dim": feedforward_dim,
+        "num_heads": num_heads,
+        "pool_size": pool_size,
+    }
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}")
+    if hidden_dim % num_heads != 0:
+        raise ValueError(f"num_heads must divide hidden_dim, got {num_heads} and {hidden_dim}")
+    trunk_and_pyramid = Backbone(backbone, backbone_norm, hidden_dim)
+    if backbone_weights is not None:
+        load_backbone_weights(trunk_and_pyramid, backbone, backbone_weights)
+    stages = [
+        Stage(num_classes, hidden_dim, dynamic_dim, feedforward_dim, num_heads, pool_size)
+        for _ in range(num_stages)
+    ]
+    for stage in stages:
+        initialize_stage(stage)
+    return SparseRCNN(trunk_and_pyramid, Proposals(num_proposals, hidden_dim, proposal_init), Head(stages))
+
+
+def initialize_stage(stage: Stage) -> None:
+    """Xavier-uniform matrices and the focal prior as the class bias, as published.
+
+    By name: the published code finds the class bias by its shape, and with 4, 64 or 256 classes
+    overwrites the box predictor, a norm, or most of the head.
+    """
+    for name, parameter in stage.named_parameters():
+        if name.endswith("weight") and parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
+    initialize_class_logits(stage.class_logits)
+
+
+def initialize_class_logits(class_logits: nn.Linear) -> None:
+    """A class predictor that starts from the focal prior: every class has probability 0.01."""
+    nn.init.xavier_uniform_(class_logits.weight)
+    nn.init.constant_(class_logits.bias, -math.log((1 - FOCAL_PRIOR) / FOCAL_PRIOR))

@@ -1,0 +1,167 @@
+"""torchvision's detection interface around Sparse R-CNN: lists of images in, losses or detections out."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparse_rcnn.loss.set_loss import set_prediction_loss
+from sparse_rcnn.nn.detector import SparseRCNN
+from sparse_rcnn.ops.boxes import rescale_boxes
+from sparse_rcnn.ops.detections import select_detections
+from sparse_rcnn.ops.resize import shortest_side_resize
+
+
+class ImageListDetector(nn.Module):
+    """Sparse R-CNN for code written for torchvision's detectors, such as torchvision's reference engine.
+
+    Labels go out as they came in: 0..K-1 of the model. There is no background class, so for torchvision's
+    habit of labels that start at 1 (or COCO's category ids up to 90), build the model with one class more
+    than the largest label.
+
+    Args:
+        model: the detector.
+        min_size: length in pixels to which the shorter side is resized: one, or several of which training
+            draws one per image and evaluation takes the last.
+        max_size: most that the longer side may have after resizing.
+        max_detections: detections per image.
+        score_threshold: detections below it are left out.
+        size_divisor: batches are padded to a multiple of it.
+
+    Raises:
+        ValueError: if a size is less than 1.
+    """
+
+    def __init__(
+        self,
+        model: SparseRCNN,
+        min_size: int | Sequence[int] = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800),
+        max_size: int = 1333,
+        max_detections: int = 100,
+        score_threshold: float = 0.0,
+        size_divisor: int = 32,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.min_sizes = (min_size,) if isinstance(min_size, int) else tuple(min_size)
+        self.max_size = max_size
+        self.max_detections = max_detections
+        self.score_threshold = score_threshold
+        self.size_divisor = size_divisor
+        if len(self.min_sizes) == 0 or min(*self.min_sizes, max_size, max_detections, size_divisor) < 1:
+            raise ValueError("min_size, max_size, max_detections and size_divisor must be at least 1")
+
+    def forward(
+        self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]] | None = None
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Losses in training mode, detections in evaluation mode.
+
+        Args:
+            images: ``[3, H, W]`` each, RGB, floating 0..1 (or uint8), of any sizes.
+            targets: one dict per image with ``boxes`` ``[M, 4]`` xyxy in pixels of the image and ``labels``
+                ``[M]`` int64; other entries are ignored. Needed in training mode only.
+
+        Returns:
+            In training mode a dict of scalar losses, summed over stages and ready to be added up; each is
+            normalised by the number of targets of this call. In evaluation mode a list with one dict per
+            image: ``boxes`` ``[D, 4]`` in its pixels, ``labels`` ``[D]`` and ``scores`` ``[D]``, best first.
+
+        Raises:
+            ValueError: if there are no images, an image or target is malformed, or targets are missing in
+                training mode.
+        """
+        if len(images) == 0:
+            raise ValueError("images must hold at least one image")
+        for index, image in enumerate(images):
+            if image.dim() != 3 or image.shape[0] != 3 or min(image.shape[1:]) < 1:
+                raise ValueError(f"images[{index}] must be [3, H, W], got {tuple(image.shape)}")
+        original_sizes = torch.tensor([list(image.shape[1:]) for image in images])
+        resized = [self._resize(image) for image in images]
+        batch, image_sizes = self._pad(resized)
+        if self.training:
+            if targets is None:
+                raise ValueError("targets must be given in training mode")
+            boxes, labels, valid = self._pad_targets(targets, original_sizes, image_sizes)
+            device = batch.device
+            predictions = self.model(batch, image_sizes)
+            losses = set_prediction_loss(
+                predictions.logits,
+                predictions.boxes,
+                boxes.to(device),
+                labels.to(device),
+                valid.to(device),
+                image_sizes.to(device),
+                num_targets=valid.sum(),
+            )
+            return {
+                "loss_classification": losses.classification.sum(),
+                "loss_l1": losses.l1.sum(),
+                "loss_giou": losses.giou.sum(),
+            }
+        predictions = self.model(batch, image_sizes.to(batch.device))
+        detections = select_detections(
+            predictions.logits[-1],
+            predictions.boxes[-1],
+            image_sizes.to(batch.device),
+            self.max_detections,
+            original_sizes.to(batch.device),
+        )
+        results = []
+        for boxes, scores, labels in zip(*detections, strict=True):
+            kept = scores >= self.score_threshold
+            results.append({"boxes": boxes[kept], "labels": labels[kept], "scores": scores[kept]})
+        return results
+
+    def _resize(self, image: Tensor) -> Tensor:
+        choice = int(torch.randint(len(self.min_sizes), ())) if self.training else -1
+        size = shortest_side_resize(image.shape[1], image.shape[2], self.min_sizes[choice], self.max_size)
+        floating = image if image.is_floating_point() else image.float() / 255
+        return F.interpolate(floating[None], size, mode="bilinear", antialias=True)[0]
+
+    def _pad(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
+        image_sizes = torch.tensor([list(image.shape[1:]) for image in images])
+        height, width = (
+            -(-int(side) // self.size_divisor) * self.size_divisor for side in image_sizes.amax(dim=0)
+        )
+        batch = images[0].new_zeros(len(images), 3, height, width)
+        for padded, image in zip(batch, images, strict=True):
+            padded[:, : image.shape[1], : image.shape[2]] = image
+        return batch, image_sizes
+
+    def _pad_targets(
+        self, targets: Sequence[Mapping[str, Tensor]], original_sizes: Tensor, image_sizes: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        if len(targets) != len(image_sizes):
+            raise ValueError(
+                f"one target per image is needed, got {len(targets)} for {len(image_sizes)} images"
+            )
+        for index, target in enumerate(targets):
+            self._check_target(index, target, original_sizes[index])
+        most = max(len(target["labels"]) for target in targets)
+        boxes = torch.zeros(len(targets), most, 4)
+        labels = torch.zeros(len(targets), most, dtype=torch.int64)
+        valid = torch.zeros(len(targets), most, dtype=torch.bool)
+        for index, target in enumerate(targets):
+            count = len(target["labels"])
+            boxes[index, :count] = target["boxes"].detach().to("cpu", torch.float32)
+            labels[index, :count] = target["labels"].to("cpu")
+            valid[index, :count] = True
+        return rescale_boxes(boxes, original_sizes, image_sizes), labels, valid
+
+    def _check_target(self, index: int, target: Mapping[str, Tensor], size: Tensor) -> None:
+        if "boxes" not in target or "labels" not in target:
+            raise ValueError(f"targets[{index}] must have 'boxes' and 'labels', got {sorted(target)}")
+        boxes, labels = target["boxes"], target["labels"]
+        if boxes.dim() != 2 or boxes.shape[1] != 4 or labels.shape != boxes.shape[:1]:
+            raise ValueError(
+                f"targets[{index}] must have boxes [M, 4] and labels [M], "
+                f"got {tuple(boxes.shape)} and {tuple(labels.shape)}"
+            )
+        bad = ~torch.isfinite(boxes).all(dim=1) | (boxes[:, 2:] <= boxes[:, :2]).any(dim=1)
+        if bad.any():
+            box = int(bad.nonzero()[0, 0])
+            raise ValueError(
+                f"targets[{index}]['boxes'][{box}] is {boxes[box].tolist()}: a box must be finite and of "
+                f"positive width and height (x1, y1, x2, y2); its image is {size.tolist()} (height, width)"
+            )

@@ -1,0 +1,103 @@
+"""Loading a checkpoint, whoever wrote it: into a model to fine-tune, or as the model that it holds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from sparse_rcnn.nn.build import build_sparse_rcnn, initialize_class_logits
+from sparse_rcnn.nn.checkpoints import (
+    from_detectron2,
+    from_mmdetection,
+    infer_config,
+    recognize_layout,
+    unwrap,
+)
+from sparse_rcnn.nn.detector import SparseRCNN
+
+
+def our_state_dict(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The state dict of any known checkpoint in this library's layout.
+
+    Args:
+        checkpoint: of this library, detectron2 or mmdetection, recognised by its keys.
+
+    Returns:
+        State dict in this library's layout.
+
+    Raises:
+        ValueError: if it is none of them, or a published one is not complete.
+    """
+    layout = recognize_layout(checkpoint)
+    if layout == "detectron2":
+        return from_detectron2(checkpoint)
+    if layout == "mmdetection":
+        return from_mmdetection(checkpoint)
+    return unwrap(checkpoint)
+
+
+def load_weights(model: SparseRCNN, checkpoint: Mapping[str, Any], new_classes: bool = False) -> list[str]:
+    """Loads a checkpoint into a model in place, to fine-tune it.
+
+    The class predictors start anew from the focal prior if the number of classes differs, or if the caller
+    knows that the classes are others. Everything else must fit.
+
+    Args:
+        model: the model to load.
+        checkpoint: of this library, detectron2 or mmdetection, recognised by its keys.
+        new_classes: the classes differ although their number may not.
+
+    Returns:
+        Names of the entries that start anew; empty if everything was loaded.
+
+    Raises:
+        ValueError: if an entry is missing, surplus or of another shape; the message names it.
+    """
+    given = our_state_dict(checkpoint)
+    expected = model.state_dict()
+    class_layers = {name: module for name, module in model.named_modules() if name.endswith(".class_logits")}
+    class_keys = [f"{name}.{entry}" for name in class_layers for entry in ("weight", "bias")]
+    new_classes = new_classes or any(
+        key in given and given[key].shape[:1] != expected[key].shape[:1] for key in class_keys
+    )
+    anew = class_keys if new_classes else []
+    problems = []
+    for key, value in expected.items():
+        if key in given and key not in anew and given[key].shape != value.shape:
+            problems.append(f"{key} has shape {tuple(given[key].shape)}, the model's is {tuple(value.shape)}")
+        elif key not in given and not key.endswith("num_batches_tracked"):
+            problems.append(f"{key} is missing")
+    problems += [f"{key} is surplus" for key in given if key not in expected]
+    if problems:
+        more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise ValueError(f"the checkpoint does not fit the model: {'; '.join(problems[:10])}{more}")
+    model.load_state_dict({**expected, **{key: given[key] for key in given if key not in anew}})
+    if new_classes:
+        for layer in class_layers.values():
+            initialize_class_logits(layer)  # type: ignore[arg-type]
+    return anew
+
+
+def build_from_checkpoint(checkpoint: Mapping[str, Any]) -> SparseRCNN:
+    """The model that a checkpoint holds.
+
+    Args:
+        checkpoint: of this library, with the arguments of ``build_sparse_rcnn`` under ``"config"`` and the
+            state dict under ``"model"``; or of detectron2 or mmdetection.
+
+    Returns:
+        The model in evaluation mode.
+
+    Raises:
+        ValueError: if the checkpoint is unknown, incomplete, or of this library but without ``"config"``.
+    """
+    if recognize_layout(checkpoint) == "sparse_rcnn":
+        if "config" not in checkpoint:
+            raise ValueError("the checkpoint has no 'config': build the model yourself and use load_weights")
+        config = dict(checkpoint["config"])
+    else:
+        config = infer_config(checkpoint)
+    config["backbone_weights"] = None
+    model = build_sparse_rcnn(**config)
+    load_weights(model, checkpoint)
+    return model.eval()

@@ -1,0 +1,78 @@
+"""Learned proposals: N boxes and N features, the same for every image (paper, section 3.1; Table 6)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from sparse_rcnn.ops.boxes import cxcywh_to_xyxy, whwh
+
+PROPOSAL_INITS = ("image", "center", "grid", "random")
+
+
+def initial_boxes(init: str, num_proposals: int) -> Tensor:
+    """Initial proposal boxes (Table 6).
+
+    Args:
+        init: "image" (every box the whole image, the default of the paper), "center" (every box a tenth of
+            the image in its middle), "grid" (a regular grid without overlap) or "random" (Gaussian centers
+            and sizes).
+        num_proposals: number of boxes, N.
+
+    Returns:
+        ``[N, 4]`` cxcywh relative to the image size.
+
+    Raises:
+        ValueError: if ``init`` is unknown.
+    """
+    if init == "image":
+        return torch.tensor([0.5, 0.5, 1.0, 1.0]).repeat(num_proposals, 1)
+    if init == "center":
+        return torch.tensor([0.5, 0.5, 0.1, 0.1]).repeat(num_proposals, 1)
+    if init == "grid":
+        columns = math.ceil(math.sqrt(num_proposals))
+        rows = math.ceil(num_proposals / columns)
+        cell = torch.arange(num_proposals)
+        cx = (cell % columns + 0.5) / columns
+        cy = (cell // columns + 0.5) / rows
+        width, height = torch.full_like(cx, 1 / columns), torch.full_like(cy, 1 / rows)
+        return torch.stack((cx, cy, width, height), dim=1)
+    if init == "random":
+        # The paper gives no parameters: three sigma cover the image, and no box is empty.
+        center = (0.5 + torch.randn(num_proposals, 2) / 6).clamp(0.0, 1.0)
+        size = (0.5 + torch.randn(num_proposals, 2) / 6).clamp(0.05, 1.0)
+        return torch.cat((center, size), dim=1)
+    raise ValueError(f"proposal_init must be one of {PROPOSAL_INITS}, got {init!r}")
+
+
+class Proposals(nn.Module):
+    """Learned boxes and features.
+
+    Args:
+        num_proposals: N, at least 1.
+        hidden_dim: channels of the features, C.
+        init: see :func:`initial_boxes`.
+
+    Raises:
+        ValueError: if there are no proposals or ``init`` is unknown.
+    """
+
+    def __init__(self, num_proposals: int, hidden_dim: int, init: str = "image") -> None:
+        super().__init__()
+        if num_proposals < 1:
+            raise ValueError(f"num_proposals must be at least 1, got {num_proposals}")
+        self.boxes_norm_cxcywh = nn.Parameter(initial_boxes(init, num_proposals))
+        self.features = nn.Parameter(torch.randn(num_proposals, hidden_dim))
+
+    def forward(self, image_sizes: Tensor) -> tuple[Tensor, Tensor]:
+        """Proposals of a batch.
+
+        Args:
+            image_sizes: ``[B, 2]`` (height, width) in pixels.
+
+        Returns:
+            boxes ``[B, N, 4]`` xyxy in pixels, and features ``[1, N, C]``: they depend on no image, so
+            the first stage attends and generates its kernels once for the whole batch.
+        """
+        boxes = cxcywh_to_xyxy(self.boxes_norm_cxcywh) * whwh(image_sizes)[:, None, :]  # [B, N, 4]
+        return boxes, self.features[None]

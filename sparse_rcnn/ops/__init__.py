@@ -1,0 +1,41 @@
+"""Stateless functions of tensors: boxes, IoU, deltas, RoIAlign, dynamic interaction, assignment, detections."""
+
+from sparse_rcnn.ops.assignment import linear_sum_assignment
+from sparse_rcnn.ops.boxes import (
+    box_area,
+    clip_boxes,
+    cxcywh_to_xyxy,
+    rescale_boxes,
+    whwh,
+    xyxy_to_cxcywh,
+)
+from sparse_rcnn.ops.deltas import apply_deltas, get_deltas
+from sparse_rcnn.ops.detections import Detections, select_detections
+from sparse_rcnn.ops.interaction import dynamic_interaction
+from sparse_rcnn.ops.iou import paired_giou, paired_iou, pairwise_giou, pairwise_iou
+from sparse_rcnn.ops.resize import shortest_side_resize
+from sparse_rcnn.ops.roi_align import Pyramid, assign_levels, flatten_pyramid, pyramid_roi_align
+
+__all__ = [
+    "Detections",
+    "Pyramid",
+    "apply_deltas",
+    "assign_levels",
+    "box_area",
+    "clip_boxes",
+    "cxcywh_to_xyxy",
+    "dynamic_interaction",
+    "flatten_pyramid",
+    "get_deltas",
+    "linear_sum_assignment",
+    "paired_giou",
+    "paired_iou",
+    "pairwise_giou",
+    "pairwise_iou",
+    "pyramid_roi_align",
+    "rescale_boxes",
+    "select_detections",
+    "shortest_side_resize",
+    "whwh",
+    "xyxy_to_cxcywh",
+]

@@ -1,0 +1,61 @@
+"""Optimal one-to-one assignment of many small problems at once, by SciPy's solver as a custom operator.
+
+The operator is opaque to TorchScript, torch.compile and torch.export, and has a shape that depends on its
+input's shape only: matching stays inside the graph. SciPy's ``linear_sum_assignment`` is the solver of the
+published implementations (Crouse 2016, On implementing 2D rectangular assignment algorithms).
+"""
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment as solve
+from torch import Tensor
+
+
+@torch.library.custom_op("sparse_rcnn::linear_sum_assignment", mutates_args=())
+def linear_sum_assignment(cost: Tensor, valid: Tensor) -> Tensor:
+    """Assigns each column its row such that the sum of the costs is smallest.
+
+    All problems travel to the host in one transfer. A cost that is not finite (NaN or ±inf) never wins
+    against a finite one: as many columns as possible get a finite cost first, and a column that only a
+    non-finite cost is left for stays unassigned.
+
+    Args:
+        cost: ``[..., N, M]`` floating point.
+        valid: ``[..., M]`` bool; a column that is not valid is ignored. Must broadcast to the batch of ``cost``.
+
+    Returns:
+        ``[..., M]`` int64, the row of each column, no row twice; -1 where the column is not valid, or was
+        left over because there are more columns than rows or no finite cost.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+    """
+    if cost.dim() < 2 or valid.shape[-1:] != cost.shape[-1:]:
+        raise ValueError(f"cost must be [..., N, M] and valid [..., M], got {cost.shape} and {valid.shape}")
+    batch_shape, (num_rows, num_columns) = cost.shape[:-2], cost.shape[-2:]
+    costs = cost.detach().to("cpu", torch.float64).reshape(-1, num_rows, num_columns).numpy()
+    valids = valid.expand(*batch_shape, num_columns).to("cpu").reshape(-1, num_columns).numpy()
+    rows = np.full((costs.shape[0], num_columns), -1, dtype=np.int64)
+    for problem, (problem_cost, problem_valid) in enumerate(zip(costs, valids, strict=True)):
+        columns = np.flatnonzero(problem_valid)
+        chosen_rows, chosen_columns = _solve_finite(problem_cost[:, columns])
+        rows[problem, columns[chosen_columns]] = chosen_rows
+    return torch.from_numpy(rows).reshape(*batch_shape, num_columns).to(cost.device)
+
+
+@linear_sum_assignment.register_fake
+def _(cost: Tensor, valid: Tensor) -> Tensor:
+    return cost.new_empty(cost.shape[:-2] + cost.shape[-1:], dtype=torch.int64)
+
+
+def _solve_finite(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    finite = np.isfinite(cost)
+    if not finite.all():
+        if not finite.any():
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        # Dearer than any change that finite costs could make to the sum, so the solver takes one only if it must.
+        low, high = cost[finite].min(), cost[finite].max()
+        cost = np.where(finite, cost - low, (high - low + 1.0) * (min(cost.shape) + 1.0))
+    rows, columns = solve(cost)
+    kept = finite[rows, columns]
+    return rows[kept], columns[kept]

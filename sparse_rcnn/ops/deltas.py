@@ -1,0 +1,71 @@
+"""Box refinement by deltas (R-CNN, Girshick et al. 2014, appendix C).
+
+    cx' = cx + w dx / wx      w' = w exp(dw / ww)      (y and h alike)
+
+Sparse R-CNN uses the weights (2, 2, 1, 1) in every stage.
+"""
+
+import torch
+from torch import Tensor
+
+from sparse_rcnn.ops.boxes import at_least_float32, cxcywh_to_xyxy, xyxy_to_cxcywh
+
+# ln(100000 / 16): the largest dw and dh, so that exp cannot overflow. The published code's value.
+SCALE_CLAMP = 8.740336742730447
+
+
+def apply_deltas(
+    deltas: Tensor,
+    boxes: Tensor,
+    weights: tuple[float, float, float, float] = (2.0, 2.0, 1.0, 1.0),
+    scale_clamp: float = SCALE_CLAMP,
+) -> Tensor:
+    """Moves and scales boxes by predicted deltas.
+
+    Args:
+        deltas: ``[..., 4]`` (dx, dy, dw, dh), weighted and relative to the box size.
+        boxes: ``[..., 4]`` xyxy in pixels, of a shape that broadcasts with ``deltas``.
+        weights: the divisors of the four deltas.
+        scale_clamp: upper bound of dw and dh after the division.
+
+    Returns:
+        ``[..., 4]`` xyxy in pixels, at least float32; not clipped to the image.
+    """
+    deltas, boxes = at_least_float32(deltas), at_least_float32(boxes)
+    cx, cy, width, height = xyxy_to_cxcywh(boxes).unbind(-1)
+    dx, dy, dw, dh = deltas.unbind(-1)
+    new_cx = dx / weights[0] * width + cx
+    new_cy = dy / weights[1] * height + cy
+    new_width = torch.exp((dw / weights[2]).clamp(max=scale_clamp)) * width
+    new_height = torch.exp((dh / weights[3]).clamp(max=scale_clamp)) * height
+    return cxcywh_to_xyxy(torch.stack((new_cx, new_cy, new_width, new_height), dim=-1))
+
+
+def get_deltas(
+    boxes: Tensor,
+    target_boxes: Tensor,
+    weights: tuple[float, float, float, float] = (2.0, 2.0, 1.0, 1.0),
+) -> Tensor:
+    """The deltas that take ``boxes`` to ``target_boxes``: the inverse of :func:`apply_deltas`.
+
+    Args:
+        boxes: ``[..., 4]`` xyxy in pixels, of positive width and height.
+        target_boxes: ``[..., 4]`` xyxy in pixels, of positive width and height.
+        weights: the multipliers of the four deltas.
+
+    Returns:
+        ``[..., 4]`` (dx, dy, dw, dh); infinite or NaN where a box is empty.
+    """
+    cx, cy, width, height = xyxy_to_cxcywh(at_least_float32(boxes)).unbind(-1)
+    target_cx, target_cy, target_width, target_height = xyxy_to_cxcywh(at_least_float32(target_boxes)).unbind(
+        -1
+    )
+    return torch.stack(
+        (
+            weights[0] * (target_cx - cx) / width,
+            weights[1] * (target_cy - cy) / height,
+            weights[2] * torch.log(target_width / width),
+            weights[3] * torch.log(target_height / height),
+        ),
+        dim=-1,
+    )

@@ -1,0 +1,63 @@
+"""From the last stage's predictions to detections: the best scores, no NMS (paper, section 3.2).
+
+The published inference: the N*K sigmoid scores of an image compete as one list.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparse_rcnn.ops.boxes import at_least_float32, clip_boxes, rescale_boxes
+
+
+class Detections(NamedTuple):
+    """Detections of a batch, best first.
+
+    Attributes:
+        boxes: ``[B, D, 4]`` xyxy in pixels.
+        scores: ``[B, D]`` in [0, 1].
+        labels: ``[B, D]`` int64 in 0..K-1.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+def select_detections(
+    logits: Tensor,
+    boxes: Tensor,
+    image_sizes: Tensor,
+    max_detections: int = 100,
+    original_sizes: Tensor | None = None,
+) -> Detections:
+    """The highest of all N*K scores of each image with their boxes.
+
+    Args:
+        logits: ``[B, N, K]`` of one stage, usually the last.
+        boxes: ``[B, N, 4]`` xyxy in pixels of the padded batch.
+        image_sizes: ``[B, 2]`` true (height, width) of each image in the batch; boxes are clipped to it.
+        max_detections: number of detections, D; N*K if that is less.
+        original_sizes: ``[B, 2]`` (height, width) before resizing. If given, boxes are in its pixels.
+
+    Returns:
+        Detections with scores in descending order. A NaN logit scores 0, so that it outranks nothing.
+
+    Raises:
+        ValueError: if the shapes do not fit or ``max_detections`` is less than 1.
+    """
+    if logits.dim() != 3 or boxes.shape != (logits.shape[0], logits.shape[1], 4):
+        raise ValueError(
+            f"logits must be [B, N, K] and boxes [B, N, 4], got {logits.shape} and {boxes.shape}"
+        )
+    if max_detections < 1:
+        raise ValueError(f"max_detections must be at least 1, got {max_detections}")
+    num_proposals, num_classes = logits.shape[1], logits.shape[2]
+    scores = at_least_float32(logits).sigmoid().nan_to_num(0.0).flatten(1)  # [B, N*K]
+    scores, index = scores.topk(min(max_detections, num_proposals * num_classes), dim=1)  # [B, D]
+    proposal = (index // num_classes)[..., None].expand(-1, -1, 4)  # [B, D, 4]
+    boxes = clip_boxes(at_least_float32(boxes).gather(1, proposal), image_sizes)
+    if original_sizes is not None:
+        boxes = rescale_boxes(boxes, image_sizes, original_sizes)
+    return Detections(boxes, scores, index % num_classes)

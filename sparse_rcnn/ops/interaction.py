@@ -1,0 +1,69 @@
+"""Dynamic instance interaction: each proposal filters its own RoI (paper, section 3.2 and figure 4).
+
+k1, k2 = generator(pro_feats)             C x D and D x C, one pair per proposal
+x = relu(norm1(roi_feats @ k1))           S*S x D
+x = relu(norm2(x @ k2))                   S*S x C
+x = relu(norm3(out(flatten(x))))          C
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def dynamic_interaction(
+    pro_feats: Tensor,
+    roi_feats: Tensor,
+    generator_weight: Tensor,
+    generator_bias: Tensor,
+    norm1_weight: Tensor,
+    norm1_bias: Tensor,
+    norm2_weight: Tensor,
+    norm2_bias: Tensor,
+    out_weight: Tensor,
+    out_bias: Tensor,
+    norm3_weight: Tensor,
+    norm3_bias: Tensor,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Two 1x1 convolutions generated from each proposal's feature, applied to that proposal's RoI.
+
+    Args:
+        pro_feats: ``[..., N, C]`` proposal features; leading dimensions of size 1 are shared by the batch.
+        roi_feats: ``[..., N, S*S, C]`` pooled features of each proposal's box.
+        generator_weight: ``[2*C*D, C]`` of the linear layer that generates both kernels.
+        generator_bias: ``[2*C*D]``.
+        norm1_weight: ``[D]`` of the layer norm after the first convolution.
+        norm1_bias: ``[D]``.
+        norm2_weight: ``[C]`` of the layer norm after the second convolution.
+        norm2_bias: ``[C]``.
+        out_weight: ``[C, S*S*C]`` of the linear layer on the flattened result.
+        out_bias: ``[C]``.
+        norm3_weight: ``[C]`` of the layer norm after the linear layer.
+        norm3_bias: ``[C]``.
+        eps: of the layer norms.
+
+    Returns:
+        ``[..., N, C]`` object features.
+
+    Raises:
+        ValueError: if the channels of the two inputs or of the generator do not fit.
+    """
+    channels, inner = norm2_weight.shape[0], norm1_weight.shape[0]
+    if pro_feats.shape[-1] != channels or roi_feats.shape[-1] != channels:
+        raise ValueError(
+            f"pro_feats and roi_feats must have {channels} channels, got {pro_feats.shape} and {roi_feats.shape}"
+        )
+    if roi_feats.shape[-2] * channels != out_weight.shape[1]:
+        raise ValueError(
+            f"roi_feats must have {out_weight.shape[1] // channels} bins per proposal, got {roi_feats.shape}"
+        )
+    kernels = F.linear(pro_feats, generator_weight, generator_bias)  # [..., N, 2*C*D]
+    kernel1 = kernels[..., : channels * inner].unflatten(-1, (channels, inner))  # [..., N, C, D]
+    kernel2 = kernels[..., channels * inner :].unflatten(-1, (inner, channels))  # [..., N, D, C]
+    x = torch.matmul(roi_feats, kernel1)  # [..., N, S*S, D]
+    x = F.relu(F.layer_norm(x, [inner], norm1_weight, norm1_bias, eps))
+    x = torch.matmul(x, kernel2)  # [..., N, S*S, C]
+    x = F.relu(F.layer_norm(x, [channels], norm2_weight, norm2_bias, eps))
+    x = F.linear(x.flatten(-2), out_weight, out_bias)  # [..., N, C]
+    return F.relu(F.layer_norm(x, [channels], norm3_weight, norm3_bias, eps))

@@ -1,0 +1,186 @@
+"""RoIAlign over a whole feature pyramid as one weighted gather (He et al. 2017, Mask R-CNN, section 3).
+
+The levels of the pyramid are flattened to one table of feature vectors, once per batch. Each bin of each
+box is then a weighted sum of rows of that table: sampling_ratio² bilinear samples of 4 corners each, all
+from the level that the box's size selects (Lin et al. 2017, FPN, equation 1). No loop over levels and no
+data-dependent shape, so that eager, compiled and exported models run the same arithmetic.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparse_rcnn.ops.boxes import at_least_float32
+
+
+class Pyramid(NamedTuple):
+    """A feature pyramid as one table of rows.
+
+    Attributes:
+        table: ``[B, R, C]``, the cells of all levels one after the other, each level row by row.
+        heights: number of rows of each level, finest first.
+        widths: number of columns of each level.
+    """
+
+    table: Tensor
+    heights: list[int]
+    widths: list[int]
+
+
+def flatten_pyramid(features: list[Tensor]) -> Pyramid:
+    """Flattens the levels of a feature pyramid to one table.
+
+    Args:
+        features: levels ``[B, C, H/4, W/4]``, ``[B, C, H/8, W/8]``, ..., finest first. Channels-last
+            memory makes the copy cheap.
+
+    Returns:
+        The pyramid that :func:`pyramid_roi_align` samples.
+
+    Raises:
+        ValueError: if there is no level, or the levels differ in batch size or channels.
+    """
+    if len(features) == 0:
+        raise ValueError("flatten_pyramid needs at least one level, got none")
+    tables: list[Tensor] = []
+    heights: list[int] = []
+    widths: list[int] = []
+    for level in features:
+        if level.dim() != 4 or level.shape[:2] != features[0].shape[:2]:
+            raise ValueError(
+                f"every level must be [B, C, H, W] with the B and C of the first, {features[0].shape}, "
+                f"got {level.shape}"
+            )
+        tables.append(level.permute(0, 2, 3, 1).flatten(1, 2))  # [B, H*W, C]
+        heights.append(level.shape[2])
+        widths.append(level.shape[3])
+    return Pyramid(torch.cat(tables, dim=1), heights, widths)
+
+
+def assign_levels(
+    boxes: Tensor, num_levels: int, canonical_size: float = 224.0, canonical_level: float = 4.0
+) -> Tensor:
+    """The pyramid level of each box: floor(4 + log2(sqrt(area) / 224 + 1e-8)), levels counted from 2.
+
+    Args:
+        boxes: ``[..., 4]`` xyxy in pixels.
+        num_levels: number of levels; larger and smaller boxes go to the last and the first.
+        canonical_size: side in pixels of the box that belongs to ``canonical_level``.
+        canonical_level: 4 in FPN's counting, where level l has stride 2^l.
+
+    Returns:
+        ``[...]`` int64 in 0..num_levels-1, 0 being the finest level. The published code's float32
+        arithmetic, step by step: a box near a limit must fall on the same side.
+    """
+    boxes = at_least_float32(boxes)
+    area = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    level = torch.floor(canonical_level + torch.log2(area.clamp(min=0).sqrt() / canonical_size + 1e-8))
+    # NaN survives a floating-point clamp but not an integer one: any integer is clamped to a real level.
+    return (level - 2.0).to(torch.int64).clamp(0, num_levels - 1)
+
+
+def pyramid_roi_align(pyramid: Pyramid, boxes: Tensor, pool_size: int = 7, sampling_ratio: int = 2) -> Tensor:
+    """Pools a grid of features inside each box, from the pyramid level that fits the box's size.
+
+    Equal to torchvision's ``roi_align(aligned=True)`` on the level of :func:`assign_levels`. As there,
+    no gradient reaches the boxes.
+
+    Args:
+        pyramid: the flattened levels of :func:`flatten_pyramid`, strides 4, 8, 16, ...
+        boxes: ``[B, N, 4]`` xyxy in pixels of the padded batch. Any box is allowed; what lies outside the
+            image reads as 0, and a box that is not finite gives values that are not finite.
+        pool_size: bins per side, P.
+        sampling_ratio: samples per bin and side.
+
+    Returns:
+        ``[B, N, P*P, C]`` of the table's type, bins row by row.
+
+    Raises:
+        ValueError: if the batch sizes of pyramid and boxes differ, or boxes are not ``[B, N, 4]``.
+    """
+    table = pyramid.table
+    if boxes.dim() != 3 or boxes.shape[2] != 4 or boxes.shape[0] != table.shape[0]:
+        raise ValueError(f"boxes must be [{table.shape[0]}, N, 4] for this pyramid, got {boxes.shape}")
+    rows, weights = _bin_rows(pyramid, boxes.detach(), pool_size, sampling_ratio)  # [B, N, P*P, S]
+    batch, num_rows, channels = table.shape
+    offset = torch.arange(batch, device=boxes.device) * num_rows
+    rows = rows + offset[:, None, None, None]
+    weights = weights.to(table.dtype)
+    if not torch.jit.is_scripting():
+        if torch.compiler.is_compiling():
+            # The compiler fuses gather, product and sum; embedding_bag would be opaque to it and to ONNX.
+            gathered = table.flatten(0, 1)[rows]  # [B, N, P*P, S, C]
+            return (gathered * weights[..., None]).sum(dim=3)
+    pooled = F.embedding_bag(
+        rows.flatten(0, 2), table.flatten(0, 1), mode="sum", per_sample_weights=weights.flatten(0, 2)
+    )  # [B*N*P*P, C]
+    return pooled.view(batch, boxes.shape[1], pool_size * pool_size, channels)
+
+
+def _bin_rows(pyramid: Pyramid, boxes: Tensor, pool_size: int, sampling_ratio: int) -> tuple[Tensor, Tensor]:
+    """Rows of one image's table and their weights for every bin: both ``[B, N, P*P, (2*sampling_ratio)²]``."""
+    boxes = at_least_float32(boxes)
+    num_levels = len(pyramid.heights)
+    levels = assign_levels(boxes, num_levels)  # [B, N]
+    height, width, start = _level_geometry(pyramid, levels)  # [B, N] each
+    stride = 4.0 * torch.pow(2.0, levels.to(boxes.dtype))  # strides 4, 8, 16, 32
+    # Half a cell: features sit at cell centers (the aligned kind).
+    corners = boxes / stride[..., None] - 0.5  # [B, N, 4]
+    x_cells, x_weights = _axis_samples(corners[..., 0], corners[..., 2], width, pool_size, sampling_ratio)
+    y_cells, y_weights = _axis_samples(corners[..., 1], corners[..., 3], height, pool_size, sampling_ratio)
+    # [B, N, P, 1, S, 1] with [B, N, 1, P, 1, S]: every row of samples with every column of samples.
+    rows = y_cells[:, :, :, None, :, None] * width[:, :, None, None, None, None]
+    rows = rows + x_cells[:, :, None, :, None, :] + start[:, :, None, None, None, None]
+    weights = y_weights[:, :, :, None, :, None] * x_weights[:, :, None, :, None, :]
+    return rows.flatten(4, 5).flatten(2, 3), weights.flatten(4, 5).flatten(2, 3)
+
+
+def _level_geometry(pyramid: Pyramid, levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Height, width and first row in the table of each box's level, all ``[B, N]`` int64."""
+    height, width, start = torch.zeros_like(levels), torch.zeros_like(levels), torch.zeros_like(levels)
+    first_row = 0
+    # Sums of masks, not a table to look up: level sizes stay symbolic under dynamic shapes, and no
+    # transfer from the host is needed.
+    for level in range(len(pyramid.heights)):
+        here = (levels == level).to(levels.dtype)
+        height = height + here * pyramid.heights[level]
+        width = width + here * pyramid.widths[level]
+        start = start + here * first_row
+        first_row = first_row + pyramid.heights[level] * pyramid.widths[level]
+    return height, width, start
+
+
+def _axis_samples(
+    low: Tensor, high: Tensor, size: Tensor, pool_size: int, sampling_ratio: int
+) -> tuple[Tensor, Tensor]:
+    """Cells and weights along one axis.
+
+    Args:
+        low: ``[B, N]`` start of each box in cells.
+        high: ``[B, N]`` end of each box in cells.
+        size: ``[B, N]`` number of cells of the level along the axis.
+        pool_size: bins along the axis.
+        sampling_ratio: samples per bin.
+
+    Returns:
+        cell indices and weights, both ``[B, N, P, 2*sampling_ratio]``.
+    """
+    samples = pool_size * sampling_ratio
+    steps = (torch.arange(samples, device=low.device, dtype=low.dtype) + 0.5) / sampling_ratio
+    position = low[..., None] + steps * ((high - low) / pool_size)[..., None]  # [B, N, P*sampling_ratio]
+    last = (size - 1)[..., None]
+    # Up to one cell outside, a sample takes the border's value; beyond, it counts as 0.
+    inside = (position >= -1.0) & (position <= size[..., None])
+    position_inside = torch.minimum(position.clamp(min=0.0), last.to(low.dtype))
+    cell = torch.minimum(position_inside.to(torch.int64).clamp(min=0), last)  # clamped: NaN has no integer
+    upper_weight = position_inside - cell.to(low.dtype)
+    weight = torch.stack((1.0 - upper_weight, upper_weight), dim=-1) / sampling_ratio
+    # `inside` is false for NaN too: multiplying, not selecting, keeps a NaN visible in the result.
+    weight = weight * inside[..., None].to(low.dtype)
+    cells = torch.stack((cell, torch.minimum(cell + 1, last)), dim=-1)
+    return (
+        cells.unflatten(-2, (pool_size, sampling_ratio)).flatten(-2),
+        weight.unflatten(-2, (pool_size, sampling_ratio)).flatten(-2),
+    )
