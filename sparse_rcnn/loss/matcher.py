@@ -1,4 +1,4 @@
-"""Optimal one-to-one matching of targets and proposals, in all stages and images at once (paper, section 3.3)."""
+"""Optimal one-to-one matching of targets and proposals, all stages and images at once (section 3.3)."""
 
 import torch
 from torch import Tensor

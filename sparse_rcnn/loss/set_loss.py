@@ -123,7 +123,7 @@ def _check_shapes(
     target_valid: Tensor,
     image_sizes: Tensor,
 ) -> None:
-    if logits.dim() != 4 or list(boxes.shape) != list(logits.shape[:3]) + [4]:
+    if logits.dim() != 4 or list(boxes.shape) != [*logits.shape[:3], 4]:
         raise ValueError(
             f"logits must be [L, B, N, K] and boxes [L, B, N, 4], got {logits.shape}, {boxes.shape}"
         )
@@ -132,7 +132,8 @@ def _check_shapes(
         raise ValueError(f"target_boxes must be [{batch}, {num_targets}, 4], got {target_boxes.shape}")
     if list(target_labels.shape) != [batch, num_targets] or list(target_valid.shape) != [batch, num_targets]:
         raise ValueError(
-            f"target_labels and target_valid must be [{batch}, M], got {target_labels.shape}, {target_valid.shape}"
+            f"target_labels and target_valid must be [{batch}, M], "
+            f"got {target_labels.shape} and {target_valid.shape}"
         )
     if list(image_sizes.shape) != [batch, 2]:
         raise ValueError(f"image_sizes must be [{batch}, 2], got {image_sizes.shape}")

@@ -57,6 +57,7 @@ class ResNetTrunk(nn.Module):
         self.channels = [width // 8, width // 4, width // 2, width]
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """Outputs of the four residual stages, strides 4, 8, 16 and 32, of ``[B, 3, H, W]``."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # [B, 64, H/4, W/4]
         c2 = self.layer1(x)
         c3 = self.layer2(c2)
@@ -81,6 +82,7 @@ class MobileNetV2Trunk(nn.Module):
         self.channels = [24, 32, 96, 1280]
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """Features of strides 4, 8, 16 and 32 of ``[B, 3, H, W]``."""
         levels: list[Tensor] = []
         x = images
         for index, layer in enumerate(self.features):

@@ -83,5 +83,6 @@ def _check_image_sizes(image_sizes: Tensor, height: int, width: int) -> None:
     if wrong.any():
         index = int(wrong.nonzero()[0, 0])
         raise ValueError(
-            f"image_sizes[{index}] is {image_sizes[index].tolist()}, but must be within 1 and the batch's {height, width}"
+            f"image_sizes[{index}] is {image_sizes[index].tolist()}, "
+            f"but must be at least 1 and at most the padded batch's {[height, width]}"
         )

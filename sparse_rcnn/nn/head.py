@@ -1,5 +1,6 @@
 """The iterative head: every stage refines the boxes and features of the one before (paper, section 3.2)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,7 +31,7 @@ class Head(nn.Module):
         ValueError: if there is no stage.
     """
 
-    def __init__(self, stages: list[nn.Module]) -> None:
+    def __init__(self, stages: Sequence[nn.Module]) -> None:
         super().__init__()
         if len(stages) == 0:
             raise ValueError("num_stages must be at least 1, got 0")

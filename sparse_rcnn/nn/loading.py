@@ -74,7 +74,7 @@ def load_weights(model: SparseRCNN, checkpoint: Mapping[str, Any], new_classes: 
     model.load_state_dict({**expected, **{key: given[key] for key in given if key not in anew}})
     if new_classes:
         for layer in class_layers.values():
-            initialize_class_logits(layer)  # type: ignore[arg-type]
+            initialize_class_logits(layer)
     return anew
 
 

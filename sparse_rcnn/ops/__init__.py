@@ -1,4 +1,4 @@
-"""Stateless functions of tensors: boxes, IoU, deltas, RoIAlign, dynamic interaction, assignment, detections."""
+"""Stateless functions of tensors: boxes, IoU, deltas, RoIAlign, interaction, assignment, detections."""
 
 from sparse_rcnn.ops.assignment import linear_sum_assignment
 from sparse_rcnn.ops.boxes import (

@@ -21,7 +21,8 @@ def linear_sum_assignment(cost: Tensor, valid: Tensor) -> Tensor:
 
     Args:
         cost: ``[..., N, M]`` floating point.
-        valid: ``[..., M]`` bool; a column that is not valid is ignored. Must broadcast to the batch of ``cost``.
+        valid: ``[..., M]`` bool; a column that is not valid is ignored. Broadcasts to the batch
+            of ``cost``.
 
     Returns:
         ``[..., M]`` int64, the row of each column, no row twice; -1 where the column is not valid, or was
@@ -53,7 +54,7 @@ def _solve_finite(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not finite.all():
         if not finite.any():
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-        # Dearer than any change that finite costs could make to the sum, so the solver takes one only if it must.
+        # Dearer than any change that finite costs could make to the sum: taken only if there is no other.
         low, high = cost[finite].min(), cost[finite].max()
         cost = np.where(finite, cost - low, (high - low + 1.0) * (min(cost.shape) + 1.0))
     rows, columns = solve(cost)

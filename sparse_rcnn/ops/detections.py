@@ -5,7 +5,6 @@ The published inference: the N*K sigmoid scores of an image compete as one list.
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from sparse_rcnn.ops.boxes import at_least_float32, clip_boxes, rescale_boxes

@@ -52,7 +52,8 @@ def dynamic_interaction(
     channels, inner = norm2_weight.shape[0], norm1_weight.shape[0]
     if pro_feats.shape[-1] != channels or roi_feats.shape[-1] != channels:
         raise ValueError(
-            f"pro_feats and roi_feats must have {channels} channels, got {pro_feats.shape} and {roi_feats.shape}"
+            f"pro_feats and roi_feats must have {channels} channels, "
+            f"got {pro_feats.shape} and {roi_feats.shape}"
         )
     if roi_feats.shape[-2] * channels != out_weight.shape[1]:
         raise ValueError(

@@ -1,6 +1,6 @@
-"""Intersection over union and generalized IoU, of all pairs or of given pairs.
+r"""Intersection over union and generalized IoU, of all pairs or of given pairs.
 
-    IoU = |A ∩ B| / |A ∪ B|        GIoU = IoU - |C \\ (A ∪ B)| / |C|
+    IoU = |A ∩ B| / |A ∪ B|        GIoU = IoU - |C \ (A ∪ B)| / |C|
 
 with C the smallest box around both (Rezatofighi et al. 2019, Generalized Intersection over Union).
 """

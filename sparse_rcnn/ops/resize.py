@@ -1,4 +1,4 @@
-"""Size of an image after the paper's resizing: the shortest side as asked for, the longest at most so long."""
+"""Size of an image after the paper's resizing: a wanted shortest side and a bound on the longest."""
 
 
 def shortest_side_resize(height: int, width: int, shortest_side: int, longest_side: int) -> tuple[int, int]:

@@ -108,11 +108,10 @@ def pyramid_roi_align(pyramid: Pyramid, boxes: Tensor, pool_size: int = 7, sampl
     offset = torch.arange(batch, device=boxes.device) * num_rows
     rows = rows + offset[:, None, None, None]
     weights = weights.to(table.dtype)
-    if not torch.jit.is_scripting():
-        if torch.compiler.is_compiling():
-            # The compiler fuses gather, product and sum; embedding_bag would be opaque to it and to ONNX.
-            gathered = table.flatten(0, 1)[rows]  # [B, N, P*P, S, C]
-            return (gathered * weights[..., None]).sum(dim=3)
+    if not torch.jit.is_scripting() and torch.compiler.is_compiling():
+        # The compiler fuses gather, product and sum; embedding_bag would be opaque to it and to ONNX.
+        gathered = table.flatten(0, 1)[rows]  # [B, N, P*P, S, C]
+        return (gathered * weights[..., None]).sum(dim=3)
     pooled = F.embedding_bag(
         rows.flatten(0, 2), table.flatten(0, 1), mode="sum", per_sample_weights=weights.flatten(0, 2)
     )  # [B*N*P*P, C]
@@ -120,7 +119,7 @@ def pyramid_roi_align(pyramid: Pyramid, boxes: Tensor, pool_size: int = 7, sampl
 
 
 def _bin_rows(pyramid: Pyramid, boxes: Tensor, pool_size: int, sampling_ratio: int) -> tuple[Tensor, Tensor]:
-    """Rows of one image's table and their weights for every bin: both ``[B, N, P*P, (2*sampling_ratio)²]``."""
+    """Rows of one image's table and their weights, both ``[B, N, P*P, (2*sampling_ratio)²]``."""
     boxes = at_least_float32(boxes)
     num_levels = len(pyramid.heights)
     levels = assign_levels(boxes, num_levels)  # [B, N]
