@@ -2,9 +2,11 @@
 
 from sparse_rcnn.nn.backbone import Backbone
 from sparse_rcnn.nn.build import build_sparse_rcnn
+from sparse_rcnn.nn.checkpoint_file import read_checkpoint
 from sparse_rcnn.nn.checkpoints import (
     from_detectron2,
     from_mmdetection,
+    infer_config,
     recognize_layout,
     to_detectron2,
     to_mmdetection,
@@ -30,7 +32,9 @@ __all__ = [
     "build_sparse_rcnn",
     "from_detectron2",
     "from_mmdetection",
+    "infer_config",
     "load_weights",
+    "read_checkpoint",
     "recognize_layout",
     "to_detectron2",
     "to_mmdetection",

@@ -1,13 +1,9 @@
 """ImageNet weights of the trunk: torchvision's own, or a file in their layout."""
 
-import pickle
-from pathlib import Path
-
-import torch
 import torchvision
-from torch import Tensor
 
 from sparse_rcnn.nn.backbone import Backbone
+from sparse_rcnn.nn.checkpoint_file import read_checkpoint
 
 # Version 1: what the published models start from.
 IMAGENET_WEIGHTS = {
@@ -34,7 +30,7 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
     if weights == "imagenet":
         state_dict = IMAGENET_WEIGHTS[name].get_state_dict(progress=False, check_hash=True)
     else:
-        state_dict = read_state_dict(weights)
+        state_dict = read_checkpoint(weights)
     prefix = "" if any(key.startswith(("features.", "conv1.")) for key in state_dict) else "features."
     given = {prefix + key: value for key, value in state_dict.items()}
     expected = backbone.trunk.state_dict()
@@ -58,23 +54,3 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
             f"weights {weights!r} do not fit the trunk of {name}: {'; '.join(sorted(problems)[:5])}"
         )
     backbone.trunk.load_state_dict(given)
-
-
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Reads a file of tensors, executing nothing that is in it.
-
-    Args:
-        path: of a file written by ``torch.save``.
-
-    Returns:
-        What the file holds, on the CPU.
-
-    Raises:
-        ValueError: if the file is missing or damaged, or holds more than plain data.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: not a checkpoint of tensors and plain data: {error}") from error

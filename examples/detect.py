@@ -1,0 +1,156 @@
+"""Detects objects in images: annotated PNGs and one JSON file out.
+
+    python examples/detect.py runs/shapes/checkpoint.pth photo.jpg folder/ 'more/*.png' --output detections
+
+The checkpoint may be this library's, detectron2's or mmdetection's.
+"""
+
+import argparse
+import glob
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from evaluate import Detector, load_detector
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from sparse_rcnn.data import Target, collate, evaluation_transform, read_image
+from sparse_rcnn.ops import Detections, select_detections
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+# Told apart on most photos and from each other (Okabe & Ito's palette without black).
+COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+
+
+def find_images(patterns: list[str]) -> list[Path]:
+    """Files named, files in directories named, and files that globs match; in order, each once."""
+    paths: dict[Path, None] = {}
+    for pattern in patterns:
+        if Path(pattern).is_dir():
+            found = sorted(p for p in Path(pattern).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        elif Path(pattern).is_file():
+            found = [Path(pattern)]
+        else:
+            found = sorted(Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file())
+        if not found:
+            raise ValueError(f"{pattern}: no image there")
+        paths.update(dict.fromkeys(found))
+    return list(paths)
+
+
+def detect_image(detector: Detector, image: Tensor, device: torch.device) -> Detections:
+    """Detections of one image ``[3, H, W]`` uint8 in its own pixels, as a batch of one."""
+    size = (image.shape[1], image.shape[2])
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    resized, _ = evaluation_transform(detector.shortest_side, detector.longest_side)(image, nothing)
+    batch = collate([(resized, Target(nothing["boxes"], nothing["labels"], 0, size))])
+    image_sizes = batch.image_sizes.to(device)
+    with torch.inference_mode():
+        predictions = detector.model(batch.images.to(device), image_sizes)
+        return select_detections(
+            predictions.logits[-1],
+            predictions.boxes[-1],
+            image_sizes,
+            original_sizes=batch.original_sizes.to(device),
+        )
+
+
+def draw_boxes(
+    image: Tensor, boxes: Tensor, labels: Tensor, class_names: list[str], scores: Tensor | None = None
+) -> Image.Image:
+    """The image with a frame and a caption per box; images below 480 px are enlarged to be legible."""
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    zoom = max(1, round(480 / max(picture.size)))
+    picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.LANCZOS)
+    size = max(picture.size)
+    font = ImageFont.load_default(max(12, size // 50))
+    width = max(2, size // 300)
+    draw = ImageDraw.Draw(picture)
+    # Small boxes last, so that no caption of a large one hides them.
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    for index in areas.argsort(descending=True).tolist():
+        x1, y1, x2, y2 = (boxes[index] * zoom).tolist()
+        label = int(labels[index])
+        color = COLORS[label % len(COLORS)]
+        draw.rectangle((x1, y1, x2, y2), outline=color, width=width)
+        caption = class_names[label] if scores is None else f"{class_names[label]} {float(scores[index]):.2f}"
+        _, _, right, bottom = draw.textbbox((0, 0), caption, font=font)
+        # Above the box, or inside it where the image ends.
+        x = min(max(x1, 0), max(picture.width - right - 4, 0))
+        y = y1 - bottom - 4 if y1 > bottom + 4 else y1
+        draw.rectangle((x, y, x + right + 4, y + bottom + 4), fill=color)
+        draw.text((x + 2, y + 1), caption, fill="black", font=font)
+    return picture
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", help="file of this library, detectron2 or mmdetection")
+    parser.add_argument("images", nargs="+", help="image files, directories of them, or quoted globs")
+    parser.add_argument("--output", default="detections", metavar="DIR", help="made if absent (detections)")
+    parser.add_argument("--threshold", type=float, default=0.3, help="lowest score kept, 0 to 1 (0.3)")
+    parser.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="shortest side of the images (as stored in the checkpoint, or 800)",
+    )
+    parser.add_argument(
+        "--max-size", type=int, metavar="PX", help="bound of the longest side (as stored, or 1333)"
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    if not 0 <= arguments.threshold <= 1:
+        raise ValueError(f"--threshold must be in 0..1, got {arguments.threshold}")
+    paths = find_images(arguments.images)
+    device = torch.device(arguments.device)
+    detector = load_detector(arguments.checkpoint, device)
+    detector = detector._replace(
+        shortest_side=arguments.size or detector.shortest_side,
+        longest_side=arguments.max_size or detector.longest_side,
+    )
+    output = Path(arguments.output)
+    output.mkdir(parents=True, exist_ok=True)
+    records: dict[str, Any] = {}
+    names: set[str] = set()
+    for path in paths:
+        image = read_image(path)
+        boxes, scores, labels = (part[0].cpu() for part in detect_image(detector, image, device))
+        kept = scores >= arguments.threshold
+        boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
+        name = f"{path.stem}.png"
+        if name in names:
+            name = f"{path.stem}_{len(names)}.png"  # two files of one name in different directories
+        names.add(name)
+        draw_boxes(image, boxes, labels, detector.class_names, scores).save(output / name)
+        records[str(path)] = {
+            "picture": str(output / name),
+            "detections": [
+                {
+                    "box_xyxy": [round(x, 2) for x in box.tolist()],
+                    "score": round(float(score), 4),
+                    "label": int(label),
+                    "class": detector.class_names[int(label)],
+                }
+                for box, score, label in zip(boxes, scores, labels, strict=True)
+            ],
+        }
+        print(f"{path}: {int(kept.sum())} objects -> {output / name}")
+    (output / "detections.json").write_text(json.dumps(records, indent=2))
+    print(f"all detections -> {output / 'detections.json'}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"error: {str(error).strip().splitlines()[-1]}")

@@ -1,0 +1,167 @@
+"""COCO average precision of a checkpoint on a COCO or Pascal VOC directory.
+
+    python examples/evaluate.py runs/shapes/checkpoint.pth --data data/shapes
+    python examples/evaluate.py model_final.pth --data /data/coco --results results.json
+
+The checkpoint may be this library's, detectron2's or mmdetection's. A COCO directory holds
+`annotations/instances_val2017.json` and `val2017/`; a VOC directory `ImageSets/Main/val.txt`, `Annotations/`
+and `JPEGImages/`.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from sparse_rcnn.data import (
+    COCO_CLASS_NAMES,
+    CocoDetection,
+    VocDetection,
+    coco_results,
+    collate,
+    evaluate_coco,
+    evaluation_transform,
+    find_coco,
+    format_metrics,
+)
+from sparse_rcnn.nn import SparseRCNN, build_from_checkpoint, read_checkpoint
+from sparse_rcnn.ops import select_detections
+
+
+class Detector(NamedTuple):
+    """A model with what is needed to use it."""
+
+    model: SparseRCNN
+    class_names: list[str]
+    shortest_side: int  # of the images it was evaluated on, in pixels
+    longest_side: int
+
+
+def load_detector(path: str, device: torch.device) -> Detector:
+    """The detector in a checkpoint file, with its class names and image size."""
+    checkpoint = read_checkpoint(path)
+    model = build_from_checkpoint(checkpoint).to(device)
+    num_classes = len(model.state_dict()["head.stages.0.class_logits.bias"])
+    if "class_names" in checkpoint:
+        class_names = list(checkpoint["class_names"])
+    elif num_classes == len(COCO_CLASS_NAMES):
+        class_names = list(COCO_CLASS_NAMES)  # published checkpoints carry no names, and are COCO's
+    else:
+        class_names = [f"class {label}" for label in range(num_classes)]
+    image_size = checkpoint.get("image_size", {"shortest_side": 800, "longest_side": 1333})
+    return Detector(model, class_names, image_size["shortest_side"], image_size["longest_side"])
+
+
+def load_dataset(
+    directory: str, split: str, transform: Any, drop_degenerate: bool = False
+) -> CocoDetection | VocDetection:
+    """The data set in a directory, recognised by its layout."""
+    if (Path(directory) / "ImageSets").is_dir():
+        return VocDetection(directory, split, transform, drop_degenerate=drop_degenerate)
+    image_dir, annotation_file = find_coco(directory, split)
+    return CocoDetection(image_dir, annotation_file, transform, drop_degenerate=drop_degenerate)
+
+
+def detect_dataset(
+    model: nn.Module,
+    dataset: CocoDetection | VocDetection,
+    device: torch.device,
+    batch_size: int = 1,
+    workers: int = 0,
+    max_detections: int = 100,
+    rank: int = 0,
+    world_size: int = 1,
+) -> list[dict[str, Any]]:
+    """COCO results of every ``world_size``-th image of a data set; labels become its category ids."""
+    share = Subset(dataset, range(rank, len(dataset), world_size))
+    loader = DataLoader(share, batch_size, collate_fn=collate, num_workers=workers)
+    was_training = model.training
+    model.eval()
+    results = []
+    for batch in tqdm(loader, desc="evaluating", unit="batch", leave=False, disable=rank != 0):
+        image_sizes = batch.image_sizes.to(device)
+        with torch.inference_mode():
+            predictions = model(batch.images.to(device), image_sizes)
+            detections = select_detections(
+                predictions.logits[-1],
+                predictions.boxes[-1],
+                image_sizes,
+                max_detections,
+                batch.original_sizes.to(device),
+            )
+        results += coco_results(detections, batch.image_ids, dataset.category_ids)
+    model.train(was_training)
+    return results
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", help="file of this library, detectron2 or mmdetection")
+    parser.add_argument("--data", required=True, metavar="DIR", help="COCO or VOC directory")
+    parser.add_argument(
+        "--split", default="val", help="COCO: train or val; VOC: a file of ImageSets/Main (val)"
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="shortest side of the images (as stored in the checkpoint, or 800)",
+    )
+    parser.add_argument(
+        "--max-size", type=int, metavar="PX", help="bound of the longest side (as stored, or 1333)"
+    )
+    parser.add_argument("--batch-size", type=int, default=1, help="images per batch (1)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that read images (2)")
+    parser.add_argument("--max-detections", type=int, default=100, help="per image (100)")
+    parser.add_argument("--results", metavar="FILE", help="write the detections as COCO results here")
+    parser.add_argument("--metrics", metavar="FILE", help="write AP and AP per class as JSON here")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    device = torch.device(arguments.device)
+    detector = load_detector(arguments.checkpoint, device)
+    shortest_side = arguments.size or detector.shortest_side
+    longest_side = arguments.max_size or detector.longest_side
+    transform = evaluation_transform(shortest_side, longest_side)
+    # Zero-area boxes are in published annotations; evaluation has nothing to lose by leaving them out.
+    dataset = load_dataset(arguments.data, arguments.split, transform, drop_degenerate=True)
+    if dataset.class_names != detector.class_names:
+        raise ValueError(
+            f"the checkpoint's classes {detector.class_names} are not those of {arguments.data}: "
+            f"{dataset.class_names}"
+        )
+    print(
+        f"{len(dataset)} images, {len(dataset.class_names)} classes, "
+        f"shortest side {shortest_side}, longest at most {longest_side}, on {device}"
+    )
+    results = detect_dataset(
+        detector.model, dataset, device, arguments.batch_size, arguments.workers, arguments.max_detections
+    )
+    metrics = evaluate_coco(dataset, results)
+    print(format_metrics(metrics))
+    for name in dataset.class_names:
+        print(f"  {name:<20} {metrics[f'AP/{name}']:.3f}")
+    if arguments.results:
+        Path(arguments.results).write_text(json.dumps(results))
+        print(f"{len(results)} detections written to {arguments.results}")
+    if arguments.metrics:
+        Path(arguments.metrics).write_text(json.dumps(metrics, indent=2))
+        print(f"metrics written to {arguments.metrics}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"error: {str(error).strip().splitlines()[-1]}")

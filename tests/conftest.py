@@ -1,0 +1,28 @@
+"""Fixtures of all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import Phase, settings
+
+# The same examples on every run and every machine; time limits belong to the suite, not to an example.
+# No explain phase: it takes minutes where every example runs tensor code.
+settings.register_profile(
+    "sparse_rcnn",
+    deadline=None,
+    derandomize=True,
+    max_examples=40,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+)
+settings.load_profile("sparse_rcnn")
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of real data and reference figures, which lies beside the checkout where there is one."""
+    default = Path(__file__).resolve().parents[2] / "shared"
+    directory = Path(os.environ.get("SPARSE_RCNN_SHARED", default))
+    if not directory.is_dir():
+        pytest.skip("no shared data beside the checkout or in SPARSE_RCNN_SHARED")
+    return directory
