@@ -86,23 +86,24 @@ PAPER: dict[str, Any] = {
 SHAPES: dict[str, Any] = {
     **PAPER,
     "output": "runs/shapes",
-    "backbone": "resnet18",
+    "backbone": "resnet10",
     "backbone_norm": "batch",
     "backbone_weights": "none",
     "num_proposals": 20,
-    "num_stages": 3,
-    "hidden_dim": 128,
+    "num_stages": 4,
+    "hidden_dim": 64,
     "dynamic_dim": 16,
     "feedforward_dim": 256,
+    "proposal_init": "grid",
     "batch_size": 8,
-    "iterations": 600,
+    "iterations": 1400,
     "schedule": "cosine",
-    "learning_rate": 5e-4,
+    "learning_rate": 7e-4,
     "warmup": 50,
-    "sizes": [160],
-    "max_size": 160,
-    "eval_size": 160,
-    "eval_interval": 300,
+    "sizes": [128],
+    "max_size": 128,
+    "eval_size": 128,
+    "eval_interval": 700,
     "workers": 1,
 }
 
@@ -122,7 +123,7 @@ def parse_arguments() -> argparse.Namespace:
     data = parser.add_argument_group("data")
     data.add_argument("--data", metavar="DIR", help="COCO or VOC directory; if absent, the built-in shapes")
     data.add_argument("--shapes-dir", default="data/shapes", metavar="DIR", help="where the shapes are kept")
-    data.add_argument("--shapes-images", type=int, default=2000, help="training images of the shapes (2000)")
+    data.add_argument("--shapes-images", type=int, default=4000, help="training images of the shapes (4000)")
     data.add_argument(
         "--drop-degenerate-boxes",
         action="store_true",
@@ -144,7 +145,7 @@ def parse_arguments() -> argparse.Namespace:
     add(data, "--workers", "processes per device that read images", type=int)
 
     model = parser.add_argument_group("model")
-    add(model, "--backbone", "resnet18, resnet34, resnet50, resnet101 or mobilenet_v2")
+    add(model, "--backbone", "resnet10, resnet18, resnet34, resnet50, resnet101 or mobilenet_v2")
     add(model, "--backbone-norm", "frozen (for pretrained weights), batch or group")
     add(model, "--backbone-weights", "imagenet (downloaded), a file in torchvision's layout, or none")
     add(model, "--num-proposals", "N", type=int)
@@ -354,10 +355,8 @@ def main() -> None:
         if rank == 0:
             dataset.check_images()
             print(f"{name}: {len(dataset)} images, {len(dataset.class_names)} classes")
-            print(
-                f"  {dataset.num_crowd} crowd regions left to evaluation, {dataset.num_clipped} boxes clipped "
-                f"to their image, {dataset.num_dropped} without area dropped"
-            )
+            print(f"  {dataset.num_crowd} crowd regions kept for evaluation only")
+            print(f"  {dataset.num_clipped} boxes clipped, {dataset.num_dropped} without area dropped")
 
     # Model.
     weights = read_checkpoint(arguments.weights) if arguments.weights else None
@@ -379,7 +378,9 @@ def main() -> None:
             print(f"{arguments.weights}: loaded {what}")
     model = model.to(device).to(memory_format=torch.channels_last)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, arguments.learning_rate, weight_decay=arguments.weight_decay)
+    optimizer = torch.optim.AdamW(
+        parameters, arguments.learning_rate, weight_decay=arguments.weight_decay, fused=True
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda iteration: learning_rate_factor(arguments, iteration)
     )

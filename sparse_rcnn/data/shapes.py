@@ -12,13 +12,15 @@ from sparse_rcnn.data.coco import CocoDetection
 from sparse_rcnn.data.detection_dataset import Transform
 from sparse_rcnn.data.shape_drawing import CLASS_NAMES, DRAWING_VERSION, SPLITS, draw_shapes
 
-NUM_IMAGES = {"train": 2000, "val": 300}
+NUM_IMAGES = {"train": 4000, "val": 300}
 JPEG_QUALITY = 95
 SETTINGS_FILE = "shapes.json"
 
 
 class ShapesDataset(CocoDetection):
-    """Textured shapes of six classes, drawn on the first use and read from disk like any COCO data set.
+    """Textured shapes, drawn on the first use and read from disk like any COCO data set.
+
+    Six classes, told by their outline and their part of the hue circle.
 
     Image i depends on (seed, split, i) and the sizes alone, so a smaller data set is the beginning of a
     larger one. Drawing goes to a temporary directory that is renamed when complete: a killed run leaves
@@ -28,9 +30,9 @@ class ShapesDataset(CocoDetection):
         root: Directory in COCO's layout, made if absent: `{split}2017/`, holding images and the
             `shapes.json` with the settings, and `annotations/instances_{split}2017.json`.
         split: "train" or "val".
-        num_images: Number of images; by default 2000 for training and 300 for validation.
+        num_images: Number of images; by default 4000 for training and 300 for validation.
         image_size: Longest side of the images in pixels; both sides vary from 0.8 to 1.0 of it. COCO's
-            large objects (area > 96 x 96) occur from about 150 on.
+            large objects (area > 96 x 96) occur from about 128 on.
         seed: Of the drawings.
         max_objects: Greatest number of shapes in an image.
         transform: As of `CocoDetection`.
@@ -44,7 +46,7 @@ class ShapesDataset(CocoDetection):
         root: str | Path,
         split: str = "train",
         num_images: int | None = None,
-        image_size: int = 160,
+        image_size: int = 128,
         seed: int = 0,
         max_objects: int = 6,
         transform: Transform | None = None,

@@ -33,4 +33,5 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gam
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     wrong = probability * (1 - targets) + (1 - probability) * targets  # 1 - p_t
     weight = alpha * targets + (1 - alpha) * (1 - targets)
-    return weight * torch.pow(wrong, gamma) * cross_entropy
+    # Clamped: the derivative of 0 to a power below 1 is infinite, and infinity times 0 is NaN.
+    return weight * torch.pow(wrong.clamp(min=1e-37), gamma) * cross_entropy

@@ -66,12 +66,12 @@ def set_prediction_loss(
         that is not finite, matched or not, makes the loss of its stage NaN.
 
     Raises:
-        ValueError: if the shapes do not fit, or a valid label is not in 0..K-1 (checked for labels on the
-            CPU, outside of a compiled graph).
+        ValueError: if the shapes do not fit, or a valid label is not in 0..K-1, or a valid box is not finite
+            (values are checked on the CPU, outside of a compiled graph).
     """
     _check_shapes(logits, boxes, target_boxes, target_labels, target_valid, image_sizes)
     if not torch.jit.is_scripting():
-        _check_labels(target_labels, target_valid, logits.shape[-1])
+        _check_targets(target_boxes, target_labels, target_valid, logits.shape[-1])
     target_labels = torch.where(target_valid, target_labels, torch.zeros_like(target_labels))
     indices = match_proposals(
         logits,
@@ -108,7 +108,7 @@ def set_prediction_loss(
     normaliser = torch.as_tensor(num_targets, dtype=logits.dtype, device=logits.device).clamp(min=1)
     classification_loss = classification_weight * focal.sum(dim=(1, 2)) / normaliser  # [L]
     # A box that is not finite has no match and so no error: 0 * NaN keeps it from passing for a perfect one.
-    poison = (at_least_float32(boxes) * 0).sum(dim=(1, 2, 3))  # [L]
+    poison = ((at_least_float32(boxes) * 0).sum(dim=3) + (logits * 0).sum(dim=3)).sum(dim=(1, 2))  # [L]
     l1_loss = l1_weight * l1.sum(dim=(1, 2)) / normaliser + poison  # [L]
     giou_loss = giou_weight * giou.sum(dim=(1, 2)) / normaliser  # [L]
     total = (classification_loss + l1_loss + giou_loss).sum()
@@ -123,7 +123,7 @@ def _check_shapes(
     target_valid: Tensor,
     image_sizes: Tensor,
 ) -> None:
-    if logits.dim() != 4 or list(boxes.shape) != [*logits.shape[:3], 4]:
+    if logits.dim() != 4 or list(boxes.shape) != list(logits.shape[:3]) + [4]:  # noqa: RUF005 (what scripts)
         raise ValueError(
             f"logits must be [L, B, N, K] and boxes [L, B, N, 4], got {logits.shape}, {boxes.shape}"
         )
@@ -139,10 +139,15 @@ def _check_shapes(
         raise ValueError(f"image_sizes must be [{batch}, 2], got {image_sizes.shape}")
 
 
-def _check_labels(target_labels: Tensor, target_valid: Tensor, num_classes: int) -> None:
+def _check_targets(
+    target_boxes: Tensor, target_labels: Tensor, target_valid: Tensor, num_classes: int
+) -> None:
     # A label of K would count for class 0 of the next proposal: "off by one" must be heard, not learned.
     if torch.compiler.is_compiling() or target_labels.device.type != "cpu":
         return  # no branching on values inside a graph, no extra transfer from a device
     wrong = target_labels[target_valid & ((target_labels < 0) | (target_labels >= num_classes))]
     if wrong.numel() > 0:
         raise ValueError(f"target_labels must be in 0..{num_classes - 1}, got {int(wrong[0])}")
+    lost = target_boxes[target_valid & ~torch.isfinite(target_boxes).all(dim=-1)]
+    if lost.numel() > 0:
+        raise ValueError(f"target_boxes must be finite, got {lost[0].tolist()}")

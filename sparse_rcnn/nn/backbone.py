@@ -1,12 +1,16 @@
 """Backbones: a torchvision trunk and a feature pyramid (Lin et al. 2017, FPN) of strides 4, 8, 16, 32."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 
+# One block per stage: not published, but enough for small images and minutes of training on a CPU.
 RESNETS = {
+    "resnet10": partial(ResNet, BasicBlock, [1, 1, 1, 1]),
     "resnet18": torchvision.models.resnet18,
     "resnet34": torchvision.models.resnet34,
     "resnet50": torchvision.models.resnet50,
@@ -43,13 +47,13 @@ class ResNetTrunk(nn.Module):
     """torchvision's ResNet without its classifier; parameter names are torchvision's.
 
     Args:
-        name: "resnet18", "resnet34", "resnet50" or "resnet101".
+        name: "resnet10", "resnet18", "resnet34", "resnet50" or "resnet101".
         norm: see :func:`norm_layer`.
     """
 
     def __init__(self, name: str, norm: str) -> None:
         super().__init__()
-        resnet = RESNETS[name](weights=None, norm_layer=norm_layer(norm))
+        resnet = RESNETS[name](norm_layer=norm_layer(norm))
         self.conv1, self.bn1, self.relu, self.maxpool = resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool
         self.layer1, self.layer2 = resnet.layer1, resnet.layer2
         self.layer3, self.layer4 = resnet.layer3, resnet.layer4

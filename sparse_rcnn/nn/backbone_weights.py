@@ -1,6 +1,7 @@
 """ImageNet weights of the trunk: torchvision's own, or a file in their layout."""
 
 import torchvision
+from torch import Tensor
 
 from sparse_rcnn.nn.backbone import Backbone
 from sparse_rcnn.nn.checkpoint_file import read_checkpoint
@@ -28,11 +29,18 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
         ValueError: if the file cannot be read, or an entry is missing, surplus or of another shape.
     """
     if weights == "imagenet":
+        if name not in IMAGENET_WEIGHTS:
+            raise ValueError(
+                f"there are no ImageNet weights for {name!r}, only for {sorted(IMAGENET_WEIGHTS)}"
+            )
         state_dict = IMAGENET_WEIGHTS[name].get_state_dict(progress=False, check_hash=True)
     else:
         state_dict = read_checkpoint(weights)
-    prefix = "" if any(key.startswith(("features.", "conv1.")) for key in state_dict) else "features."
-    given = {prefix + key: value for key, value in state_dict.items()}
+    for key, value in state_dict.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"weights {weights!r}: entry {key!r} is not a tensor but {type(value).__name__}")
+    features_only = name == "mobilenet_v2" and not any(key.startswith("features.") for key in state_dict)
+    given = {f"features.{key}" if features_only else key: value for key, value in state_dict.items()}
     expected = backbone.trunk.state_dict()
     ignored = ("fc.", "classifier.", "features.classifier.")
     for key in list(given):

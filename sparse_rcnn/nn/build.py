@@ -33,7 +33,8 @@ def build_sparse_rcnn(
     """Builds a detector; the defaults are the paper's (section 4, implementation details).
 
     Args:
-        backbone: "resnet18", "resnet34", "resnet50", "resnet101" or "mobilenet_v2".
+        backbone: "resnet10" (no published weights), "resnet18", "resnet34", "resnet50", "resnet101" or
+            "mobilenet_v2".
         num_classes: K; labels are 0..K-1, there is no background class.
         num_proposals: N.
         num_stages: L.

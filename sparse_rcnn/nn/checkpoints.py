@@ -64,6 +64,7 @@ MMDETECTION_RULES = (
     (r"^(roi_head\..*)\.box_deltas\.", r"\1.fc_reg."),
 )
 RESNET_BLOCKS = {
+    "resnet10": ((1, 1, 1, 1), False),
     "resnet18": ((2, 2, 2, 2), False),
     "resnet34": ((3, 4, 6, 3), False),
     "resnet50": ((3, 4, 6, 3), True),
@@ -253,13 +254,13 @@ def _infer_config(state_dict: Mapping[str, Tensor], name: Naming) -> dict[str, A
     hidden_dim = size("head.stages.*.attention_norm.weight", 0, "hidden_dim")
     bins = size("head.stages.*.interaction.out.weight", 1, "pool_size") // hidden_dim
     boxes, features = name("proposals.boxes_norm_cxcywh"), name("proposals.features")
-    proposals = state_dict[boxes] if boxes in state_dict else state_dict.get(features)
-    if proposals is None or proposals.dim() == 0:
-        raise ValueError(f"missing or misshapen keys {boxes!r} and {features!r}")
+    counts = {state_dict[key].shape[:1] for key in (boxes, features) if key in state_dict}
+    if len(counts) != 1 or counts == {torch.Size([])}:
+        raise ValueError(f"misshapen or missing keys {boxes!r} and {features!r}: they must have as many rows")
     return {
         "backbone": backbone,
         "num_classes": size("head.stages.*.class_logits.bias", 0, "num_classes"),
-        "num_proposals": proposals.shape[0],
+        "num_proposals": counts.pop()[0],
         "num_stages": num_stages,
         "hidden_dim": hidden_dim,
         "dynamic_dim": size("head.stages.*.interaction.norm1.weight", 0, "dynamic_dim"),
@@ -270,8 +271,11 @@ def _infer_config(state_dict: Mapping[str, Tensor], name: Naming) -> dict[str, A
 
 
 def _count(state_dict: Mapping[str, Tensor], prefix: str) -> int:
+    """One more than the highest number behind the prefix; a number with few keys is a stray, to be named."""
     numbers = [key[len(prefix) :].split(".")[0] for key in state_dict if key.startswith(prefix)]
-    return 1 + max((int(number) for number in numbers if number.isdigit()), default=-1)
+    keys = Counter(int(number) for number in numbers if number.isdigit())
+    most = max(keys.values(), default=0)
+    return 1 + max((number for number, count in keys.items() if count >= most / 2), default=-1)
 
 
 def _our_name(key: str) -> str:

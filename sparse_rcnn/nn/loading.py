@@ -53,8 +53,10 @@ def load_weights(model: SparseRCNN, checkpoint: Mapping[str, Any], new_classes: 
     Raises:
         ValueError: if an entry is missing, surplus or of another shape; the message names it.
     """
-    given = our_state_dict(checkpoint)
     expected = model.state_dict()
+    given = our_state_dict(checkpoint)
+    # Only trainable batch norm counts its batches; nothing else depends on the counters.
+    given = {k: v for k, v in given.items() if k in expected or not k.endswith("num_batches_tracked")}
     class_layers = {name: module for name, module in model.named_modules() if name.endswith(".class_logits")}
     class_keys = [f"{name}.{entry}" for name in class_layers for entry in ("weight", "bias")]
     new_classes = new_classes or any(

@@ -31,11 +31,18 @@ def linear_sum_assignment(cost: Tensor, valid: Tensor) -> Tensor:
     Raises:
         ValueError: if the shapes do not fit.
     """
-    if cost.dim() < 2 or valid.shape[-1:] != cost.shape[-1:]:
+    fits = cost.dim() >= 2 and valid.shape[-1:] == cost.shape[-1:] and valid.dim() < cost.dim()
+    if fits:
+        batch_shape = cost.shape[:-2]
+        sizes = zip(reversed(valid.shape[:-1]), reversed(batch_shape), strict=False)
+        fits = all(mine in (1, theirs) for mine, theirs in sizes)
+    if not fits:
         raise ValueError(f"cost must be [..., N, M] and valid [..., M], got {cost.shape} and {valid.shape}")
     batch_shape, (num_rows, num_columns) = cost.shape[:-2], cost.shape[-2:]
-    costs = cost.detach().to("cpu", torch.float64).reshape(-1, num_rows, num_columns).numpy()
-    valids = valid.expand(*batch_shape, num_columns).to("cpu").reshape(-1, num_columns).numpy()
+    costs = cost.detach().to("cpu", torch.float64).reshape(batch_shape.numel(), num_rows, num_columns).numpy()
+    valids = (
+        valid.expand(*batch_shape, num_columns).to("cpu").reshape(batch_shape.numel(), num_columns).numpy()
+    )
     rows = np.full((costs.shape[0], num_columns), -1, dtype=np.int64)
     for problem, (problem_cost, problem_valid) in enumerate(zip(costs, valids, strict=True)):
         columns = np.flatnonzero(problem_valid)
@@ -54,6 +61,8 @@ def _solve_finite(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not finite.all():
         if not finite.any():
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        if np.abs(cost[finite]).max() > 1e150:
+            cost = cost * 1e-154  # so that nothing below overflows
         # Dearer than any change that finite costs could make to the sum: taken only if there is no other.
         low, high = cost[finite].min(), cost[finite].max()
         cost = np.where(finite, cost - low, (high - low + 1.0) * (min(cost.shape) + 1.0))

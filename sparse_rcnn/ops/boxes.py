@@ -78,6 +78,7 @@ def clip_boxes(boxes: Tensor, image_sizes: Tensor) -> Tensor:
     Returns:
         ``[B, N, 4]`` with 0 <= x <= width and 0 <= y <= height.
     """
+    boxes = at_least_float32(boxes)
     limit = whwh(image_sizes).to(boxes.dtype)[..., None, :]  # [B, 1, 4]
     return torch.minimum(boxes.clamp(min=0), limit)
 
@@ -93,5 +94,6 @@ def rescale_boxes(boxes: Tensor, from_sizes: Tensor, to_sizes: Tensor) -> Tensor
     Returns:
         ``[B, N, 4]`` xyxy in pixels of images of ``to_sizes``.
     """
-    scale = whwh(to_sizes) / whwh(from_sizes)  # [B, 4]
-    return boxes * scale.to(boxes.dtype)[..., None, :]
+    boxes = at_least_float32(boxes)
+    scale = whwh(to_sizes).to(boxes.dtype) / whwh(from_sizes).to(boxes.dtype)  # [B, 4]
+    return boxes * scale[..., None, :]

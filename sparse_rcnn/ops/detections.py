@@ -50,6 +50,10 @@ def select_detections(
         raise ValueError(
             f"logits must be [B, N, K] and boxes [B, N, 4], got {logits.shape} and {boxes.shape}"
         )
+    if list(image_sizes.shape) != [logits.shape[0], 2]:
+        raise ValueError(f"image_sizes must be [{logits.shape[0]}, 2], got {image_sizes.shape}")
+    if original_sizes is not None and list(original_sizes.shape) != [logits.shape[0], 2]:
+        raise ValueError(f"original_sizes must be [{logits.shape[0]}, 2], got {original_sizes.shape}")
     if max_detections < 1:
         raise ValueError(f"max_detections must be at least 1, got {max_detections}")
     num_proposals, num_classes = logits.shape[1], logits.shape[2]

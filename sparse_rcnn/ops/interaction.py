@@ -59,6 +59,14 @@ def dynamic_interaction(
         raise ValueError(
             f"roi_feats must have {out_weight.shape[1] // channels} bins per proposal, got {roi_feats.shape}"
         )
+    if list(generator_weight.shape) != [2 * channels * inner, channels]:
+        raise ValueError(
+            f"generator_weight must be [{2 * channels * inner}, {channels}], got {generator_weight.shape}"
+        )
+    if pro_feats.shape[-2] != roi_feats.shape[-3]:
+        raise ValueError(
+            f"pro_feats and roi_feats must have one N, got {pro_feats.shape} and {roi_feats.shape}"
+        )
     kernels = F.linear(pro_feats, generator_weight, generator_bias)  # [..., N, 2*C*D]
     kernel1 = kernels[..., : channels * inner].unflatten(-1, (channels, inner))  # [..., N, C, D]
     kernel2 = kernels[..., channels * inner :].unflatten(-1, (inner, channels))  # [..., N, D, C]

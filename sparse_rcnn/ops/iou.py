@@ -81,6 +81,10 @@ def _intersection_and_union(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Ten
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
-    # Where the whole is empty so is the part: dividing it by 1 gives 0, and a bounded gradient, where an
-    # epsilon in the denominator would shift every other value (or 0/0 give NaN). A NaN stays a NaN.
-    return part / torch.where(whole > 0, whole, torch.ones_like(whole))
+    # Where the whole is empty so is the part: 0/1 instead of 0/0, while an epsilon in the denominator would
+    # shift every other value. Areas below the limit lose their digits, and their gradient overflows.
+    tiny = 1e-37 if whole.dtype == torch.float32 else 1e-300
+    empty = whole < tiny
+    return torch.where(empty, torch.zeros_like(part), part) / torch.where(
+        empty, torch.ones_like(whole), whole
+    )

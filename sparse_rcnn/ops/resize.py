@@ -10,7 +10,7 @@ def shortest_side_resize(
         height: in pixels.
         width: in pixels.
         shortest_side: wanted length of the shorter side.
-        longest_side: upper bound of the longer side, None for none; where it binds, the shorter side gets shorter.
+        longest_side: upper bound of the longer side, or None; where it binds, the shorter side gets shorter.
 
     Returns:
         (height, width) in whole pixels, rounded half up. The order of the floating-point operations is

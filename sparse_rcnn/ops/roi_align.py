@@ -103,6 +103,10 @@ def pyramid_roi_align(pyramid: Pyramid, boxes: Tensor, pool_size: int = 7, sampl
     table = pyramid.table
     if boxes.dim() != 3 or boxes.shape[2] != 4 or boxes.shape[0] != table.shape[0]:
         raise ValueError(f"boxes must be [{table.shape[0]}, N, 4] for this pyramid, got {boxes.shape}")
+    if pool_size < 1 or sampling_ratio < 1:
+        raise ValueError(
+            f"pool_size and sampling_ratio must be at least 1, got {pool_size} and {sampling_ratio}"
+        )
     rows, weights = _bin_rows(pyramid, boxes.detach(), pool_size, sampling_ratio)  # [B, N, P*P, S]
     batch, num_rows, channels = table.shape
     offset = torch.arange(batch, device=boxes.device) * num_rows
@@ -176,8 +180,8 @@ def _axis_samples(
     cell = torch.minimum(position_inside.to(torch.int64).clamp(min=0), last)  # clamped: NaN has no integer
     upper_weight = position_inside - cell.to(low.dtype)
     weight = torch.stack((1.0 - upper_weight, upper_weight), dim=-1) / sampling_ratio
-    # `inside` is false for NaN too: multiplying, not selecting, keeps a NaN visible in the result.
-    weight = weight * inside[..., None].to(low.dtype)
+    # `inside` is false for NaN and infinity, too: 0 * position keeps them visible in the result.
+    weight = weight * inside[..., None].to(low.dtype) + (position * 0)[..., None]
     cells = torch.stack((cell, torch.minimum(cell + 1, last)), dim=-1)
     return (
         cells.unflatten(-2, (pool_size, sampling_ratio)).flatten(-2),

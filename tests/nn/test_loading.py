@@ -1,0 +1,193 @@
+import math
+
+import pytest
+import torch
+
+from sparse_rcnn.nn import build_from_checkpoint, load_weights, to_detectron2, to_mmdetection
+
+PRIOR = -math.log(0.99 / 0.01)
+CLASS_KEYS = [f"head.stages.{stage}.class_logits.{entry}" for stage in (0, 1) for entry in ("weight", "bias")]
+SAME = {"backbone_norm": "frozen", "num_heads": 8}
+SMALL = {
+    "backbone": "resnet18",
+    "num_classes": 3,
+    "num_proposals": 6,
+    "num_stages": 2,
+    "hidden_dim": 16,
+    "dynamic_dim": 4,
+    "feedforward_dim": 24,
+    "pool_size": 3,
+}
+
+
+@pytest.fixture
+def source(build_small):
+    """A model that differs in every value from the one that `build_small` gives anew."""
+    model = build_small(**SAME)
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            value.add_(0.01 * torch.rand_like(value))
+    return model
+
+
+def checkpoint_of(source, **config):
+    config = {**SMALL, **SAME, "backbone_weights": "imagenet", **config}
+    return {"model": source.state_dict(), "config": config, "class_names": ["a", "b", "c"]}
+
+
+@pytest.fixture(params=["sparse_rcnn", "detectron2", "mmdetection"])
+def checkpoint(request, source):
+    if request.param == "detectron2":
+        return {"model": to_detectron2(source.state_dict())}
+    if request.param == "mmdetection":
+        return {"state_dict": to_mmdetection(source.state_dict()), "meta": {}}
+    return checkpoint_of(source)
+
+
+def assert_loaded(model, source, anew=()):
+    expected = source.state_dict()
+    for key, value in model.state_dict().items():
+        if key not in anew:
+            assert value.equal(expected[key]), key
+
+
+def assert_class_layers_start_anew(model, num_classes):
+    for stage in model.head.stages:
+        assert torch.equal(stage.class_logits.bias, torch.full((num_classes,), PRIOR))
+        bound = math.sqrt(6 / sum(stage.class_logits.weight.shape))
+        assert stage.class_logits.weight.abs().max() <= bound
+
+
+def test_same_classes(build_small, source, checkpoint):
+    model = build_small(**SAME)
+    assert load_weights(model, checkpoint) == []
+    assert_loaded(model, source)
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 4, 80])
+def test_other_number_of_classes(build_small, source, checkpoint, num_classes):
+    model = build_small(**SAME, num_classes=num_classes)
+    assert sorted(load_weights(model, checkpoint)) == sorted(CLASS_KEYS)
+    assert_loaded(model, source, CLASS_KEYS)
+    assert_class_layers_start_anew(model, num_classes)
+
+
+def test_new_classes_of_the_same_number(build_small, source, checkpoint):
+    model = build_small(**SAME)
+    assert sorted(load_weights(model, checkpoint, new_classes=True)) == sorted(CLASS_KEYS)
+    assert_loaded(model, source, CLASS_KEYS)
+    assert_class_layers_start_anew(model, 3)
+
+
+def test_new_classes_of_a_loaded_model(source):
+    before = {key: value.clone() for key, value in source.state_dict().items()}
+    load_weights(source, {"model": before}, new_classes=True)
+    assert_class_layers_start_anew(source, 3)
+
+
+def test_parameters_stay_the_models_own(build_small, source):
+    model = build_small(**SAME)
+    parameters = dict(model.named_parameters())
+    load_weights(model, source.state_dict())
+    assert all(parameter is parameters[name] for name, parameter in model.named_parameters())
+    with torch.no_grad():
+        model.proposals.features.zero_()
+    assert (source.proposals.features != 0).any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"num_proposals": 7}, "proposals.features"),
+        ({"num_stages": 3}, "head.stages.2.attention.in_proj_weight"),
+        ({"num_stages": 1}, "head.stages.1.attention.in_proj_weight"),
+        ({"dynamic_dim": 5}, "head.stages.0.interaction.generator.weight"),
+        ({"feedforward_dim": 25}, "head.stages.1.feedforward2.weight"),
+        ({"pool_size": 4}, "head.stages.0.interaction.out.weight"),
+        ({"hidden_dim": 24}, "proposals.features"),
+        ({"backbone": "resnet34"}, "backbone.trunk.layer1.2.conv1.weight"),
+        ({"backbone": "mobilenet_v2"}, "backbone.trunk.features.0.0.weight"),
+        ({"backbone_norm": "group"}, "backbone.trunk.bn1.running_mean"),
+    ],
+)
+@pytest.mark.parametrize("num_classes", [3, 5])
+def test_misfit_is_named(build_small, source, changes, key, num_classes):
+    model = build_small(**{**SAME, **changes, "num_classes": num_classes})
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match="does not fit the model") as caught:
+        load_weights(model, source.state_dict())
+    problems = str(caught.value).split(": ", 1)[1]
+    assert key in problems or "more" in problems
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("key", ["proposals.features", "head.stages.1.box_deltas.bias", CLASS_KEYS[0]])
+@pytest.mark.parametrize("new_classes", [False, True])
+def test_missing_key_is_named(build_small, source, key, new_classes):
+    state_dict = source.state_dict()
+    del state_dict[key]
+    with pytest.raises(ValueError, match=f"{key} is missing"):
+        load_weights(build_small(**SAME), state_dict, new_classes)
+
+
+def test_surplus_key_is_named(build_small, source):
+    with pytest.raises(ValueError, match="anything is surplus"):
+        load_weights(build_small(**SAME), {**source.state_dict(), "anything": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("key", ["proposals.features", "head.stages.1.box_deltas.bias"])
+def test_misshapen_key_is_named(build_small, source, key):
+    with pytest.raises(ValueError, match=f"{key} has shape"):
+        load_weights(build_small(**SAME), {**source.state_dict(), key: torch.zeros(5, 5)})
+
+
+def test_class_layer_of_other_channels_is_a_misfit(build_small, source):
+    state_dict = {**source.state_dict(), CLASS_KEYS[0]: torch.zeros(3, 17)}
+    with pytest.raises(ValueError, match=f"{CLASS_KEYS[0]} has shape"):
+        load_weights(build_small(**SAME), state_dict)
+
+
+def test_batch_norm_from_frozen(build_small, source, checkpoint):
+    model = build_small(num_heads=8, backbone_norm="batch")
+    assert load_weights(model, checkpoint) == []
+    loaded = model.state_dict()
+    assert all(loaded[key].equal(value) for key, value in source.state_dict().items())
+
+
+def test_frozen_from_batch_norm(build_small):
+    trained = build_small(num_heads=8, backbone_norm="batch")
+    model = build_small(**SAME)
+    assert load_weights(model, trained.state_dict()) == []
+    assert_loaded(model, trained)
+
+
+def test_build_from_checkpoint(source, checkpoint, batch):
+    model = build_from_checkpoint(checkpoint)
+    assert not model.training
+    assert_loaded(model, source)
+    with torch.no_grad():
+        found, expected = model(*batch), source.eval()(*batch)
+    assert found.logits.equal(expected.logits)
+    assert found.boxes.equal(expected.boxes)
+
+
+def test_build_leaves_the_checkpoint_as_it_is(checkpoint):
+    before = dict(checkpoint.get("config", {}))
+    build_from_checkpoint(checkpoint)
+    assert checkpoint.get("config", {}) == before
+
+
+def test_build_without_config(source):
+    with pytest.raises(ValueError, match="config"):
+        build_from_checkpoint({"model": source.state_dict()})
+
+
+def test_build_with_a_config_that_does_not_fit(source):
+    with pytest.raises(ValueError, match=r"proposals\.features"):
+        build_from_checkpoint(checkpoint_of(source, num_proposals=8))
+
+
+@pytest.mark.parametrize("function", [build_from_checkpoint, lambda unknown: load_weights(None, unknown)])
+def test_unknown_checkpoint(function):
+    with pytest.raises(ValueError, match="not a Sparse R-CNN checkpoint"):
+        function({"fc.weight": torch.zeros(1)})

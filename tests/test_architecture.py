@@ -1,0 +1,149 @@
+"""The house as DESIGN.md draws it: floors, who may import what, public names, docstrings."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+import sparse_rcnn
+
+PACKAGE = Path(sparse_rcnn.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+# What each floor may import of the package, besides itself.
+MAY_IMPORT = {
+    "ops": set(),
+    "loss": {"ops"},
+    "nn": {"ops", "loss"},
+    "data": {"ops"},
+    "__init__": {"nn", "version"},
+    "version": set(),
+}
+PUBLIC = {
+    "sparse_rcnn": ["SparseRCNN", "build_sparse_rcnn", "__version__"],
+    "sparse_rcnn.ops": [
+        "apply_deltas",
+        "dynamic_interaction",
+        "flatten_pyramid",
+        "paired_giou",
+        "pairwise_giou",
+        "pyramid_roi_align",
+        "select_detections",
+    ],
+    "sparse_rcnn.loss": ["sigmoid_focal_loss", "match_proposals", "set_prediction_loss"],
+    "sparse_rcnn.nn": ["DynamicInteraction", "ImageListDetector", "from_detectron2", "from_mmdetection"],
+    "sparse_rcnn.data": ["CocoDetection", "VocDetection", "ShapesDataset", "collate", "evaluate_coco"],
+}
+
+
+def name_of(path):
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def floor_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_modules(path):
+    """Absolute names of everything that a file imports, wherever in the file."""
+    package = ["sparse_rcnn", *path.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def is_within(module, package):
+    return module == package or module.startswith(f"{package}.")
+
+
+def importers_of(package):
+    return {name_of(path) for path in FILES if any(is_within(m, package) for m in imported_modules(path))}
+
+
+def public_definitions(tree):
+    """Public functions and classes of a module, and the public methods of those classes."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in tree.body:
+        if isinstance(node, kinds) and not node.name.startswith("_"):
+            yield node.name, node
+            if isinstance(node, ast.ClassDef):
+                for method in node.body:
+                    # What `forward` does is often what the class says it is.
+                    if (
+                        isinstance(method, kinds)
+                        and not method.name.startswith("_")
+                        and method.name != "forward"
+                    ):
+                        yield f"{node.name}.{method.name}", method
+
+
+def test_the_house_has_these_floors():
+    assert {floor_of(path) for path in FILES} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_run_downwards(path):
+    floor = floor_of(path)
+    allowed = MAY_IMPORT[floor] | ({floor} if floor != "__init__" else set())
+    for module in imported_modules(path):
+        parts = module.split(".")
+        if parts[0] == "sparse_rcnn" and len(parts) > 1:
+            assert parts[1] in allowed, f"{name_of(path)} imports {module}"
+
+
+def test_scipy_in_the_assignment_alone():
+    assert importers_of("scipy") == {"ops/assignment.py"}
+
+
+def test_pycocotools_in_data_alone():
+    importers = importers_of("pycocotools")
+    assert importers
+    assert all(name.startswith("data/") for name in importers)
+
+
+@pytest.mark.parametrize("package", ["torch.distributed", "logging", "argparse", "tqdm", "matplotlib"])
+def test_left_to_the_examples(package):
+    assert importers_of(package) == set()
+
+
+def test_no_use_of_torch_distributed():
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute):
+                assert ast.unparse(node) != "torch.distributed", name_of(path)
+
+
+def test_annotations_are_not_postponed():
+    assert importers_of("__future__") == set()  # TorchScript reads them
+
+
+@pytest.mark.parametrize("module", list(PUBLIC))
+def test_public_names(module):
+    found = importlib.import_module(module)
+    for name in PUBLIC[module]:
+        assert hasattr(found, name), name
+        assert name in found.__all__, name
+
+
+@pytest.mark.parametrize("module", list(PUBLIC))
+def test_all_is_true(module):
+    found = importlib.import_module(module)
+    assert all(hasattr(found, name) for name in found.__all__)
+    assert len(set(found.__all__)) == len(found.__all__)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_docstrings(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), f"{name_of(path)} does not say what it is"
+    missing = [name for name, node in public_definitions(tree) if not ast.get_docstring(node)]
+    assert missing == []
+
+
+def test_the_package_is_typed():
+    assert (PACKAGE / "py.typed").is_file()
