@@ -89,21 +89,21 @@ SHAPES: dict[str, Any] = {
     "backbone": "resnet10",
     "backbone_norm": "batch",
     "backbone_weights": "none",
-    "num_proposals": 20,
+    "num_proposals": 12,
     "num_stages": 4,
     "hidden_dim": 64,
     "dynamic_dim": 16,
     "feedforward_dim": 256,
     "proposal_init": "grid",
     "batch_size": 8,
-    "iterations": 1400,
+    "iterations": 1100,
     "schedule": "cosine",
-    "learning_rate": 7e-4,
-    "warmup": 50,
+    "learning_rate": 8e-4,
+    "warmup": 100,
     "sizes": [128],
     "max_size": 128,
     "eval_size": 128,
-    "eval_interval": 700,
+    "eval_interval": 550,
     "workers": 1,
 }
 
@@ -123,7 +123,12 @@ def parse_arguments() -> argparse.Namespace:
     data = parser.add_argument_group("data")
     data.add_argument("--data", metavar="DIR", help="COCO or VOC directory; if absent, the built-in shapes")
     data.add_argument("--shapes-dir", default="data/shapes", metavar="DIR", help="where the shapes are kept")
-    data.add_argument("--shapes-images", type=int, default=4000, help="training images of the shapes (4000)")
+    data.add_argument(
+        "--shapes-images",
+        type=int,
+        default=4000,
+        help="training images of the shapes (4000); as many for validation, but at most 300",
+    )
     data.add_argument(
         "--drop-degenerate-boxes",
         action="store_true",
@@ -209,7 +214,9 @@ def load_data(
         flip = v2.RandomHorizontalFlip(0.5)  # drawn at the size they are trained at: nothing to resize
         return (
             ShapesDataset(arguments.shapes_dir, "train", arguments.shapes_images, transform=flip),
-            ShapesDataset(arguments.shapes_dir, "val", transform=evaluation),
+            ShapesDataset(
+                arguments.shapes_dir, "val", min(300, arguments.shapes_images), transform=evaluation
+            ),
         )
     training = training_transform(tuple(arguments.sizes), arguments.max_size, crop=arguments.crop)
     train = load_dataset(arguments.data, "train", training, arguments.drop_degenerate_boxes)
