@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from sparse_rcnn.data import Target, collate, evaluation_transform, read_image
-from sparse_rcnn.ops import Detections, select_detections
+from sparse_rcnn.ops import select_detections
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 # Told apart on most photos and from each other (Okabe & Ito's palette without black).
@@ -41,21 +41,25 @@ def find_images(patterns: list[str]) -> list[Path]:
     return list(paths)
 
 
-def detect_image(detector: Detector, image: Tensor, device: torch.device) -> Detections:
-    """Detections of one image ``[3, H, W]`` uint8 in its own pixels, as a batch of one."""
+def detect_image(
+    detector: Detector, image: Tensor, device: torch.device, threshold: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes, scores and labels of one image ``[3, H, W]`` uint8 in its own pixels, best first."""
     size = (image.shape[1], image.shape[2])
     nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     resized, _ = evaluation_transform(detector.shortest_side, detector.longest_side)(image, nothing)
     batch = collate([(resized, Target(nothing["boxes"], nothing["labels"], 0, size))])
-    image_sizes = batch.image_sizes.to(device)
     with torch.inference_mode():
-        predictions = detector.model(batch.images.to(device), image_sizes)
-        return select_detections(
+        predictions = detector.model(batch.images.to(device), batch.image_sizes)
+        detections = select_detections(
             predictions.logits[-1],
             predictions.boxes[-1],
-            image_sizes,
+            batch.image_sizes.to(device),
             original_sizes=batch.original_sizes.to(device),
         )
+    boxes, scores, labels = (part[0].cpu() for part in detections)
+    kept = (scores >= threshold) & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+    return boxes[kept], scores[kept], labels[kept]
 
 
 def draw_boxes(
@@ -67,7 +71,7 @@ def draw_boxes(
     picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.LANCZOS)
     size = max(picture.size)
     font = ImageFont.load_default(max(12, size // 50))
-    width = max(2, size // 300)
+    width = max(2, size // 200)
     draw = ImageDraw.Draw(picture)
     # Small boxes last, so that no caption of a large one hides them.
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
@@ -124,12 +128,10 @@ def main() -> None:
     names: set[str] = set()
     for path in paths:
         image = read_image(path)
-        boxes, scores, labels = (part[0].cpu() for part in detect_image(detector, image, device))
-        kept = scores >= arguments.threshold
-        boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
-        name = f"{path.stem}.png"
-        if name in names:
-            name = f"{path.stem}_{len(names)}.png"  # two files of one name in different directories
+        boxes, scores, labels = detect_image(detector, image, device, arguments.threshold)
+        name, copy = f"{path.stem}.png", 1
+        while name in names:  # two files of one name in different directories
+            name, copy = f"{path.stem}_{copy}.png", copy + 1
         names.add(name)
         draw_boxes(image, boxes, labels, detector.class_names, scores).save(output / name)
         records[str(path)] = {
@@ -144,7 +146,7 @@ def main() -> None:
                 for box, score, label in zip(boxes, scores, labels, strict=True)
             ],
         }
-        print(f"{path}: {int(kept.sum())} objects -> {output / name}")
+        print(f"{path}: {len(boxes)} objects -> {output / name}")
     (output / "detections.json").write_text(json.dumps(records, indent=2))
     print(f"all detections -> {output / 'detections.json'}")
 

@@ -30,7 +30,13 @@ from sparse_rcnn.data import (
     find_coco,
     format_metrics,
 )
-from sparse_rcnn.nn import SparseRCNN, build_from_checkpoint, read_checkpoint
+from sparse_rcnn.nn import (
+    SparseRCNN,
+    build_from_checkpoint,
+    checkpoint_class_names,
+    read_checkpoint,
+    recognize_layout,
+)
 from sparse_rcnn.ops import select_detections
 
 
@@ -48,22 +54,29 @@ def load_detector(path: str, device: torch.device) -> Detector:
     checkpoint = read_checkpoint(path)
     model = build_from_checkpoint(checkpoint).to(device)
     num_classes = len(model.state_dict()["head.stages.0.class_logits.bias"])
-    if "class_names" in checkpoint:
-        class_names = list(checkpoint["class_names"])
-    elif num_classes == len(COCO_CLASS_NAMES):
-        class_names = list(COCO_CLASS_NAMES)  # published checkpoints carry no names, and are COCO's
-    else:
+    class_names = checkpoint_class_names(checkpoint)
+    if class_names is None and recognize_layout(checkpoint) != "sparse_rcnn" and num_classes == 80:
+        class_names = list(COCO_CLASS_NAMES)  # the authors' files carry no names, and are COCO's
+    if class_names is None:
         class_names = [f"class {label}" for label in range(num_classes)]
+    if len(class_names) != num_classes:
+        raise ValueError(f"{path}: {len(class_names)} class names, but the model has {num_classes} classes")
     image_size = checkpoint.get("image_size", {"shortest_side": 800, "longest_side": 1333})
     return Detector(model, class_names, image_size["shortest_side"], image_size["longest_side"])
 
 
 def load_dataset(
-    directory: str, split: str, transform: Any, drop_degenerate: bool = False
+    directory: str,
+    split: str,
+    transform: Any,
+    drop_degenerate: bool = False,
+    class_names: list[str] | None = None,
 ) -> CocoDetection | VocDetection:
-    """The data set in a directory, recognised by its layout."""
+    """The data set in a directory, recognised by its layout; VOC has no list of classes but the one given."""
     if (Path(directory) / "ImageSets").is_dir():
-        return VocDetection(directory, split, transform, drop_degenerate=drop_degenerate)
+        return VocDetection(
+            directory, split, transform, class_names=class_names, drop_degenerate=drop_degenerate
+        )
     image_dir, annotation_file = find_coco(directory, split)
     return CocoDetection(image_dir, annotation_file, transform, drop_degenerate=drop_degenerate)
 
@@ -85,19 +98,23 @@ def detect_dataset(
     model.eval()
     results = []
     for batch in tqdm(loader, desc="evaluating", unit="batch", leave=False, disable=rank != 0):
-        image_sizes = batch.image_sizes.to(device)
         with torch.inference_mode():
-            predictions = model(batch.images.to(device), image_sizes)
+            predictions = model(batch.images.to(device), batch.image_sizes)
             detections = select_detections(
                 predictions.logits[-1],
                 predictions.boxes[-1],
-                image_sizes,
+                batch.image_sizes.to(device),
                 max_detections,
                 batch.original_sizes.to(device),
             )
         results += coco_results(detections, batch.image_ids, dataset.category_ids)
     model.train(was_training)
     return results
+
+
+def without_nan(values: dict[str, Any]) -> dict[str, Any]:
+    """None for what has no value, such as the AP of an absent class: JSON knows no NaN."""
+    return {key: None if value != value else value for key, value in values.items()}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -134,13 +151,17 @@ def main() -> None:
     shortest_side = arguments.size or detector.shortest_side
     longest_side = arguments.max_size or detector.longest_side
     transform = evaluation_transform(shortest_side, longest_side)
-    # Zero-area boxes are in published annotations; evaluation has nothing to lose by leaving them out.
-    dataset = load_dataset(arguments.data, arguments.split, transform, drop_degenerate=True)
+    dataset = load_dataset(
+        arguments.data, arguments.split, transform, drop_degenerate=True, class_names=detector.class_names
+    )
+    dataset.check_images()
     if dataset.class_names != detector.class_names:
         raise ValueError(
             f"the checkpoint's classes {detector.class_names} are not those of {arguments.data}: "
             f"{dataset.class_names}"
         )
+    if dataset.num_dropped:
+        print(f"{dataset.num_dropped} annotated boxes without area are left out: nothing can match them")
     print(
         f"{len(dataset)} images, {len(dataset.class_names)} classes, "
         f"shortest side {shortest_side}, longest at most {longest_side}, on {device}"
@@ -148,15 +169,16 @@ def main() -> None:
     results = detect_dataset(
         detector.model, dataset, device, arguments.batch_size, arguments.workers, arguments.max_detections
     )
-    metrics = evaluate_coco(dataset, results)
-    print(format_metrics(metrics))
-    for name in dataset.class_names:
-        print(f"  {name:<20} {metrics[f'AP/{name}']:.3f}")
     if arguments.results:
         Path(arguments.results).write_text(json.dumps(results))
         print(f"{len(results)} detections written to {arguments.results}")
+    metrics = evaluate_coco(dataset, results)
+    print(format_metrics(metrics))
+    for name, value in metrics.items():
+        if name.startswith("AP/"):
+            print(f"  {name[3:]:<20} {value:.3f}")
     if arguments.metrics:
-        Path(arguments.metrics).write_text(json.dumps(metrics, indent=2))
+        Path(arguments.metrics).write_text(json.dumps(without_nan(metrics), indent=2))
         print(f"metrics written to {arguments.metrics}")
 
 

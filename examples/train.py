@@ -32,7 +32,7 @@ import torch
 import torch.distributed as dist
 import torchvision
 from detect import detect_image, draw_boxes
-from evaluate import Detector, detect_dataset, load_dataset
+from evaluate import Detector, detect_dataset, load_dataset, without_nan
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
@@ -54,7 +54,7 @@ from sparse_rcnn.data import (
     training_transform,
 )
 from sparse_rcnn.loss import set_prediction_loss
-from sparse_rcnn.nn import load_weights, read_checkpoint
+from sparse_rcnn.nn import checkpoint_class_names, load_weights, read_checkpoint, recognize_layout
 
 matplotlib.use("Agg")
 
@@ -134,6 +134,9 @@ def parse_arguments() -> argparse.Namespace:
         action="store_true",
         help="leave out boxes of no width or height, which COCO has a few of, instead of refusing the file",
     )
+    data.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="VOC: the classes; another name is an error (all there are)"
+    )
     add(
         data,
         "--sizes",
@@ -208,7 +211,7 @@ def parse_arguments() -> argparse.Namespace:
 def load_data(
     arguments: argparse.Namespace,
 ) -> tuple[CocoDetection | VocDetection, CocoDetection | VocDetection]:
-    """Training and validation sets."""
+    """Training and validation sets, and everything that can be wrong with them."""
     evaluation = evaluation_transform(arguments.eval_size, arguments.max_size)
     if arguments.data is None:
         flip = v2.RandomHorizontalFlip(0.5)  # drawn at the size they are trained at: nothing to resize
@@ -219,8 +222,10 @@ def load_data(
             ),
         )
     training = training_transform(tuple(arguments.sizes), arguments.max_size, crop=arguments.crop)
-    train = load_dataset(arguments.data, "train", training, arguments.drop_degenerate_boxes)
-    val = load_dataset(arguments.data, "val", evaluation, arguments.drop_degenerate_boxes)
+    train = load_dataset(
+        arguments.data, "train", training, arguments.drop_degenerate_boxes, arguments.classes
+    )
+    val = load_dataset(arguments.data, "val", evaluation, arguments.drop_degenerate_boxes, arguments.classes)
     if train.class_names != val.class_names:
         raise ValueError(f"{arguments.data}: train and val have different classes")
     return train, val
@@ -324,9 +329,8 @@ def draw_predictions(
     dataset.transform = None
     for index in range(min(8, len(dataset))):
         image, _ = dataset[index]
-        boxes, scores, labels = (part[0].cpu() for part in detect_image(detector, image, device))
-        kept = scores >= 0.3
-        picture = draw_boxes(image, boxes[kept], labels[kept], detector.class_names, scores[kept])
+        boxes, scores, labels = detect_image(detector, image, device, threshold=0.3)
+        picture = draw_boxes(image, boxes, labels, detector.class_names, scores)
         picture.save(output / "pictures" / f"{Path(dataset.image_paths[index]).stem}.png")
         pictures.append(picture)
     dataset.transform = plain
@@ -357,19 +361,27 @@ def main() -> None:
     torch.manual_seed(arguments.seed)
 
     # Data: everything that can be wrong with it is found here, before training starts.
+    if rank > 0:
+        dist.barrier()  # rank 0 first: it draws the shapes and looks at every file
     train, val = load_data(arguments)
     for name, dataset in (("train", train), ("val", val)):
         if rank == 0:
-            dataset.check_images()
+            # Small sets are decoded whole; of large ones the headers must do.
+            dataset.check_images(decode=len(dataset) <= 5000)
             print(f"{name}: {len(dataset)} images, {len(dataset.class_names)} classes")
             print(f"  {dataset.num_crowd} crowd regions kept for evaluation only")
             print(f"  {dataset.num_clipped} boxes clipped, {dataset.num_dropped} without area dropped")
+    if world_size > 1 and rank == 0:
+        dist.barrier()
+    if train.num_objects == 0:
+        raise ValueError("the training set has no box to learn from")
 
     # Model.
     weights = read_checkpoint(arguments.weights) if arguments.weights else None
     config = model_config(arguments, len(train.class_names), weights)
-    pretrained = None if arguments.backbone_weights == "none" or weights else arguments.backbone_weights
-    if config["backbone_norm"] == "frozen" and pretrained is None and weights is None:
+    stored = weights is not None or arguments.resume
+    pretrained = None if arguments.backbone_weights == "none" or stored else arguments.backbone_weights
+    if config["backbone_norm"] == "frozen" and pretrained is None and not stored:
         raise ValueError(
             "--backbone-norm frozen needs pretrained weights: a random stem that never trains learns poorly; "
             "give --backbone-weights or --weights, or train from scratch with --backbone-norm group"
@@ -378,8 +390,10 @@ def main() -> None:
         raise ValueError("--backbone-norm group trains from scratch: give --backbone-weights none")
     model = build_sparse_rcnn(**config, backbone_weights=pretrained)
     if weights is not None:
-        names = weights.get("class_names", list(COCO_CLASS_NAMES))
-        anew = load_weights(model, weights, new_classes=list(names) != train.class_names)
+        names = checkpoint_class_names(weights)
+        if names is None and recognize_layout(weights) != "sparse_rcnn":
+            names = list(COCO_CLASS_NAMES)  # the authors' files carry no names, and are COCO's
+        anew = load_weights(model, weights, new_classes=names is not None and names != train.class_names)
         if rank == 0:
             what = f"everything but {', '.join(anew)}, which start anew" if anew else "everything"
             print(f"{arguments.weights}: loaded {what}")
@@ -398,6 +412,8 @@ def main() -> None:
     start, history = 0, []
     if arguments.resume:
         state = read_checkpoint(output / "checkpoint.pth")
+        if "optimizer" not in state:
+            raise ValueError(f"{output / 'checkpoint.pth'} was not written by this script: use --weights")
         if state["config"] != config or state["class_names"] != train.class_names:
             raise ValueError(
                 f"{output / 'checkpoint.pth'} is of another model: {state['config']}, not {config}"
@@ -406,8 +422,22 @@ def main() -> None:
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         start, history = state["iteration"], state["history"]
+        if start > arguments.iterations:
+            raise ValueError(
+                f"the checkpoint is at iteration {start}, after --iterations {arguments.iterations}"
+            )
+        for name in ("batch_size", "learning_rate", "weight_decay", "seed"):
+            before, now = state["arguments"][name], getattr(arguments, name)
+            if before != now:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} was {before}, not {now}: give the same to resume, "
+                    "or start anew with --weights"
+                )
         if rank == 0:
             print(f"resuming at iteration {start}")
+    if rank == 0:  # the entries up to the checkpoint, none of a run that went on after it or of another one
+        lines = [json.dumps(without_nan(entry)) + "\n" for entry in history]
+        (output / "metrics.jsonl").write_text("".join(lines))
     torch.manual_seed(arguments.seed + rank + 1000 * start)  # augmentation differs between ranks
     network: nn.Module = model
     if world_size > 1:
@@ -441,7 +471,7 @@ def main() -> None:
         """To metrics.jsonl, TensorBoard and the plot."""
         history.append(entry)
         with (output / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(json.dumps(without_nan(entry)) + "\n")
         for key, value in entry.items():
             if key != "iteration" and writer is not None:
                 writer.add_scalar(("val/" if "AP" in entry else "train/") + key, value, entry["iteration"])
@@ -471,6 +501,9 @@ def main() -> None:
 
     def evaluate(iteration: int) -> dict[str, float]:
         shares: list[Any] = [None] * world_size
+        if world_size > 1:
+            for buffer in model.buffers():  # trainable batch norm has statistics of its own on every rank
+                dist.broadcast(buffer, 0)
         found = detect_dataset(model, val, device, share, arguments.workers, rank=rank, world_size=world_size)
         if world_size > 1:
             dist.all_gather_object(shares, found)
@@ -486,19 +519,24 @@ def main() -> None:
     network.train()
     last_log, last_time = start, time.perf_counter()
     for iteration, batch in enumerate(loader, start):
-        if iteration == arguments.iterations:
+        if iteration >= arguments.iterations:
             break
         images = batch.images.to(device, non_blocking=True)
-        image_sizes = batch.image_sizes.to(device, non_blocking=True)
         boxes, labels, valid = (part.to(device, non_blocking=True) for part in batch.targets)
         num_targets = batch.targets.valid.sum().float().to(device)
         if world_size > 1:  # the published normaliser: the mean over ranks
             dist.all_reduce(num_targets)
             num_targets /= world_size
 
-        predictions = network(images, image_sizes)
+        predictions = network(images, batch.image_sizes)
         losses = set_prediction_loss(
-            predictions.logits, predictions.boxes, boxes, labels, valid, image_sizes, num_targets=num_targets
+            predictions.logits,
+            predictions.boxes,
+            boxes,
+            labels,
+            valid,
+            batch.image_sizes.to(device, non_blocking=True),
+            num_targets=num_targets,
         )
         optimizer.zero_grad()
         losses.total.backward()
@@ -508,6 +546,7 @@ def main() -> None:
                 f"iteration {iteration}: the loss is {float(losses.total)} and the gradient's norm "
                 f"{float(gradient_norm)}; image ids {batch.image_ids.tolist()}"
             )
+        learning_rate = schedule.get_last_lr()[0]
         optimizer.step()
         schedule.step()
 
@@ -522,7 +561,7 @@ def main() -> None:
                 "l1": float(losses.l1[-1]),
                 "giou": float(losses.giou[-1]),
                 "gradient_norm": float(gradient_norm),
-                "learning_rate": schedule.get_last_lr()[0],
+                "learning_rate": learning_rate,
                 "images_per_second": (done - last_log) * arguments.batch_size / (now - last_time),
             }
             last_log, last_time = done, now
@@ -533,11 +572,11 @@ def main() -> None:
                 f"{entry['images_per_second']:.1f} images/s"
             )
         if done < arguments.iterations:
-            if rank == 0 and done % arguments.checkpoint_interval == 0:
-                save(done)
             if arguments.eval_interval and done % arguments.eval_interval == 0:
                 evaluate(done)
                 last_log, last_time = done, time.perf_counter()
+            if rank == 0 and done % arguments.checkpoint_interval == 0:
+                save(done)
 
     metrics = evaluate(arguments.iterations)
     progress.close()

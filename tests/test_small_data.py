@@ -1,6 +1,5 @@
 """What users of other implementations miss: from random initialisation, small data learns."""
 
-
 import pytest
 import torch
 from torch.utils.data import DataLoader, Subset

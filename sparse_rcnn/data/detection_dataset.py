@@ -83,6 +83,11 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             image, boxes, labels = _apply(self.transform, image, boxes, labels, path)
         return image, Target(boxes, labels, self.image_ids[index], size)
 
+    @property
+    def num_objects(self) -> int:
+        """Boxes to learn from: all but crowd regions."""
+        return len(self._annotations.is_crowd) - self.num_crowd
+
     def coco_ground_truth(self) -> dict[str, Any]:
         """The data set in COCO's format, crowd regions included, for `evaluate_coco` or pycocotools.
 

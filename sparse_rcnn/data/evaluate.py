@@ -42,7 +42,8 @@ def coco_results(
         category_ids: [K] category id of each label (`category_ids` of the data set).
 
     Returns:
-        One dict a detection: image_id, category_id, bbox (xywh in pixels), score; ready for JSON.
+        One dict a detection: image_id, category_id, bbox (xywh in pixels), score; ready for JSON. Boxes
+        without area, such as those clipped away at the border, are left out, as published.
 
     Raises:
         ValueError: If the shapes do not fit each other, or a label has no category id.
@@ -71,6 +72,7 @@ def coco_results(
         }
         for image_id, *columns in zip(ids, boxes.tolist(), scores.tolist(), labels.tolist(), strict=True)
         for (x1, y1, x2, y2), score, label in zip(*columns, strict=True)
+        if x2 > x1 and y2 > y1
     ]
 
 

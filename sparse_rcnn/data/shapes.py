@@ -85,6 +85,8 @@ def _write(settings: dict[str, Any], image_dir: Path, annotation_file: Path) -> 
         (images_now / SETTINGS_FILE).write_text(json.dumps(settings, indent=2))
         # The image directory comes last and marks completeness: killed before it, a run leaves an annotation
         # file that the next one replaces by an equal one.
+        if image_dir.exists():
+            return  # another process was first, and its annotations must stay
         os.replace(annotations_now, annotation_file)
         try:
             os.rename(images_now, image_dir)

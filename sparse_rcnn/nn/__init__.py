@@ -15,7 +15,7 @@ from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.head import Head, Predictions
 from sparse_rcnn.nn.image_list import ImageListDetector
 from sparse_rcnn.nn.interaction import DynamicInteraction
-from sparse_rcnn.nn.loading import build_from_checkpoint, load_weights
+from sparse_rcnn.nn.loading import build_from_checkpoint, checkpoint_class_names, load_weights
 from sparse_rcnn.nn.proposals import Proposals
 from sparse_rcnn.nn.stage import Stage
 
@@ -30,6 +30,7 @@ __all__ = [
     "Stage",
     "build_from_checkpoint",
     "build_sparse_rcnn",
+    "checkpoint_class_names",
     "from_detectron2",
     "from_mmdetection",
     "infer_config",

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from sparse_rcnn.nn.backbone import Backbone
 from sparse_rcnn.nn.checkpoint_file import read_checkpoint
+from sparse_rcnn.nn.state_dict import require_same_keys
 
 # Version 1: what the published models start from.
 IMAGENET_WEIGHTS = {
@@ -50,15 +51,5 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):
             given.setdefault(key, value)
-    problems = [f"{key} is missing" for key in expected.keys() - given.keys()]
-    problems += [f"{key} is surplus" for key in given.keys() - expected.keys()]
-    problems += [
-        f"{key} has shape {tuple(given[key].shape)}, not {tuple(expected[key].shape)}"
-        for key in expected.keys() & given.keys()
-        if given[key].shape != expected[key].shape
-    ]
-    if problems:
-        raise ValueError(
-            f"weights {weights!r} do not fit the trunk of {name}: {'; '.join(sorted(problems)[:5])}"
-        )
+    require_same_keys(expected, given, f"weights {weights!r} do not fit the trunk of {name}")
     backbone.trunk.load_state_dict(given)

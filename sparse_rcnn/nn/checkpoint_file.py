@@ -23,7 +23,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such file") from error
     except Exception as error:  # a damaged file makes the unpickler fail in any way
-        raise ValueError(f"{path}: not a checkpoint of tensors and plain data: {error}") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path}: not a checkpoint of tensors and plain data: {reason}") from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path}: a checkpoint must be a dict, got {type(checkpoint).__name__}")
     return checkpoint

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sparse_rcnn.nn.build import build_sparse_rcnn
+from sparse_rcnn.nn.state_dict import require_same_keys
 
 # (our key, theirs): applied in order, every rule that matches.
 DETECTRON2_RULES = (
@@ -172,7 +173,7 @@ def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
         checkpoint: a checkpoint as loaded from its file.
 
     Returns:
-        Its state dict; NumPy arrays, as in some of detectron2's files, become tensors.
+        Its state dict; NumPy arrays become tensors.
 
     Raises:
         ValueError: if an entry is not a tensor.
@@ -193,10 +194,10 @@ def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def infer_config(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of :func:`~sparse_rcnn.build_sparse_rcnn` for a published checkpoint, read off its shapes.
+    """Arguments of :func:`~sparse_rcnn.build_sparse_rcnn` for a checkpoint, read off its shapes.
 
     Args:
-        checkpoint: a checkpoint of detectron2 or mmdetection.
+        checkpoint: a checkpoint of this library (of a model with a ResNet), detectron2 or mmdetection.
 
     Returns:
         The arguments but ``num_heads``, which no shape tells and which is 8 in every published model.
@@ -204,8 +205,7 @@ def infer_config(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: if no shape tells one of them.
     """
-    name = _detectron2_name if recognize_layout(checkpoint) == "detectron2" else _mmdetection_name
-    return _infer_config(unwrap(checkpoint), name)
+    return _infer_config(unwrap(checkpoint), NAMINGS[recognize_layout(checkpoint)])
 
 
 def _to_ours(state_dict: Mapping[str, Tensor], name: Naming, layout: str) -> dict[str, Tensor]:
@@ -216,16 +216,9 @@ def _to_ours(state_dict: Mapping[str, Tensor], name: Naming, layout: str) -> dic
         model = build_sparse_rcnn(**config, num_heads=1, backbone_weights=None)
     expected = model.state_dict()
     names = {name(key): key for key in expected}
-    problems = [f"missing key {key!r}" for key in names if key not in given]
-    problems += [f"surplus key {key!r}" for key in given if key not in names]
-    problems += [
-        f"misshapen key {key!r}: {tuple(given[key].shape)}, expected {tuple(expected[ours].shape)}"
-        for key, ours in names.items()
-        if key in given and given[key].shape != expected[ours].shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise ValueError(f"{layout} checkpoint of {config}: {'; '.join(problems[:10])}{more}")
+    require_same_keys(
+        {key: expected[ours] for key, ours in names.items()}, given, f"{layout} checkpoint of {config}"
+    )
     return {ours: given[key] for key, ours in names.items()}
 
 
@@ -294,3 +287,10 @@ def _rename(key: str, rules: tuple[tuple[str, str], ...]) -> str:
     for pattern, replacement in rules:
         key = re.sub(pattern, replacement, key)
     return key
+
+
+NAMINGS: dict[str, Naming] = {
+    "sparse_rcnn": _our_name,
+    "detectron2": _detectron2_name,
+    "mmdetection": _mmdetection_name,
+}

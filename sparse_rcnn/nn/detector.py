@@ -36,7 +36,7 @@ class SparseRCNN(nn.Module):
         Args:
             images: ``[B, 3, H, W]`` RGB, ``uint8`` 0..255 or floating 0..1, padded right and bottom.
                 Normalisation happens here; what the padding holds does not matter.
-            image_sizes: ``[B, 2]`` int64, true (height, width) of each image in the batch.
+            image_sizes: ``[B, 2]`` int64, true (height, width) of each image in the batch, on any device.
 
         Returns:
             Predictions with boxes in pixels of the padded batch.
@@ -51,6 +51,7 @@ class SparseRCNN(nn.Module):
             raise ValueError(f"image_sizes must be [{images.shape[0]}, 2], got {image_sizes.shape}")
         if not torch.jit.is_scripting():
             _check_image_sizes(image_sizes, images.shape[2], images.shape[3])
+        image_sizes = image_sizes.to(images.device)
         levels = self.backbone(self.normalize(images, image_sizes))
         boxes, features = self.proposals(image_sizes)
         return self.head(levels, boxes, features)

@@ -26,7 +26,7 @@ class ImageListDetector(nn.Module):
             draws one per image and evaluation takes the last.
         max_size: most that the longer side may have after resizing.
         max_detections: detections per image.
-        score_threshold: detections below it are left out.
+        score_threshold: detections below it are left out, and so are boxes without area.
         size_divisor: batches are padded to a multiple of it.
 
     Raises:
@@ -85,6 +85,14 @@ class ImageListDetector(nn.Module):
             boxes, labels, valid = self._pad_targets(targets, original_sizes, image_sizes)
             device = batch.device
             predictions = self.model(batch, image_sizes)
+            num_classes = predictions.logits.shape[-1]
+            if valid.any() and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+                # Heard here, on the CPU: on a GPU it would be a device-side assertion.
+                raise ValueError(
+                    f"labels must be in 0..{num_classes - 1}, "
+                    f"got {int(labels.min())} to {int(labels.max())}; "
+                    "a model for labels 1..K has K + 1 classes"
+                )
             losses = set_prediction_loss(
                 predictions.logits,
                 predictions.boxes,
@@ -109,7 +117,7 @@ class ImageListDetector(nn.Module):
         )
         results = []
         for boxes, scores, labels in zip(*detections, strict=True):
-            kept = scores >= self.score_threshold
+            kept = (scores >= self.score_threshold) & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
             results.append({"boxes": boxes[kept], "labels": labels[kept], "scores": scores[kept]})
         return results
 
@@ -158,6 +166,8 @@ class ImageListDetector(nn.Module):
                 f"targets[{index}] must have boxes [M, 4] and labels [M], "
                 f"got {tuple(boxes.shape)} and {tuple(labels.shape)}"
             )
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise ValueError(f"targets[{index}]['labels'] must be integers, got {labels.dtype}")
         bad = ~torch.isfinite(boxes).all(dim=1) | (boxes[:, 2:] <= boxes[:, :2]).any(dim=1)
         if bad.any():
             box = int(bad.nonzero()[0, 0])

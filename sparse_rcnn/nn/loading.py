@@ -14,6 +14,7 @@ from sparse_rcnn.nn.checkpoints import (
     unwrap,
 )
 from sparse_rcnn.nn.detector import SparseRCNN
+from sparse_rcnn.nn.state_dict import require_same_keys
 
 
 def our_state_dict(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -63,16 +64,12 @@ def load_weights(model: SparseRCNN, checkpoint: Mapping[str, Any], new_classes: 
         key in given and given[key].shape[:1] != expected[key].shape[:1] for key in class_keys
     )
     anew = class_keys if new_classes else []
-    problems = []
-    for key, value in expected.items():
-        if key in given and key not in anew and given[key].shape != value.shape:
-            problems.append(f"{key} has shape {tuple(given[key].shape)}, the model's is {tuple(value.shape)}")
-        elif key not in given and not key.endswith("num_batches_tracked"):
-            problems.append(f"{key} is missing")
-    problems += [f"{key} is surplus" for key in given if key not in expected]
-    if problems:
-        more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise ValueError(f"the checkpoint does not fit the model: {'; '.join(problems[:10])}{more}")
+    counters = {key for key in expected if key.endswith("num_batches_tracked")} - given.keys()
+    require_same_keys(
+        {key: value for key, value in expected.items() if key not in anew and key not in counters},
+        {key: value for key, value in given.items() if key not in anew},
+        "the checkpoint does not fit the model",
+    )
     model.load_state_dict({**expected, **{key: given[key] for key in given if key not in anew}})
     if new_classes:
         for layer in class_layers.values():
@@ -80,26 +77,44 @@ def load_weights(model: SparseRCNN, checkpoint: Mapping[str, Any], new_classes: 
     return anew
 
 
+def checkpoint_class_names(checkpoint: Mapping[str, Any]) -> list[str] | None:
+    """The class names that a checkpoint carries, by label.
+
+    Args:
+        checkpoint: as loaded from its file.
+
+    Returns:
+        ``"class_names"`` of this library's files, or what mmdetection keeps in ``"meta"``; None where the
+        file carries no names, as the authors' do.
+    """
+    if "class_names" in checkpoint:
+        return list(checkpoint["class_names"])
+    meta = checkpoint.get("meta")
+    if not isinstance(meta, Mapping):
+        return None
+    names = meta.get("CLASSES") or dict(meta.get("dataset_meta") or {}).get("classes")
+    return None if names is None else [str(name) for name in names]
+
+
 def build_from_checkpoint(checkpoint: Mapping[str, Any]) -> SparseRCNN:
     """The model that a checkpoint holds.
 
     Args:
-        checkpoint: of this library, with the arguments of ``build_sparse_rcnn`` under ``"config"`` and the
-            state dict under ``"model"``; or of detectron2 or mmdetection.
+        checkpoint: with the arguments of ``build_sparse_rcnn`` under ``"config"`` and the state dict under
+            ``"model"``, as the training script writes it; or a state dict of this library (with a ResNet and
+            8 heads), detectron2 or mmdetection.
 
     Returns:
         The model in evaluation mode.
 
     Raises:
-        ValueError: if the checkpoint is unknown, incomplete, or of this library but without ``"config"``.
+        ValueError: if the checkpoint is unknown or incomplete, or its config does not fit.
     """
-    if recognize_layout(checkpoint) == "sparse_rcnn":
-        if "config" not in checkpoint:
-            raise ValueError("the checkpoint has no 'config': build the model yourself and use load_weights")
-        config = dict(checkpoint["config"])
-    else:
-        config = infer_config(checkpoint)
+    config = dict(checkpoint["config"]) if "config" in checkpoint else infer_config(checkpoint)
     config["backbone_weights"] = None
-    model = build_sparse_rcnn(**config)
+    try:
+        model = build_sparse_rcnn(**config)
+    except TypeError as error:
+        raise ValueError(f"the checkpoint's config {config} is not of build_sparse_rcnn: {error}") from error
     load_weights(model, checkpoint)
     return model.eval()

@@ -77,8 +77,8 @@ def assign_levels(
     boxes = at_least_float32(boxes)
     area = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
     level = torch.floor(canonical_level + torch.log2(area.clamp(min=0).sqrt() / canonical_size + 1e-8))
-    # NaN survives a floating-point clamp but not an integer one: any integer is clamped to a real level.
-    return (level - 2.0).to(torch.int64).clamp(0, num_levels - 1)
+    # Clamped twice: as a float for infinity, as an integer for NaN, which survives a floating-point clamp.
+    return (level - 2.0).clamp(0, num_levels - 1).to(torch.int64).clamp(0, num_levels - 1)
 
 
 def pyramid_roi_align(pyramid: Pyramid, boxes: Tensor, pool_size: int = 7, sampling_ratio: int = 2) -> Tensor:
