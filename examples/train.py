@@ -135,7 +135,10 @@ def parse_arguments() -> argparse.Namespace:
         help="leave out boxes of no width or height, which COCO has a few of, instead of refusing the file",
     )
     data.add_argument(
-        "--classes", nargs="+", metavar="NAME", help="VOC: the classes; another name is an error (all there are)"
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="VOC: the classes; another name is an error (all there are)",
     )
     add(
         data,

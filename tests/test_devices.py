@@ -1,4 +1,4 @@
-"""Nothing is made on the wrong device, shown with tensors that have a device and no data: no GPU is needed."""
+"""Nothing is made on the wrong device, shown with fake tensors: they have a device but no data."""
 
 import pytest
 import torch
@@ -10,12 +10,16 @@ from sparse_rcnn.nn import detector
 from sparse_rcnn.ops import select_detections
 
 
-@pytest.mark.skipif(torch.version.cuda is None, reason="a build of torch without CUDA cannot fake CUDA tensors")
+@pytest.mark.skipif(
+    torch.version.cuda is None, reason="a build of torch without CUDA cannot fake CUDA tensors"
+)
 @pytest.mark.parametrize("sizes_device", ["cpu", "cuda"])
 def test_model_loss_and_detections_stay_on_the_device(
     sizes_device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detector, "_check_image_sizes", lambda *_: None)  # looks at values, which are none here
+    monkeypatch.setattr(
+        detector, "_check_image_sizes", lambda *_: None
+    )  # looks at values, which are none here
     with FakeTensorMode():
         with torch.device("cuda"):
             model = build_sparse_rcnn(
