@@ -65,11 +65,11 @@ def load_weights(model: SparseRCNN, checkpoint: Mapping[str, Any], new_classes: 
     )
     anew = class_keys if new_classes else []
     counters = {key for key in expected if key.endswith("num_batches_tracked")} - given.keys()
-    require_same_keys(
-        {key: value for key, value in expected.items() if key not in anew and key not in counters},
-        {key: value for key, value in given.items() if key not in anew},
-        "the checkpoint does not fit the model",
-    )
+    fitting = {key: value for key, value in expected.items() if key not in counters}
+    for key in anew:
+        if key in given and given[key].dim() > 0:  # the number of classes is free, all else is not
+            fitting[key] = expected[key].new_empty((len(given[key]), *expected[key].shape[1:]))
+    require_same_keys(fitting, given, "the checkpoint does not fit the model")
     model.load_state_dict({**expected, **{key: given[key] for key in given if key not in anew}})
     if new_classes:
         for layer in class_layers.values():

@@ -131,7 +131,7 @@ def test_crop_properties(pair, low, spread, seed):
     assert kept["labels"].tolist() == expected_labels
     torch.testing.assert_close(
         kept["boxes"].as_subclass(torch.Tensor),
-        torch.tensor(expected_boxes).reshape(-1, 4),
+        torch.tensor(expected_boxes, dtype=torch.float32).reshape(-1, 4),
         atol=1e-4,
         rtol=0,
     )

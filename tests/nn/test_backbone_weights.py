@@ -114,34 +114,33 @@ def test_build_loads_them(tmp_path, resnet18, build_small):
 
 def named_keys(message):
     """The keys that a message calls wrong."""
-    problems = message.split(" do not fit the trunk of ")[1].split(": ", 1)[1]
-    return [problem.split()[0] for problem in problems.split("; ")]
+    return re.findall(r"key '([^']+)'", message.split(" do not fit the trunk of ")[1])
 
 
 @pytest.mark.parametrize("key", ["conv1.weight", "bn1.running_var", "layer4.1.conv2.weight"])
 def test_missing_key_is_named(tmp_path, resnet18, key):
-    with pytest.raises(ValueError, match=f"{re.escape(key)} is missing") as caught:
+    with pytest.raises(ValueError, match=re.escape(f"missing key {key!r}")) as caught:
         load(tmp_path, {name: value for name, value in resnet18.items() if name != key})
     assert named_keys(str(caught.value)) == [key]
 
 
 @pytest.mark.parametrize("key", ["features.0.0.weight", "features.18.0.weight"])
 def test_missing_mobilenet_key_is_named(tmp_path, mobilenet, key):
-    with pytest.raises(ValueError, match=f"{re.escape(key)} is missing") as caught:
+    with pytest.raises(ValueError, match=re.escape(f"missing key {key!r}")) as caught:
         load(tmp_path, {name: value for name, value in mobilenet.items() if name != key}, "mobilenet_v2")
     assert named_keys(str(caught.value)) == [key]
 
 
 @pytest.mark.parametrize("key", ["layer4.2.conv1.weight", "something"])
 def test_surplus_key_is_named(tmp_path, resnet18, key):
-    with pytest.raises(ValueError, match=f"{re.escape(key)} is surplus") as caught:
+    with pytest.raises(ValueError, match=re.escape(f"surplus key {key!r}")) as caught:
         load(tmp_path, {**resnet18, key: torch.zeros(1)})
     assert named_keys(str(caught.value)) == [key]
 
 
 @pytest.mark.parametrize("key", ["conv1.weight", "layer1.0.bn2.running_mean"])
 def test_misshapen_key_is_named(tmp_path, resnet18, key):
-    with pytest.raises(ValueError, match=f"{re.escape(key)} has shape") as caught:
+    with pytest.raises(ValueError, match=re.escape(f"misshapen key {key!r}")) as caught:
         load(tmp_path, {**resnet18, key: torch.zeros(2, 2)})
     assert named_keys(str(caught.value)) == [key]
 
@@ -152,7 +151,7 @@ def test_weights_of_another_trunk(tmp_path, mobilenet):
 
 
 def test_batch_norm_weights_do_not_fit_group_norm(tmp_path, resnet18):
-    with pytest.raises(ValueError, match="running_mean is surplus"):
+    with pytest.raises(ValueError, match=r"surplus key .*running_mean"):
         load(tmp_path, resnet18, norm="group")
 
 
