@@ -249,7 +249,7 @@ def _infer_config(state_dict: Mapping[str, Tensor], name: Naming) -> dict[str, A
     boxes, features = name("proposals.boxes_norm_cxcywh"), name("proposals.features")
     counts = {state_dict[key].shape[:1] for key in (boxes, features) if key in state_dict}
     if len(counts) != 1 or counts == {torch.Size([])}:
-        raise ValueError(f"misshapen or missing keys {boxes!r} and {features!r}: they must have as many rows")
+        raise ValueError(f"misshapen key {boxes!r} or key {features!r}: both must have one row per proposal")
     return {
         "backbone": backbone,
         "num_classes": size("head.stages.*.class_logits.bias", 0, "num_classes"),

@@ -86,11 +86,11 @@ class ImageListDetector(nn.Module):
             device = batch.device
             predictions = self.model(batch, image_sizes)
             num_classes = predictions.logits.shape[-1]
-            if valid.any() and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+            wrong = labels[(labels < 0) | (labels >= num_classes)]
+            if len(wrong) > 0:
                 # Heard here, on the CPU: on a GPU it would be a device-side assertion.
                 raise ValueError(
-                    f"labels must be in 0..{num_classes - 1}, "
-                    f"got {int(labels.min())} to {int(labels.max())}; "
+                    f"labels must be in 0..{num_classes - 1}, got {int(wrong[0])}: "
                     "a model for labels 1..K has K + 1 classes"
                 )
             losses = set_prediction_loss(
