@@ -544,10 +544,10 @@ def main() -> None:
         optimizer.zero_grad()
         losses.total.backward()
         gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, arguments.clip_norm)
-        if not math.isfinite(float(gradient_norm)):
+        if not math.isfinite(gradient_norm.item()):
             raise ValueError(
-                f"iteration {iteration}: the loss is {float(losses.total)} and the gradient's norm "
-                f"{float(gradient_norm)}; image ids {batch.image_ids.tolist()}"
+                f"iteration {iteration}: the loss is {losses.total.item()} and the gradient's norm "
+                f"{gradient_norm.item()}; image ids {batch.image_ids.tolist()}"
             )
         learning_rate = schedule.get_last_lr()[0]
         optimizer.step()
@@ -559,11 +559,11 @@ def main() -> None:
             now = time.perf_counter()
             entry = {
                 "iteration": done,
-                "loss": float(losses.total),
-                "classification": float(losses.classification[-1]),
-                "l1": float(losses.l1[-1]),
-                "giou": float(losses.giou[-1]),
-                "gradient_norm": float(gradient_norm),
+                "loss": losses.total.item(),
+                "classification": losses.classification[-1].item(),
+                "l1": losses.l1[-1].item(),
+                "giou": losses.giou[-1].item(),
+                "gradient_norm": gradient_norm.item(),
                 "learning_rate": learning_rate,
                 "images_per_second": (done - last_log) * arguments.batch_size / (now - last_time),
             }
