@@ -96,14 +96,14 @@ SHAPES: dict[str, Any] = {
     "feedforward_dim": 256,
     "proposal_init": "grid",
     "batch_size": 8,
-    "iterations": 1100,
+    "iterations": 1300,
     "schedule": "cosine",
     "learning_rate": 8e-4,
     "warmup": 100,
     "sizes": [128],
     "max_size": 128,
     "eval_size": 128,
-    "eval_interval": 550,
+    "eval_interval": 650,
     "workers": 1,
 }
 

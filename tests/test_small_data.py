@@ -70,7 +70,7 @@ def average_precision(model: SparseRCNN, dataset: ShapesDataset, indices: list[i
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> ShapesDataset:
-    return ShapesDataset(tmp_path_factory.mktemp("shapes"), "train", num_images=40)
+    return ShapesDataset(tmp_path_factory.mktemp("shapes"), "train", num_images=40, max_objects=8)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ SHRINKING = 0.9  # of its side from try to try: the first shape of an image alwa
 SUPERSAMPLING = 4
 # Part of its sixth of the hue circle that a class may take: outline and hue together tell the classes, so
 # that a small model learns them in minutes.
-HUE_SPREAD = 0.84
+HUE_SPREAD = 0.75
 TEXTURES = ("stripes", "checker", "noise", "gradient")
 
 

@@ -48,7 +48,7 @@ class ShapesDataset(CocoDetection):
         num_images: int | None = None,
         image_size: int = 128,
         seed: int = 0,
-        max_objects: int = 5,
+        max_objects: int = 4,
         transform: Transform | None = None,
     ) -> None:
         if split not in SPLITS:

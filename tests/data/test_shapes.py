@@ -138,7 +138,7 @@ def test_other_settings_in_the_same_directory(tmp_path, changed):
     settings = {"num_images": 2, "image_size": 64}
     ShapesDataset(tmp_path, **settings)
     ((name, value),) = changed.items()
-    default = {"num_images": 2, "image_size": 64, "seed": 0, "max_objects": 5}[name]
+    default = {"num_images": 2, "image_size": 64, "seed": 0, "max_objects": 4}[name]
     with pytest.raises(ValueError, match=rf"'{name}': {default}\b.*, not .*'{name}': {value}\b"):
         ShapesDataset(tmp_path, **{**settings, **changed})
 
