@@ -26,14 +26,14 @@ def test_written_as_a_coco_directory(tmp_path):
         assert torch.equal(target.boxes, same_target.boxes)
     data.check_images(decode=True)
     assert (data.num_clipped, data.num_dropped, data.num_crowd) == (0, 0, 0)
-    pixels, drawn = draw_shapes(3, "val", 2, 64, 6)
+    pixels, drawn = draw_shapes(3, "val", 2, 64, 4)
     image, target = data[2]
     assert target.boxes.tolist() == [list(shape.box) for shape in drawn]
     assert target.labels.tolist() == [shape.label for shape in drawn]
     assert [entry["area"] for entry in data.coco_ground_truth()["annotations"] if entry["image_id"] == 3] == [
         shape.area for shape in drawn
     ]
-    assert (image.permute(1, 2, 0).numpy().astype(float) - pixels).std() < 6  # JPEG
+    assert (image.permute(1, 2, 0).numpy().astype(float) - pixels).std() < 8  # JPEG
 
 
 def test_images_depend_on_their_own_number_alone(tmp_path):
