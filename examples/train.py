@@ -581,6 +581,10 @@ def main() -> None:
             if rank == 0 and done % arguments.checkpoint_interval == 0:
                 save(done)
 
+    if rank == 0:
+        save(
+            arguments.iterations
+        )  # before the evaluation, which takes a while on COCO, and again with its result
     metrics = evaluate(arguments.iterations)
     progress.close()
     if rank == 0:
