@@ -2,7 +2,7 @@
 
     python examples/detect.py runs/shapes/checkpoint.pth photo.jpg folder/ 'more/*.png' --output detections
 
-The checkpoint may be this library's, detectron2's or mmdetection's.
+The file may be a checkpoint of this library, detectron2 or mmdetection, or what export.py makes of one.
 """
 
 import argparse
@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from evaluate import Detector, load_detector
+from detector import detect_image, load_detector
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from sparse_rcnn.data import Target, collate, evaluation_transform, read_image
-from sparse_rcnn.ops import select_detections
+from sparse_rcnn.data import read_image
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 # Told apart on most photos and from each other (Okabe & Ito's palette without black).
@@ -39,27 +38,6 @@ def find_images(patterns: list[str]) -> list[Path]:
             raise ValueError(f"{pattern}: no image there")
         paths.update(dict.fromkeys(found))
     return list(paths)
-
-
-def detect_image(
-    detector: Detector, image: Tensor, device: torch.device, threshold: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes, scores and labels of one image ``[3, H, W]`` uint8 in its own pixels, best first."""
-    size = (image.shape[1], image.shape[2])
-    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
-    resized, _ = evaluation_transform(detector.shortest_side, detector.longest_side)(image, nothing)
-    batch = collate([(resized, Target(nothing["boxes"], nothing["labels"], 0, size))])
-    with torch.inference_mode():
-        predictions = detector.model(batch.images.to(device), batch.image_sizes)
-        detections = select_detections(
-            predictions.logits[-1],
-            predictions.boxes[-1],
-            batch.image_sizes.to(device),
-            original_sizes=batch.original_sizes.to(device),
-        )
-    boxes, scores, labels = (part[0].cpu() for part in detections)
-    kept = (scores >= threshold) & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
-    return boxes[kept], scores[kept], labels[kept]
 
 
 def draw_boxes(
@@ -94,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", help="file of this library, detectron2 or mmdetection")
+    parser.add_argument("checkpoint", help="file of this library, detectron2, mmdetection or export.py")
     parser.add_argument("images", nargs="+", help="image files, directories of them, or quoted globs")
     parser.add_argument("--output", default="detections", metavar="DIR", help="made if absent (detections)")
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score kept, 0 to 1 (0.3)")
@@ -126,8 +104,14 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     records: dict[str, Any] = {}
     names: set[str] = set()
+    unreadable = 0
     for path in paths:
-        image = read_image(path)
+        try:
+            image = read_image(path)
+        except ValueError as error:  # the others are worth having; the exit status tells
+            print(error, file=sys.stderr)
+            unreadable += 1
+            continue
         boxes, scores, labels = detect_image(detector, image, device, arguments.threshold)
         name, copy = f"{path.stem}.png", 1
         while name in names:  # two files of one name in different directories
@@ -149,10 +133,12 @@ def main() -> None:
         print(f"{path}: {len(boxes)} objects -> {output / name}")
     (output / "detections.json").write_text(json.dumps(records, indent=2))
     print(f"all detections -> {output / 'detections.json'}")
+    if unreadable:
+        raise ValueError(f"{unreadable} of {len(paths)} images could not be read")
 
 
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         sys.exit(f"error: {str(error).strip().splitlines()[-1]}")

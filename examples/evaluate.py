@@ -3,24 +3,23 @@
     python examples/evaluate.py runs/shapes/checkpoint.pth --data data/shapes
     python examples/evaluate.py model_final.pth --data /data/coco --results results.json
 
-The checkpoint may be this library's, detectron2's or mmdetection's. A COCO directory holds
-`annotations/instances_val2017.json` and `val2017/`; a VOC directory `ImageSets/Main/val.txt`, `Annotations/`
-and `JPEGImages/`.
+The file may be a checkpoint of this library, detectron2 or mmdetection, or what export.py makes of one.
+A COCO directory holds `annotations/instances_val2017.json` and `val2017/`; a VOC directory
+`ImageSets/Main/val.txt`, `Annotations/` and `JPEGImages/`.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import nn
+from detector import Detect, load_detector
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from sparse_rcnn.data import (
-    COCO_CLASS_NAMES,
     CocoDetection,
     VocDetection,
     coco_results,
@@ -30,39 +29,7 @@ from sparse_rcnn.data import (
     find_coco,
     format_metrics,
 )
-from sparse_rcnn.nn import (
-    SparseRCNN,
-    build_from_checkpoint,
-    checkpoint_class_names,
-    read_checkpoint,
-    recognize_layout,
-)
-from sparse_rcnn.ops import select_detections
-
-
-class Detector(NamedTuple):
-    """A model with what is needed to use it."""
-
-    model: SparseRCNN
-    class_names: list[str]
-    shortest_side: int  # of the images it was evaluated on, in pixels
-    longest_side: int
-
-
-def load_detector(path: str, device: torch.device) -> Detector:
-    """The detector in a checkpoint file, with its class names and image size."""
-    checkpoint = read_checkpoint(path)
-    model = build_from_checkpoint(checkpoint).to(device)
-    num_classes = len(model.state_dict()["head.stages.0.class_logits.bias"])
-    class_names = checkpoint_class_names(checkpoint)
-    if class_names is None and recognize_layout(checkpoint) != "sparse_rcnn" and num_classes == 80:
-        class_names = list(COCO_CLASS_NAMES)  # the authors' files carry no names, and are COCO's
-    if class_names is None:
-        class_names = [f"class {label}" for label in range(num_classes)]
-    if len(class_names) != num_classes:
-        raise ValueError(f"{path}: {len(class_names)} class names, but the model has {num_classes} classes")
-    image_size = checkpoint.get("image_size", {"shortest_side": 800, "longest_side": 1333})
-    return Detector(model, class_names, image_size["shortest_side"], image_size["longest_side"])
+from sparse_rcnn.ops import Detections, rescale_boxes
 
 
 def load_dataset(
@@ -82,33 +49,24 @@ def load_dataset(
 
 
 def detect_dataset(
-    model: nn.Module,
+    detect: Detect,
     dataset: CocoDetection | VocDetection,
     device: torch.device,
     batch_size: int = 1,
     workers: int = 0,
-    max_detections: int = 100,
     rank: int = 0,
     world_size: int = 1,
 ) -> list[dict[str, Any]]:
     """COCO results of every ``world_size``-th image of a data set; labels become its category ids."""
     share = Subset(dataset, range(rank, len(dataset), world_size))
     loader = DataLoader(share, batch_size, collate_fn=collate, num_workers=workers)
-    was_training = model.training
-    model.eval()
     results = []
     for batch in tqdm(loader, desc="evaluating", unit="batch", leave=False, disable=rank != 0):
         with torch.inference_mode():
-            predictions = model(batch.images.to(device), batch.image_sizes)
-            detections = select_detections(
-                predictions.logits[-1],
-                predictions.boxes[-1],
-                batch.image_sizes.to(device),
-                max_detections,
-                batch.original_sizes.to(device),
-            )
+            boxes, scores, labels = detect(batch.images.to(device), batch.image_sizes.to(device))
+        boxes = rescale_boxes(boxes.cpu(), batch.image_sizes, batch.original_sizes)
+        detections = Detections(boxes, scores.cpu(), labels.cpu())
         results += coco_results(detections, batch.image_ids, dataset.category_ids)
-    model.train(was_training)
     return results
 
 
@@ -121,7 +79,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", help="file of this library, detectron2 or mmdetection")
+    parser.add_argument("checkpoint", help="file of this library, detectron2, mmdetection or export.py")
     parser.add_argument("--data", required=True, metavar="DIR", help="COCO or VOC directory")
     parser.add_argument(
         "--split", default="val", help="COCO: train or val; VOC: a file of ImageSets/Main (val)"
@@ -137,7 +95,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--batch-size", type=int, default=1, help="images per batch (1)")
     parser.add_argument("--workers", type=int, default=2, help="processes that read images (2)")
-    parser.add_argument("--max-detections", type=int, default=100, help="per image (100)")
+    parser.add_argument(
+        "--max-detections", type=int, help="per image (100, or as many as it was exported with)"
+    )
     parser.add_argument("--results", metavar="FILE", help="write the detections as COCO results here")
     parser.add_argument("--metrics", metavar="FILE", help="write AP and AP per class as JSON here")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -147,7 +107,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     device = torch.device(arguments.device)
-    detector = load_detector(arguments.checkpoint, device)
+    detector = load_detector(arguments.checkpoint, device, arguments.max_detections)
     shortest_side = arguments.size or detector.shortest_side
     longest_side = arguments.max_size or detector.longest_side
     transform = evaluation_transform(shortest_side, longest_side)
@@ -166,9 +126,7 @@ def main() -> None:
         f"{len(dataset)} images, {len(dataset.class_names)} classes, "
         f"shortest side {shortest_side}, longest at most {longest_side}, on {device}"
     )
-    results = detect_dataset(
-        detector.model, dataset, device, arguments.batch_size, arguments.workers, arguments.max_detections
-    )
+    results = detect_dataset(detector.detect, dataset, device, arguments.batch_size, arguments.workers)
     if arguments.results:
         Path(arguments.results).write_text(json.dumps(results))
         print(f"{len(results)} detections written to {arguments.results}")
@@ -185,5 +143,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         sys.exit(f"error: {str(error).strip().splitlines()[-1]}")

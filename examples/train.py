@@ -22,6 +22,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,10 @@ import PIL
 import torch
 import torch.distributed as dist
 import torchvision
-from detect import detect_image, draw_boxes
-from evaluate import Detector, detect_dataset, load_dataset, without_nan
-from torch import nn
+from detect import draw_boxes
+from detector import Detector, detect_image
+from evaluate import detect_dataset, load_dataset, without_nan
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
@@ -53,8 +55,15 @@ from sparse_rcnn.data import (
     format_metrics,
     training_transform,
 )
-from sparse_rcnn.loss import set_prediction_loss
-from sparse_rcnn.nn import checkpoint_class_names, load_weights, read_checkpoint, recognize_layout
+from sparse_rcnn.loss import SetLoss, set_prediction_loss
+from sparse_rcnn.nn import (
+    EndToEndDetector,
+    SparseRCNN,
+    checkpoint_class_names,
+    load_weights,
+    read_checkpoint,
+    recognize_layout,
+)
 
 matplotlib.use("Agg")
 
@@ -193,6 +202,14 @@ def parse_arguments() -> argparse.Namespace:
     add(training, "--eval-interval", "iterations between evaluations; 0: only at the end", type=int)
     training.add_argument("--checkpoint-interval", type=int, default=1000, help="iterations (1000)")
     training.add_argument("--log-interval", type=int, default=20, help="iterations (20)")
+    training.add_argument(
+        "--compile",
+        nargs="?",
+        const="inductor",
+        metavar="BACKEND",
+        help="compile the step, images to losses and their gradients, as one graph with this backend of "
+        "torch.compile (inductor); takes minutes before the first step",
+    )
     training.add_argument("--resume", action="store_true", help="go on from the output's checkpoint.pth")
     training.add_argument("--seed", type=int, default=0)
     training.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -288,6 +305,36 @@ def learning_rate_factor(arguments: argparse.Namespace, iteration: int) -> float
     return factor
 
 
+class TrainingStep(nn.Module):
+    """Images and targets in, losses out: one graph to compile, and the module that DDP wraps."""
+
+    def __init__(self, model: SparseRCNN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        images: Tensor,
+        image_sizes: Tensor,
+        boxes: Tensor,
+        labels: Tensor,
+        valid: Tensor,
+        num_targets: Tensor,
+    ) -> SetLoss:
+        """Losses of a batch as ``collate`` makes it."""
+        predictions = self.model(images, image_sizes)
+        return set_prediction_loss(
+            predictions.logits, predictions.boxes, boxes, labels, valid, image_sizes, num_targets
+        )
+
+
+def leave_open(images: Tensor, boxes: Tensor, labels: Tensor, valid: Tensor) -> None:
+    """Tells the compiler what differs between batches, so that it compiles once and not once a size."""
+    for tensor, dimensions in ((images, (2, 3)), (boxes, (1,)), (labels, (1,)), (valid, (1,))):
+        for dimension in dimensions:
+            torch._dynamo.maybe_mark_dynamic(tensor, dimension)
+
+
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
     """Writes beside and renames: whoever reads the path finds a whole checkpoint at any time."""
     temporary = path.with_suffix(".tmp")
@@ -326,7 +373,6 @@ def draw_predictions(
 ) -> None:
     """Pictures of the first validation images, and six of them as one sheet."""
     (output / "pictures").mkdir(exist_ok=True)
-    detector.model.eval()
     pictures = []
     plain = dataset.transform
     dataset.transform = None
@@ -442,9 +488,12 @@ def main() -> None:
         lines = [json.dumps(without_nan(entry)) + "\n" for entry in history]
         (output / "metrics.jsonl").write_text("".join(lines))
     torch.manual_seed(arguments.seed + rank + 1000 * start)  # augmentation differs between ranks
-    network: nn.Module = model
+    step = TrainingStep(model)
+    if arguments.compile:
+        step.compile(fullgraph=True, backend=arguments.compile)  # in place: the checkpoint's keys stay clean
+    network: nn.Module = step
     if world_size > 1:
-        network = DistributedDataParallel(model, device_ids=[local_rank] if device.type == "cuda" else None)
+        network = DistributedDataParallel(step, device_ids=[local_rank] if device.type == "cuda" else None)
     if rank == 0:
         size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
         print(
@@ -455,11 +504,12 @@ def main() -> None:
     loader = DataLoader(
         train,
         batch_sampler=sample_batches(len(train), share, arguments.seed, start, rank, world_size),
-        collate_fn=collate,
+        # In blocks of 16, targets of all images make a few shapes, not one for every number of objects.
+        collate_fn=partial(collate, target_divisor=16) if arguments.compile else collate,
         num_workers=arguments.workers,
         pin_memory=device.type == "cuda",
     )
-    detector = Detector(model, train.class_names, arguments.eval_size, arguments.max_size)
+    detect = EndToEndDetector(model)
     writer = SummaryWriter(str(output)) if rank == 0 else None
     progress = tqdm(
         total=arguments.iterations,
@@ -507,7 +557,9 @@ def main() -> None:
         if world_size > 1:
             for buffer in model.buffers():  # trainable batch norm has statistics of its own on every rank
                 dist.broadcast(buffer, 0)
-        found = detect_dataset(model, val, device, share, arguments.workers, rank=rank, world_size=world_size)
+        model.eval()
+        found = detect_dataset(detect, val, device, share, arguments.workers, rank, world_size)
+        model.train()
         if world_size > 1:
             dist.all_gather_object(shares, found)
         else:
@@ -525,24 +577,22 @@ def main() -> None:
         if iteration >= arguments.iterations:
             break
         images = batch.images.to(device, non_blocking=True)
+        image_sizes = batch.image_sizes.to(device, non_blocking=True)
         boxes, labels, valid = (part.to(device, non_blocking=True) for part in batch.targets)
         num_targets = batch.targets.valid.sum().float().to(device)
         if world_size > 1:  # the published normaliser: the mean over ranks
             dist.all_reduce(num_targets)
             num_targets /= world_size
 
-        predictions = network(images, batch.image_sizes)
-        losses = set_prediction_loss(
-            predictions.logits,
-            predictions.boxes,
-            boxes,
-            labels,
-            valid,
-            batch.image_sizes.to(device, non_blocking=True),
-            num_targets=num_targets,
-        )
+        if arguments.compile and arguments.data:  # the shapes have one size
+            leave_open(images, boxes, labels, valid)
+        began = time.perf_counter()
+        losses = network(images, image_sizes, boxes, labels, valid, num_targets)
         optimizer.zero_grad()
         losses.total.backward()
+        if arguments.compile and rank == 0 and iteration == start:
+            seconds = time.perf_counter() - began
+            progress.write(f"compiling with {arguments.compile} and the first step took {seconds:.0f} s")
         gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, arguments.clip_norm)
         if not math.isfinite(gradient_norm.item()):
             raise ValueError(
@@ -590,6 +640,8 @@ def main() -> None:
     if rank == 0:
         save(arguments.iterations)
         plot_history(history, output / "training.png")
+        model.eval()
+        detector = Detector(detect, train.class_names, arguments.eval_size, arguments.max_size)
         draw_predictions(detector, val, device, output)
         print(f"AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f} on {len(val)} images; see {output}")
     if writer is not None:

@@ -10,7 +10,7 @@ from sparse_rcnn.data.target import Target
 
 
 class Targets(NamedTuple):
-    """The objects of a batch, padded to the largest number M of one image.
+    """The objects of a batch, padded to one number M per image.
 
     Attributes:
         boxes: [B, M, 4] float32, xyxy in pixels of the padded batch; 0 where padded.
@@ -41,24 +41,29 @@ class Batch(NamedTuple):
     original_sizes: Tensor
 
 
-def collate(samples: Sequence[tuple[Tensor, Target]], size_divisor: int = 32) -> Batch:
+def collate(
+    samples: Sequence[tuple[Tensor, Target]], size_divisor: int = 32, target_divisor: int = 1
+) -> Batch:
     """Pads samples to one batch; give it to a `DataLoader` as `collate_fn`.
 
     Args:
         samples: Pairs of an image, [3, h, w] uint8 or floating (all alike), and its `Target`.
         size_divisor: Height and width of the batch are rounded up to a multiple of this.
+        target_divisor: The number of targets M is rounded up to a multiple of this. Above 1, M is never 0
+            either: a compiled training step then sees few different shapes.
 
     Returns:
         The batch, its H and W the least multiples of `size_divisor` that hold every image.
 
     Raises:
         ValueError: For no samples, images that are not [3, h, w] or differ in dtype, boxes that are not
-            [M, 4] or not as many as labels, and a `size_divisor` below 1.
+            [M, 4] or not as many as labels, and a `size_divisor` or `target_divisor` below 1.
     """
     if len(samples) == 0:
         raise ValueError("collate needs at least one sample, got none")
-    if size_divisor < 1:
-        raise ValueError(f"size_divisor must be at least 1, got {size_divisor}")
+    for name, divisor in (("size_divisor", size_divisor), ("target_divisor", target_divisor)):
+        if divisor < 1:
+            raise ValueError(f"{name} must be at least 1, got {divisor}")
     dtype = samples[0][0].dtype
     for image, target in samples:
         _check_sample(image, target, dtype)
@@ -66,6 +71,8 @@ def collate(samples: Sequence[tuple[Tensor, Target]], size_divisor: int = 32) ->
     sizes = torch.tensor([image.shape[1:] for image, _ in samples])  # [B, 2]
     height, width = (-(-int(side) // size_divisor) * size_divisor for side in sizes.amax(dim=0))
     num_targets = max(len(target.boxes) for _, target in samples)
+    if target_divisor > 1:
+        num_targets = -(-max(num_targets, 1) // target_divisor) * target_divisor
     images = torch.zeros(len(samples), 3, height, width, dtype=dtype)
     boxes = torch.zeros(len(samples), num_targets, 4)
     labels = torch.zeros(len(samples), num_targets, dtype=torch.int64)

@@ -12,6 +12,7 @@ from sparse_rcnn.nn.checkpoints import (
     to_mmdetection,
 )
 from sparse_rcnn.nn.detector import SparseRCNN
+from sparse_rcnn.nn.end_to_end import EndToEndDetector
 from sparse_rcnn.nn.head import Head, Predictions
 from sparse_rcnn.nn.image_list import ImageListDetector
 from sparse_rcnn.nn.interaction import DynamicInteraction
@@ -22,6 +23,7 @@ from sparse_rcnn.nn.stage import Stage
 __all__ = [
     "Backbone",
     "DynamicInteraction",
+    "EndToEndDetector",
     "Head",
     "ImageListDetector",
     "Predictions",

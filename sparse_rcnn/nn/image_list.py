@@ -1,6 +1,6 @@
 """torchvision's detection interface around Sparse R-CNN: lists of images in, losses or detections out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +44,7 @@ class ImageListDetector(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self.min_sizes = (min_size,) if isinstance(min_size, int) else tuple(min_size)
+        self.min_sizes = [min_size] if isinstance(min_size, int) else list(min_size)
         self.max_size = max_size
         self.max_detections = max_detections
         self.score_threshold = score_threshold
@@ -53,7 +53,7 @@ class ImageListDetector(nn.Module):
             raise ValueError("min_size, max_size, max_detections and size_divisor must be at least 1")
 
     def forward(
-        self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]] | None = None
+        self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Losses in training mode, detections in evaluation mode.
 
@@ -74,40 +74,49 @@ class ImageListDetector(nn.Module):
         if len(images) == 0:
             raise ValueError("images must hold at least one image")
         for index, image in enumerate(images):
-            if image.dim() != 3 or image.shape[0] != 3 or min(image.shape[1:]) < 1:
-                raise ValueError(f"images[{index}] must be [3, H, W], got {tuple(image.shape)}")
-        original_sizes = torch.tensor([list(image.shape[1:]) for image in images])
-        resized = [self._resize(image) for image in images]
-        batch, image_sizes = self._pad(resized)
+            if image.dim() != 3 or image.shape[0] != 3 or image.shape[1] < 1 or image.shape[2] < 1:
+                raise ValueError(f"images[{index}] must be [3, H, W], got {image.shape}")
+        original_sizes = torch.tensor([[image.shape[1], image.shape[2]] for image in images])
+        batch, image_sizes = self._pad([self._resize(image) for image in images])
         if self.training:
             if targets is None:
                 raise ValueError("targets must be given in training mode")
-            boxes, labels, valid = self._pad_targets(targets, original_sizes, image_sizes)
-            device = batch.device
-            predictions = self.model(batch, image_sizes)
-            num_classes = predictions.logits.shape[-1]
-            wrong = labels[(labels < 0) | (labels >= num_classes)]
-            if len(wrong) > 0:
-                # Heard here, on the CPU: on a GPU it would be a device-side assertion.
-                raise ValueError(
-                    f"labels must be in 0..{num_classes - 1}, got {int(wrong[0])}: "
-                    "a model for labels 1..K has K + 1 classes"
-                )
-            losses = set_prediction_loss(
-                predictions.logits,
-                predictions.boxes,
-                boxes.to(device),
-                labels.to(device),
-                valid.to(device),
-                image_sizes.to(device),
-                num_targets=valid.sum(),
+            return self._losses(batch, image_sizes, original_sizes, targets)
+        return self._detections(batch, image_sizes, original_sizes)
+
+    def _losses(
+        self, batch: Tensor, image_sizes: Tensor, original_sizes: Tensor, targets: list[dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        boxes, labels, valid = self._pad_targets(targets, original_sizes, image_sizes)
+        device = batch.device
+        predictions = self.model(batch, image_sizes)
+        num_classes = predictions.logits.shape[-1]
+        wrong = labels[(labels < 0) | (labels >= num_classes)]
+        if len(wrong) > 0:
+            # Heard here, on the CPU: on a GPU it would be a device-side assertion.
+            raise ValueError(
+                f"labels must be in 0..{num_classes - 1}, got {int(wrong[0])}: "
+                "a model for labels 1..K has K + 1 classes"
             )
-            return {
-                "loss_classification": losses.classification.sum(),
-                "loss_l1": losses.l1.sum(),
-                "loss_giou": losses.giou.sum(),
-            }
-        predictions = self.model(batch, image_sizes.to(batch.device))
+        losses = set_prediction_loss(
+            predictions.logits,
+            predictions.boxes,
+            boxes.to(device),
+            labels.to(device),
+            valid.to(device),
+            image_sizes.to(device),
+            num_targets=valid.sum(),
+        )
+        return {
+            "loss_classification": losses.classification.sum(),
+            "loss_l1": losses.l1.sum(),
+            "loss_giou": losses.giou.sum(),
+        }
+
+    def _detections(
+        self, batch: Tensor, image_sizes: Tensor, original_sizes: Tensor
+    ) -> list[dict[str, Tensor]]:
+        predictions = self.model(batch, image_sizes)
         detections = select_detections(
             predictions.logits[-1],
             predictions.boxes[-1],
@@ -115,63 +124,69 @@ class ImageListDetector(nn.Module):
             self.max_detections,
             original_sizes.to(batch.device),
         )
-        results = []
-        for boxes, scores, labels in zip(*detections, strict=True):
+        results: list[dict[str, Tensor]] = []
+        for index in range(batch.shape[0]):
+            boxes, scores = detections.boxes[index], detections.scores[index]
             kept = (scores >= self.score_threshold) & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
-            results.append({"boxes": boxes[kept], "labels": labels[kept], "scores": scores[kept]})
+            results.append(
+                {"boxes": boxes[kept], "labels": detections.labels[index][kept], "scores": scores[kept]}
+            )
         return results
 
     def _resize(self, image: Tensor) -> Tensor:
-        choice = int(torch.randint(len(self.min_sizes), ())) if self.training else -1
-        size = shortest_side_resize(image.shape[1], image.shape[2], self.min_sizes[choice], self.max_size)
+        choice = int(torch.randint(len(self.min_sizes), [1])) if self.training else -1
+        height, width = shortest_side_resize(
+            image.shape[1], image.shape[2], self.min_sizes[choice], self.max_size
+        )
         floating = image if image.is_floating_point() else image.float() / 255
-        return F.interpolate(floating[None], size, mode="bilinear", antialias=True)[0]
+        return F.interpolate(floating[None], [height, width], mode="bilinear", antialias=True)[0]
 
     def _pad(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
-        image_sizes = torch.tensor([list(image.shape[1:]) for image in images])
-        height, width = (
-            -(-int(side) // self.size_divisor) * self.size_divisor for side in image_sizes.amax(dim=0)
-        )
-        batch = images[0].new_zeros(len(images), 3, height, width)
-        for padded, image in zip(batch, images, strict=True):
-            padded[:, : image.shape[1], : image.shape[2]] = image
+        image_sizes = torch.tensor([[image.shape[1], image.shape[2]] for image in images])
+        height = -(-int(image_sizes[:, 0].max()) // self.size_divisor) * self.size_divisor
+        width = -(-int(image_sizes[:, 1].max()) // self.size_divisor) * self.size_divisor
+        batch = images[0].new_zeros([len(images), 3, height, width])
+        for index, image in enumerate(images):
+            batch[index, :, : image.shape[1], : image.shape[2]] = image
         return batch, image_sizes
 
     def _pad_targets(
-        self, targets: Sequence[Mapping[str, Tensor]], original_sizes: Tensor, image_sizes: Tensor
+        self, targets: list[dict[str, Tensor]], original_sizes: Tensor, image_sizes: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         if len(targets) != len(image_sizes):
             raise ValueError(
                 f"one target per image is needed, got {len(targets)} for {len(image_sizes)} images"
             )
+        most = 0
         for index, target in enumerate(targets):
             self._check_target(index, target, original_sizes[index])
-        most = max(len(target["labels"]) for target in targets)
+            most = max(most, len(target["labels"]))
         boxes = torch.zeros(len(targets), most, 4)
         labels = torch.zeros(len(targets), most, dtype=torch.int64)
         valid = torch.zeros(len(targets), most, dtype=torch.bool)
         for index, target in enumerate(targets):
             count = len(target["labels"])
-            boxes[index, :count] = target["boxes"].detach().to("cpu", torch.float32)
-            labels[index, :count] = target["labels"].to("cpu")
+            boxes[index, :count] = target["boxes"].detach().cpu().to(torch.float32)
+            labels[index, :count] = target["labels"].cpu()
             valid[index, :count] = True
         return rescale_boxes(boxes, original_sizes, image_sizes), labels, valid
 
-    def _check_target(self, index: int, target: Mapping[str, Tensor], size: Tensor) -> None:
+    def _check_target(self, index: int, target: dict[str, Tensor], size: Tensor) -> None:
         if "boxes" not in target or "labels" not in target:
-            raise ValueError(f"targets[{index}] must have 'boxes' and 'labels', got {sorted(target)}")
+            raise ValueError(f"targets[{index}] must have 'boxes' and 'labels', got {list(target.keys())}")
         boxes, labels = target["boxes"], target["labels"]
-        if boxes.dim() != 2 or boxes.shape[1] != 4 or labels.shape != boxes.shape[:1]:
+        if boxes.dim() != 2 or boxes.shape[1] != 4 or list(labels.shape) != [boxes.shape[0]]:
             raise ValueError(
                 f"targets[{index}] must have boxes [M, 4] and labels [M], "
-                f"got {tuple(boxes.shape)} and {tuple(labels.shape)}"
+                f"got {boxes.shape} and {labels.shape}"
             )
         if labels.is_floating_point() or labels.dtype == torch.bool:
             raise ValueError(f"targets[{index}]['labels'] must be integers, got {labels.dtype}")
         bad = ~torch.isfinite(boxes).all(dim=1) | (boxes[:, 2:] <= boxes[:, :2]).any(dim=1)
         if bad.any():
             box = int(bad.nonzero()[0, 0])
+            corners: list[float] = boxes[box].to(torch.float64).tolist()
             raise ValueError(
-                f"targets[{index}]['boxes'][{box}] is {boxes[box].tolist()}: a box must be finite and of "
-                f"positive width and height (x1, y1, x2, y2); its image is {size.tolist()} (height, width)"
+                f"targets[{index}]['boxes'][{box}] is {corners}: a box must be finite and of positive width "
+                f"and height (x1, y1, x2, y2); its image is {int(size[0])} high and {int(size[1])} wide"
             )

@@ -1,45 +1,12 @@
 """The example scripts as a user runs them: as processes, on tiny settings."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-TINY = (
-    *("--shapes-images", "16", "--iterations", "4", "--batch-size", "4", "--log-interval", "2"),
-    *("--hidden-dim", "32", "--num-proposals", "5", "--num-stages", "2", "--eval-interval", "0"),
-)
-
-
-def run(
-    script: str, *arguments: str | Path, cwd: Path, launcher: tuple[str, ...] = ()
-) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLCONFIGDIR": str(cwd)}
-    return subprocess.run(
-        [sys.executable, *launcher, str(EXAMPLES / script), *map(str, arguments)],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory in which the main job ran on tiny settings."""
-    directory = tmp_path_factory.mktemp("train")
-    done = run("train.py", *TINY, cwd=directory)
-    assert done.returncode == 0, done.stderr
-    assert "AP50" in done.stdout
-    return directory
+from processes import EXAMPLES, TINY, TWO_PROCESSES, run_python, run_script
 
 
 def test_training_leaves_everything_to_go_on_and_to_use_the_model(trained: Path) -> None:
@@ -63,10 +30,12 @@ def test_training_leaves_everything_to_go_on_and_to_use_the_model(trained: Path)
 
 def test_resuming_keeps_optimizer_schedule_and_place(trained: Path) -> None:
     longer = [value if value != "4" or TINY[i - 1] != "--iterations" else "6" for i, value in enumerate(TINY)]
-    done = run("train.py", *longer, "--output", "runs/resumed", cwd=trained)
+    done = run_script("train.py", *longer, "--output", "runs/resumed", cwd=trained)
     assert done.returncode == 0, done.stderr
     source = trained / "runs" / "resumed" / "checkpoint.pth"
-    done = run("train.py", *longer, "--iterations", "8", "--output", "runs/resumed", "--resume", cwd=trained)
+    done = run_script(
+        "train.py", *longer, "--iterations", "8", "--output", "runs/resumed", "--resume", cwd=trained
+    )
     assert done.returncode == 0, done.stderr
     assert "resuming at iteration 6" in done.stdout
     checkpoint = torch.load(source, weights_only=True)
@@ -78,7 +47,7 @@ def test_resuming_keeps_optimizer_schedule_and_place(trained: Path) -> None:
 
 def test_evaluation_of_the_checkpoint_gives_the_same_ap_as_training(trained: Path) -> None:
     output = trained / "runs" / "shapes"
-    done = run(
+    done = run_script(
         *("evaluate.py", output / "checkpoint.pth", "--data", trained / "data" / "shapes"),
         *("--batch-size", "4", "--workers", "0", "--metrics", "metrics.json", "--results", "results.json"),
         cwd=trained,
@@ -95,7 +64,7 @@ def test_evaluation_of_the_checkpoint_gives_the_same_ap_as_training(trained: Pat
 def test_detection_draws_pictures_and_writes_json(trained: Path) -> None:
     images = sorted((trained / "data" / "shapes" / "val2017").glob("*.jpg"))
     checkpoint = trained / "runs" / "shapes" / "checkpoint.pth"
-    done = run(
+    done = run_script(
         "detect.py", checkpoint, images[0], "data/shapes/val2017/*2.jpg", "--threshold", "0", cwd=trained
     )
     assert done.returncode == 0, done.stderr
@@ -118,7 +87,7 @@ def test_fine_tuning_with_other_classes_says_what_starts_anew(trained: Path) -> 
     state = torch.load(checkpoint, weights_only=True)
     state["class_names"] = ["a", "b", "c", "d", "e", "f"]  # as many, but others
     torch.save(state, trained / "others.pth")
-    done = run(
+    done = run_script(
         *(
             "train.py",
             "--shapes-images",
@@ -138,12 +107,60 @@ def test_fine_tuning_with_other_classes_says_what_starts_anew(trained: Path) -> 
     assert tuned["config"]["num_proposals"] == 5  # the checkpoint's model, not the recipe's
 
 
-def test_two_processes_train_and_evaluate_together(trained: Path) -> None:
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    done = run("train.py", *TINY, "--output", "runs/two", "--device", "cpu", cwd=trained, launcher=launcher)
+def test_two_processes_train_and_evaluate_together(trained_by_two: Path) -> None:
+    checkpoint = torch.load(trained_by_two / "runs" / "two" / "checkpoint.pth", weights_only=True)
+    assert checkpoint["iteration"] == 4
+
+
+SHARES = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from detector import load_detector
+from evaluate import detect_dataset, load_dataset
+from sparse_rcnn.data import evaluation_transform
+device = torch.device("cpu")
+detector = load_detector("runs/shapes/checkpoint.pth", device)
+dataset = load_dataset("data/shapes", "val", evaluation_transform(128, 128))
+key = lambda result: (result["image_id"], -result["score"])
+whole = sorted(detect_dataset(detector.detect, dataset, device, 1), key=key)
+shares = [detect_dataset(detector.detect, dataset, device, 1, rank=rank, world_size=3) for rank in range(3)]
+assert all(shares) and len(whole) > len(dataset)
+assert sorted(sum(shares, []), key=key) == whole
+print("equal")
+"""
+
+
+def test_processes_share_the_evaluation_without_loss_or_double(trained: Path) -> None:
+    assert "equal" in run_python(SHARES, EXAMPLES, cwd=trained)
+
+
+def test_detection_goes_on_after_an_unreadable_image_and_says_so(trained: Path, tmp_path: Path) -> None:
+    image = sorted((trained / "data" / "shapes" / "val2017").glob("*.jpg"))[0]
+    (tmp_path / "broken.jpg").write_bytes(image.read_bytes()[:300])
+    checkpoint = trained / "runs" / "shapes" / "checkpoint.pth"
+    done = run_script("detect.py", checkpoint, tmp_path / "broken.jpg", image, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "broken.jpg: cannot be read as an image" in done.stderr
+    assert "1 of 2 images could not be read" in done.stderr
+    assert list(json.loads((tmp_path / "detections" / "detections.json").read_text())) == [str(image)]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_compiled_training_is_the_same_training(trained_by_two: Path, processes: int) -> None:
+    trained = trained_by_two
+    launcher = TWO_PROCESSES if processes == 2 else ()
+    # Inductor's own arithmetic is tested in tests/nn/test_one_graph.py, in a fraction of the time.
+    options = ("--compile", "aot_eager", "--output", "runs/compiled", "--device", "cpu")
+    done = run_script("train.py", *TINY, *options, cwd=trained, launcher=launcher)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("AP50") >= 1
-    assert torch.load(trained / "runs" / "two" / "checkpoint.pth", weights_only=True)["iteration"] == 4
+    assert "compiling with aot_eager and the first step took" in done.stdout + done.stderr
+    found, expected = (
+        torch.load(trained / "runs" / name / "checkpoint.pth", weights_only=True)
+        for name in ("compiled", "two" if processes == 2 else "shapes")
+    )
+    assert found["model"].keys() == expected["model"].keys()
+    for name, value in expected["model"].items():
+        torch.testing.assert_close(found["model"][name], value, rtol=1e-2, atol=1e-3, msg=name)
 
 
 @pytest.mark.parametrize(
@@ -162,14 +179,14 @@ def test_bad_input_ends_with_one_line_that_names_it(
 ) -> None:
     (trained / "garbage.pth").write_bytes(b"not a checkpoint")
     options = ("--shapes-images", "16") if script == "train.py" else ()
-    done = run(script, *arguments, *options, cwd=trained)
+    done = run_script(script, *arguments, *options, cwd=trained)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "detect.py"])
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "detect.py", "export.py"])
 def test_help(script: str, tmp_path: Path) -> None:
-    done = run(script, "--help", cwd=tmp_path)
+    done = run_script(script, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "--" in done.stdout

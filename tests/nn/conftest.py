@@ -1,46 +1,14 @@
-"""Small models, so that a test of the whole network takes a fraction of a second."""
-
-import copy
-import functools
+"""Small models and batches."""
 
 import pytest
 import torch
-
-from sparse_rcnn import build_sparse_rcnn
-
-SMALL = {
-    "backbone": "resnet18",
-    "num_classes": 3,
-    "num_proposals": 6,
-    "num_stages": 2,
-    "hidden_dim": 16,
-    "dynamic_dim": 4,
-    "feedforward_dim": 24,
-    "num_heads": 2,
-    "pool_size": 3,
-    "proposal_init": "random",
-    "backbone_norm": "group",
-    "backbone_weights": None,
-}
-
-
-@functools.lru_cache(maxsize=4)
-def build_once(changes):
-    torch.manual_seed(0)
-    return build_sparse_rcnn(**{**SMALL, **dict(changes)})
+from small_model import build_small_model
 
 
 @pytest.fixture
 def build_small():
     """A function from what differs from a small size to a seeded model, a new one with each call."""
-
-    def build(**changes):
-        # Copying takes a tenth of the time of initialising.
-        model = copy.deepcopy(build_once(tuple(sorted(changes.items()))))
-        torch.manual_seed(0)
-        return model
-
-    return build
+    return build_small_model
 
 
 @pytest.fixture

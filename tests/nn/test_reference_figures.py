@@ -16,24 +16,18 @@ the stage before rounded. In the last stage our float32 model differs from our f
   relative to the box's extent for all.
 """
 
-import json
-import runpy
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from small_model import PSEUDO, REFERENCE, build_published_model
 from torch import Tensor
 
-from sparse_rcnn import SparseRCNN, build_sparse_rcnn
+from sparse_rcnn import SparseRCNN
 from sparse_rcnn.loss import SetLoss, match_proposals, set_prediction_loss
-from sparse_rcnn.nn import Predictions, from_detectron2, from_mmdetection, to_detectron2
-from sparse_rcnn.nn.checkpoints import infer_config
+from sparse_rcnn.nn import Predictions, to_detectron2
 from sparse_rcnn.ops import clip_boxes, flatten_pyramid, select_detections
-
-REFERENCE = Path(__file__).resolve().parents[1] / "reference"
-PSEUDO = runpy.run_path(str(REFERENCE / "pseudo_random.py"))
 
 LOGITS = 1e-4
 BOXES = 2e-3  # px
@@ -83,15 +77,7 @@ class Training(NamedTuple):
 
 def load_case(name: str) -> Case:
     facts = FACTS[name]
-    shapes = json.loads((REFERENCE / f"{name}.state_dict.json").read_text())
-    checkpoint = {
-        key: torch.from_numpy(PSEUDO["pseudo_parameter"](key, tuple(shape)))
-        for key, shape in shapes.items()
-        if not key.endswith("num_batches_tracked")
-    }
-    model = build_sparse_rcnn(**infer_config(checkpoint), num_heads=facts.num_heads, backbone_weights=None)
-    convert = from_mmdetection if name.startswith("mmdet") else from_detectron2
-    model.load_state_dict(convert(checkpoint))
+    model = build_published_model(name, facts.num_heads)
     images = torch.zeros(2, 3, *facts.image_sizes[0], dtype=torch.uint8)
     for index, (height, width) in enumerate(facts.image_sizes):
         image = PSEUDO["pseudo_image"](f"{name}.image{index}", height, width)

@@ -1,0 +1,169 @@
+"""A detector in a file, whatever the file: a checkpoint, or what export.py makes of one.
+
+Each becomes one callable, images and their true sizes in, boxes, scores and labels out. Imported by the other
+scripts; to serve a detector without this repository, copy the few lines for your format.
+"""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparse_rcnn.data import COCO_CLASS_NAMES, Target, collate, evaluation_transform
+from sparse_rcnn.nn import (
+    EndToEndDetector,
+    build_from_checkpoint,
+    checkpoint_class_names,
+    read_checkpoint,
+    recognize_layout,
+)
+from sparse_rcnn.ops import rescale_boxes
+
+METADATA_FILE = "sparse_rcnn.json"  # inside of TorchScript and exported programs
+
+# Images [B, 3, H, W] uint8 and their (height, width) [B, 2] -> boxes [B, D, 4], scores [B, D], labels [B, D].
+Detect = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+class Detector(NamedTuple):
+    """What finds objects, and what is needed to use it."""
+
+    detect: Detect
+    class_names: list[str]
+    shortest_side: int  # of the images it was evaluated on, in pixels
+    longest_side: int
+
+
+def file_format(path: str | Path) -> str:
+    """checkpoint, torchscript, pt2, aoti or onnx, told by what is in the file."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file")
+    if Path(path).suffix == ".onnx":
+        return "onnx"
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            names = file.namelist()
+        if any("/data/aotinductor/" in name for name in names):
+            return "aoti"
+        if any(name.split("/", 1)[-1].startswith("models/") for name in names):
+            return "pt2"
+        if any("/code/" in name for name in names):
+            return "torchscript"
+    return "checkpoint"
+
+
+def load_detector(path: str, device: torch.device, max_detections: int | None = None) -> Detector:
+    """The detector in a file, with its class names and image size.
+
+    Args:
+        path: of a checkpoint of this library, detectron2 or mmdetection, or of a file of export.py.
+        device: where to run it. What AOTInductor compiled runs where it was compiled for.
+        max_detections: per image; 100 unless told. An exported file has no more than it was exported with.
+
+    Returns:
+        The detector.
+
+    Raises:
+        ValueError: if the file is missing, damaged, not from export.py, or has fewer detections.
+    """
+    kind = file_format(path)
+    if kind == "checkpoint":
+        return _load_checkpoint(path, device, 100 if max_detections is None else max_detections)
+    readers = {"torchscript": _load_torchscript, "pt2": _load_pt2, "aoti": _load_aoti, "onnx": _load_onnx}
+    try:
+        detect, metadata = readers[kind](path, device)
+    except ImportError:
+        raise
+    except Exception as error:  # damaged archives fail in any way
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path}: cannot be loaded as {kind}: {reason}") from error
+    if "class_names" not in metadata:
+        raise ValueError(f"{path}: has no class names and image size; export it with export.py")
+    most = metadata["max_detections"]
+    if max_detections is not None and max_detections != most:
+        if not 1 <= max_detections < most:
+            raise ValueError(f"{path}: exported with {most} detections per image, not {max_detections}")
+        detect = _first(detect, max_detections)
+    return Detector(detect, metadata["class_names"], metadata["shortest_side"], metadata["longest_side"])
+
+
+def detect_image(
+    detector: Detector, image: Tensor, device: torch.device, threshold: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes, scores and labels of one image ``[3, H, W]`` uint8 in its own pixels, best first."""
+    size = (image.shape[1], image.shape[2])
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    resized, _ = evaluation_transform(detector.shortest_side, detector.longest_side)(image, nothing)
+    batch = collate([(resized, Target(nothing["boxes"], nothing["labels"], 0, size))])
+    with torch.inference_mode():
+        boxes, scores, labels = detector.detect(batch.images.to(device), batch.image_sizes.to(device))
+    boxes = rescale_boxes(boxes.cpu(), batch.image_sizes, batch.original_sizes)[0]
+    scores, labels = scores[0].cpu(), labels[0].cpu()
+    kept = (scores >= threshold) & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+    return boxes[kept], scores[kept], labels[kept]
+
+
+def _first(detect: Detect, count: int) -> Detect:
+    def first(images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        boxes, scores, labels = detect(images, image_sizes)
+        return boxes[:, :count], scores[:, :count], labels[:, :count]
+
+    return first
+
+
+def _load_checkpoint(path: str, device: torch.device, max_detections: int) -> Detector:
+    checkpoint = read_checkpoint(path)
+    model = build_from_checkpoint(checkpoint).to(device)
+    num_classes = len(model.state_dict()["head.stages.0.class_logits.bias"])
+    class_names = checkpoint_class_names(checkpoint)
+    if class_names is None and recognize_layout(checkpoint) != "sparse_rcnn" and num_classes == 80:
+        class_names = list(COCO_CLASS_NAMES)  # the authors' files carry no names, and are COCO's
+    if class_names is None:
+        class_names = [f"class {label}" for label in range(num_classes)]
+    if len(class_names) != num_classes:
+        raise ValueError(f"{path}: {len(class_names)} class names, but the model has {num_classes} classes")
+    size = checkpoint.get("image_size", {"shortest_side": 800, "longest_side": 1333})
+    detect = EndToEndDetector(model.eval(), max_detections)
+    return Detector(detect, class_names, size["shortest_side"], size["longest_side"])
+
+
+def _load_torchscript(path: str, device: torch.device) -> tuple[Detect, dict[str, Any]]:
+    extra = {METADATA_FILE: ""}
+    module = torch.jit.load(path, map_location=device, _extra_files=extra)
+    return module, json.loads(extra[METADATA_FILE] or "{}")
+
+
+def _load_pt2(path: str, device: torch.device) -> tuple[Detect, dict[str, Any]]:
+    extra = {METADATA_FILE: ""}
+    program = torch.export.load(path, extra_files=extra)
+    return program.module().to(device), json.loads(extra[METADATA_FILE] or "{}")
+
+
+def _load_aoti(path: str, device: torch.device) -> tuple[Detect, dict[str, Any]]:
+    package = torch._inductor.aoti_load_package(path)
+    metadata = package.loader.get_metadata()  # strings to strings
+    return package, json.loads(metadata.get(METADATA_FILE, "{}"))
+
+
+def _load_onnx(path: str, device: torch.device) -> tuple[Detect, dict[str, Any]]:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(f"{path}: needs onnxruntime: pip install onnxruntime") from error
+    providers = ["CPUExecutionProvider"]
+    if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        providers.insert(0, "CUDAExecutionProvider")
+    session = onnxruntime.InferenceSession(path, providers=providers)
+
+    def detect(images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        inputs = {"images": images.cpu().numpy(), "image_sizes": image_sizes.cpu().numpy()}
+        boxes, scores, labels = (torch.from_numpy(np.asarray(x)) for x in session.run(None, inputs))
+        return boxes, scores, labels
+
+    properties = session.get_modelmeta().custom_metadata_map
+    return detect, {key: json.loads(value) for key, value in properties.items()}

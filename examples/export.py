@@ -1,0 +1,216 @@
+"""Exports a detector to one file that runs without this package: image in, detections out, no NMS.
+
+    python examples/export.py runs/shapes/checkpoint.pth --format onnx
+    python examples/export.py r50_100pro_3x_model.pth --format pt2 --image photo.jpg --output detector.pt2
+
+Formats: torchscript (libtorch, torch.jit.load), pt2 (torch.export), onnx (ONNX Runtime and others) and aoti
+(machine code for this kind of machine by AOTInductor; needs a C++ compiler). All take `images` [B, 3, H, W]
+uint8 RGB, padded right and bottom, and `image_sizes` [B, 2] int64 (height, width), for any B and any H and W
+above 32, and give boxes [B, D, 4] (x1, y1, x2, y2) in pixels of the batch, scores [B, D] and labels [B, D].
+Class names and image size travel in the file, which is loaded again and compared with the checkpoint.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from detector import METADATA_FILE, Detect, file_format, load_detector
+from torch import Tensor, nn
+
+from sparse_rcnn.data import evaluation_transform, read_image
+
+SUFFIXES = {"torchscript": ".torchscript.pt", "pt2": ".pt2", "onnx": ".onnx", "aoti": ".aoti.pt2"}
+DEFAULT_IMAGE = Path(__file__).resolve().parents[1] / "docs" / "predictions.jpg"
+SCORE_TOLERANCE = 1e-4
+BOX_TOLERANCE = 1e-2  # pixels
+
+
+def export_program(model: nn.Module, device: torch.device) -> torch.export.ExportedProgram:
+    """The model as one graph whose batch, height and width are free."""
+    batch = torch.export.Dim("batch", min=1)
+    # From one cell of the coarsest level to two, arithmetic of shapes changes: such images are not worth it.
+    height, width = torch.export.Dim("height", min=33), torch.export.Dim("width", min=33)
+    images = torch.zeros(2, 3, 128, 160, dtype=torch.uint8, device=device)
+    image_sizes = torch.tensor([[128, 160], [128, 160]], device=device)
+    shapes = {"images": {0: batch, 2: height, 3: width}, "image_sizes": {0: batch}}
+    return torch.export.export(model, (images, image_sizes), dynamic_shapes=shapes, strict=False)
+
+
+def write_torchscript(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:
+    torch.jit.script(model).save(str(path), _extra_files={METADATA_FILE: json.dumps(metadata)})
+
+
+def write_pt2(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:
+    program = export_program(model, device)
+    torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata)})
+
+
+def write_aoti(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:
+    stored = {METADATA_FILE: json.dumps(metadata)}
+    torch._inductor.aoti_compile_and_package(
+        export_program(model, device),
+        package_path=str(path),
+        inductor_configs={"aot_inductor.metadata": stored, "freezing": True},
+    )
+
+
+def write_onnx(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:
+    program = torch.onnx.export(
+        export_program(model, device),
+        dynamo=True,
+        input_names=["images", "image_sizes"],
+        output_names=["boxes", "scores", "labels"],
+        verbose=False,
+    )
+    assert program is not None  # of torch.onnx.export with dynamo=True
+    program.model.metadata_props.update({key: json.dumps(value) for key, value in metadata.items()})
+    program.save(path)
+
+
+WRITERS: dict[str, Callable[[nn.Module, torch.device, Path, dict[str, Any]], None]] = {
+    "torchscript": write_torchscript,
+    "pt2": write_pt2,
+    "onnx": write_onnx,
+    "aoti": write_aoti,
+}
+
+
+def largest_differences(expected: tuple[Tensor, ...], found: tuple[Tensor, ...]) -> tuple[float, float, int]:
+    """Of scores, and of boxes in pixels where no near-tie of scores may swap places; and how many may.
+
+    Raises:
+        ValueError: if a label differs where scores are apart.
+    """
+    boxes, scores, labels = (part.cpu() for part in expected)
+    found_boxes, found_scores, found_labels = (part.cpu() for part in found)
+    if scores.shape != found_scores.shape:
+        raise ValueError(f"{tuple(found_scores.shape)} detections instead of {tuple(scores.shape)}")
+    score = (scores - found_scores).abs().max().item()
+    gap = (scores[:, :-1] - scores[:, 1:]) > 2 * score  # [B, D-1]
+    nothing = torch.ones_like(scores[:, :1], dtype=torch.bool)
+    # The last one may have lost its place to one that is not in the list.
+    clear = torch.cat((nothing, gap), dim=1) & torch.cat((gap, ~nothing), dim=1)  # [B, D]
+    if not torch.equal(labels[clear], found_labels[clear]):
+        raise ValueError("labels differ from the checkpoint's where their scores are apart")
+    box = (boxes - found_boxes)[clear].abs()
+    return score, box.max().item() if box.numel() else 0.0, int((~clear).sum())
+
+
+def median_seconds(calls: list[Callable[[], Any]], repeats: int) -> list[float]:
+    """Median time of each call; they take turns, so that what disturbs the machine disturbs all."""
+    times: list[list[float]] = [[] for _ in calls]
+    for repeat in range(repeats + 1):
+        for call, measured in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            call()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if repeat > 0:  # the first is to warm up
+                measured.append(time.perf_counter() - start)
+    return [statistics.median(measured) for measured in times]
+
+
+def verify(
+    expected: Detect, found: Detect, images: Tensor, shortest_side: int, longest_side: int
+) -> tuple[float, float]:
+    """Compares on the image as it is evaluated, and on a batch of two smaller ones of different sizes."""
+    resize = evaluation_transform(shortest_side, longest_side)
+    image = resize(images)
+    small = evaluation_transform(max(64, shortest_side // 2), longest_side)(images)
+    narrow = small[..., : max(40, small.shape[-1] * 2 // 3)]
+    pair = torch.zeros(2, 3, *small.shape[-2:], dtype=torch.uint8, device=images.device)
+    pair[0], pair[1, :, :, : narrow.shape[-1]] = small[0], narrow[0].flip(-1)
+    pair_sizes = torch.tensor([[*small.shape[-2:]], [*narrow.shape[-2:]]], device=images.device)
+    worst_score, worst_box = 0.0, 0.0
+    for batch, sizes in (
+        (image, torch.tensor([[*image.shape[-2:]]], device=images.device)),
+        (pair, pair_sizes),
+    ):
+        with torch.inference_mode():
+            score, box, tied = largest_differences(expected(batch, sizes), found(batch, sizes))
+        left_out = f"; {tied} boxes left out, their scores are near-ties" if tied else ""
+        print(
+            f"  {len(batch)} x {batch.shape[2]} x {batch.shape[3]}: largest difference of scores "
+            f"{score:.1e}, of boxes {box:.1e} px{left_out}"
+        )
+        worst_score, worst_box = max(worst_score, score), max(worst_box, box)
+    return worst_score, worst_box
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", help="file of this library, detectron2 or mmdetection")
+    parser.add_argument("--format", choices=tuple(WRITERS), required=True)
+    parser.add_argument(
+        "--output", metavar="FILE", help="beside the checkpoint, with the format's suffix, unless given"
+    )
+    parser.add_argument("--max-detections", type=int, default=100, help="per image (100)")
+    parser.add_argument(
+        "--image", default=str(DEFAULT_IMAGE), help="to compare and time on (docs/predictions.jpg)"
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (5)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    if arguments.repeats < 1:
+        raise ValueError(f"--repeats must be at least 1, got {arguments.repeats}")
+    source, device = Path(arguments.checkpoint), torch.device(arguments.device)
+    if file_format(source) != "checkpoint":
+        raise ValueError(f"{source}: is exported already; give the checkpoint that it was made of")
+    images = read_image(arguments.image)[None].to(device)
+    detector = load_detector(arguments.checkpoint, device, arguments.max_detections)
+    assert isinstance(detector.detect, nn.Module)
+    metadata = {
+        "class_names": detector.class_names,
+        "shortest_side": detector.shortest_side,
+        "longest_side": detector.longest_side,
+        "max_detections": arguments.max_detections,
+    }
+    suffix = SUFFIXES[arguments.format]
+    ending = suffix[suffix.rindex(".") :]
+    path = Path(arguments.output) if arguments.output else source.with_name(source.stem + suffix)
+    if path.suffix != ending:
+        raise ValueError(f"--output {path}: a file of {arguments.format} ends in {ending}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    start = time.perf_counter()
+    WRITERS[arguments.format](detector.detect, device, path, metadata)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, written in {time.perf_counter() - start:.0f} s")
+
+    exported = load_detector(str(path), device)
+    size = (detector.shortest_side, detector.longest_side)
+    score, box = verify(detector.detect, exported.detect, images, *size)
+    image = evaluation_transform(*size)(images)
+    sizes = torch.tensor([[*image.shape[-2:]]], device=device)
+    with torch.inference_mode():
+        eager, run = median_seconds(
+            [lambda: detector.detect(image, sizes), lambda: exported.detect(image, sizes)],
+            arguments.repeats,
+        )
+    print(
+        f"  {image.shape[2]} x {image.shape[3]} on {device}: {run * 1e3:.1f} ms, checkpoint in eager PyTorch "
+        f"{eager * 1e3:.1f} ms ({eager / run:.2f} times as fast; medians of {arguments.repeats})"
+    )
+    if score > SCORE_TOLERANCE or box > BOX_TOLERANCE:
+        raise ValueError(
+            f"{path}: differs from the checkpoint by more than {SCORE_TOLERANCE} in a score or "
+            f"{BOX_TOLERANCE} px in a box"
+        )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, ImportError) as error:
+        sys.exit(f"error: {str(error).strip().splitlines()[-1]}")

@@ -1,0 +1,26 @@
+"""A tiny run of the main job, which the tests of all scripts start from."""
+
+from pathlib import Path
+
+import pytest
+from processes import TINY, TWO_PROCESSES, run_script
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which the main job ran on tiny settings."""
+    directory = tmp_path_factory.mktemp("train")
+    done = run_script("train.py", *TINY, cwd=directory)
+    assert done.returncode == 0, done.stderr
+    assert "AP50" in done.stdout
+    return directory
+
+
+@pytest.fixture(scope="session")
+def trained_by_two(trained: Path) -> Path:
+    """The same directory, after a run in two processes."""
+    options = ("--output", "runs/two", "--device", "cpu")
+    done = run_script("train.py", *TINY, *options, cwd=trained, launcher=TWO_PROCESSES)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("AP50") >= 1
+    return trained

@@ -1,0 +1,41 @@
+"""Other processes: the scripts of examples/, and fresh interpreters that have imported nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+# The main job of train.py, in seconds.
+TINY = (
+    *("--shapes-images", "16", "--iterations", "4", "--batch-size", "4", "--log-interval", "2"),
+    *("--hidden-dim", "32", "--num-proposals", "5", "--num-stages", "2", "--eval-interval", "0"),
+)
+TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def run_script(
+    script: str, *arguments: str | Path, cwd: Path, launcher: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Runs a script of examples/ on one thread."""
+    return _run([*launcher, str(EXAMPLES / script), *map(str, arguments)], cwd)
+
+
+def run_python(code: str, *arguments: str | Path, cwd: Path) -> str:
+    """Output of a fresh interpreter; an error of it is one here."""
+    done = _run(["-c", code, *map(str, arguments)], cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _run(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLCONFIGDIR": str(cwd)}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
