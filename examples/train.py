@@ -162,6 +162,11 @@ def parse_arguments() -> argparse.Namespace:
     data.add_argument(
         "--crop", action="store_true", help="random crops half of the time (300-proposal recipe)"
     )
+    data.add_argument(
+        "--vertical-flip",
+        action="store_true",
+        help="flip upside down, too, half of the time: for images without an up, as of microscopes",
+    )
     add(data, "--workers", "processes per device that read images", type=int)
 
     model = parser.add_argument_group("model")
@@ -241,7 +246,9 @@ def load_data(
                 arguments.shapes_dir, "val", min(300, arguments.shapes_images), transform=evaluation
             ),
         )
-    training = training_transform(tuple(arguments.sizes), arguments.max_size, crop=arguments.crop)
+    training = training_transform(
+        tuple(arguments.sizes), arguments.max_size, arguments.crop, arguments.vertical_flip
+    )
     train = load_dataset(
         arguments.data, "train", training, arguments.drop_degenerate_boxes, arguments.classes
     )

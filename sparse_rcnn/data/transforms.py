@@ -90,7 +90,10 @@ class RandomCropRange(v2.Transform):
 
 
 def training_transform(
-    min_sizes: int | Sequence[int] = TRAINING_SIZES, max_size: int | None = 1333, crop: bool = False
+    min_sizes: int | Sequence[int] = TRAINING_SIZES,
+    max_size: int | None = 1333,
+    crop: bool = False,
+    vertical_flip: bool = False,
 ) -> v2.Compose:
     """The augmentation of the paper: horizontal flip, and the shortest side 480, 512, ... or 800.
 
@@ -98,8 +101,12 @@ def training_transform(
         min_sizes: Lengths of the shortest side to draw from, in pixels.
         max_size: Greatest length of the longest side in pixels.
         crop: Also the random crop of the 300-proposal recipe, half of the time.
+        vertical_flip: Also a vertical flip, half of the time: not the paper's, but twice the data where images
+            have no up, such as those of microscopes and satellites.
     """
     steps: list[v2.Transform] = [v2.RandomHorizontalFlip(0.5)]
+    if vertical_flip:
+        steps.append(v2.RandomVerticalFlip(0.5))
     if crop:
         steps.append(
             v2.RandomApply([ResizeShortestEdge(CROP_SOURCE_SIZES), RandomCropRange(CROP_RANGE)], p=0.5)

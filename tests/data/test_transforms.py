@@ -179,6 +179,23 @@ def test_training_transform_flips_half_of_the_time_and_draws_sizes():
     assert all(15 <= seen.count((size, flip)) <= 35 for size in (48, 64) for flip in (False, True))
 
 
+def test_vertical_flip_is_drawn_on_its_own_and_only_if_asked_for():
+    transform = training_transform(10, None, vertical_flip=True)
+    seen = set()
+    torch.manual_seed(0)
+    for _ in range(40):
+        image, objects = sample(10, 20, [[1, 2, 5, 4]])
+        image[:, 2:4, 1:5] = 255
+        flipped, target = transform(image, objects)
+        x1, y1, x2, y2 = target["boxes"][0].int().tolist()
+        assert flipped[:, y1:y2, x1:x2].eq(255).all()
+        seen.add((x1, y1))
+    assert seen == {(1, 2), (15, 2), (1, 6), (15, 6)}
+    torch.manual_seed(0)
+    plain = training_transform(10, None)
+    assert {int(plain(*sample(10, 20, [[1, 2, 5, 4]]))[1]["boxes"][0, 1]) for _ in range(40)} == {2}
+
+
 def test_training_transform_is_the_published_recipe():
     torch.manual_seed(0)
     sides = set()

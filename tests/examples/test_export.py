@@ -102,6 +102,16 @@ def eager(trained: Path) -> EndToEndDetector:
     return EndToEndDetector(build_from_checkpoint(checkpoint).eval())
 
 
+def assert_documented_code_runs(path: Path, image: Path, cwd: Path) -> None:
+    """The page's few lines, where only NumPy, PIL and ONNX Runtime are imported."""
+    block = re.search(r"^```python\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
+    assert block is not None
+    shutil.copy(path, cwd / "checkpoint.onnx")
+    shutil.copy(image, cwd / "photo.jpg")
+    code = block[1].replace("s > 0.3", "s > 0") + "import sys; assert 'torch' not in sys.modules"
+    assert "circle" in run_python(code, cwd=cwd)
+
+
 def assert_standard_onnx(path: Path) -> None:
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
@@ -121,6 +131,8 @@ def test_a_fresh_process_gives_the_checkpoints_detections(
     kind, path = exported
     if kind == "onnx":
         assert_standard_onnx(path)
+        image = sorted((path.parents[2] / "data" / "shapes" / "val2017").glob("*.jpg"))[0]
+        assert_documented_code_runs(path, image, tmp_path)
     batches = [random_batch(*size) for size in SIZES]
     figures = {}
     for index, (images, sizes) in enumerate(batches):

@@ -345,3 +345,27 @@ def test_label_out_of_range_is_named(detector, images, targets, label):
 def test_bad_arguments(build_small, arguments):
     with pytest.raises(ValueError, match="at least 1"):
         ImageListDetector(build_small(), **arguments)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_scripted(build_small, images, training):
+    detector = ImageListDetector(build_small(), min_size=(64, 80), max_size=96).train(training)
+    scripted = torch.jit.script(detector)
+    boxes = torch.tensor([[3.0, 4, 30, 35]])
+    targets = [
+        {"boxes": boxes, "labels": torch.tensor([1])},
+        {"boxes": boxes[:0], "labels": torch.tensor([1])[:0]},
+        {"boxes": boxes, "labels": torch.tensor([2])},
+    ]
+    torch.manual_seed(0)
+    expected = detector(images, targets if training else None)
+    torch.manual_seed(0)
+    found = scripted(images, targets if training else None)
+    if training:
+        assert list(found) == list(expected) == LOSSES
+        torch.testing.assert_close(found, expected)
+        with pytest.raises(torch.jit.Error, match="targets must be given"):
+            scripted(images, None)
+    else:
+        for mine, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(mine, theirs)

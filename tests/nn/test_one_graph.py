@@ -151,11 +151,39 @@ def test_sizes_and_batches_compile_twice_at_most():
 def test_batches_of_several_compile_once(detector):
     compiled = torch.compile(detector, fullgraph=True, dynamic=True, backend="aot_eager")
     with torch.no_grad():
-        # A first batch of 2 would make a rule of image_sizes [2, 2], and need a second graph for others.
-        for sizes in [(3, 64, 96), (2, 64, 64), (5, 320, 33), (2, 75, 133), (4, 160, 224)]:
+        for sizes in [(4, 64, 96), (2, 64, 64), (3, 64, 96), (5, 320, 33), (2, 75, 133), (4, 160, 224)]:
             batch = random_batch(*sizes)
             assert_same_detections(compiled(*batch), detector(*batch))
     assert num_compiled(detector) == 1
+
+
+def num_compiled_for(first, second, mark=False) -> int:
+    detector = EndToEndDetector(build_small_model(backbone="resnet10", backbone_norm="frozen").eval())
+    compiled = torch.compile(detector, fullgraph=True, dynamic=None if mark else True, backend="eager")
+    with torch.no_grad():
+        for size in (first, second):
+            images, sizes = random_batch(*size)
+            if mark:
+                for tensor, dimension in ((images, 0), (images, 2), (images, 3), (sizes, 0)):
+                    torch._dynamo.mark_dynamic(tensor, dimension)
+            compiled(images, sizes)
+    return num_compiled(detector)
+
+
+def test_what_makes_a_graph_of_its_own():
+    """The exceptions in docs/one_graph.md, all of PyTorch's making."""
+    for first, second, graphs in [
+        ((4, 64, 96), (5, 96, 64), 1),
+        ((4, 64, 64), (4, 64, 96), 2),  # square at first
+        ((2, 64, 96), (4, 64, 96), 2),  # as many as image_sizes has columns
+        ((3, 64, 96), (4, 64, 96), 2),  # as many as an image has channels
+        ((4, 64, 96), (16, 64, 96), 2),  # more than 15
+        ((1, 64, 96), (1, 320, 480), 2),  # one small image
+    ]:
+        torch.compiler.reset()
+        assert num_compiled_for(first, second) == graphs, (first, second)
+    torch.compiler.reset()
+    assert num_compiled_for((2, 64, 64), (3, 96, 64), mark=True) == 1
 
 
 def test_bfloat16_autocast_is_as_close_as_eager(detector):
