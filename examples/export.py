@@ -11,6 +11,7 @@ Class names and image size travel in the file, which is loaded again and compare
 """
 
 import argparse
+import importlib.util
 import json
 import statistics
 import sys
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 from detector import METADATA_FILE, Detect, file_format, load_detector
 from torch import Tensor, nn
+from torch._inductor.exc import InvalidCxxCompiler
 
 from sparse_rcnn.data import evaluation_transform, read_image
 
@@ -52,15 +54,17 @@ def write_pt2(model: nn.Module, device: torch.device, path: Path, metadata: dict
 
 
 def write_aoti(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:
-    stored = {METADATA_FILE: json.dumps(metadata)}
-    torch._inductor.aoti_compile_and_package(
-        export_program(model, device),
-        package_path=str(path),
-        inductor_configs={"aot_inductor.metadata": stored, "freezing": True},
-    )
+    program = export_program(model, device)
+    options = {"aot_inductor.metadata": {METADATA_FILE: json.dumps(metadata)}, "freezing": True}
+    try:
+        torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
+    except InvalidCxxCompiler as error:
+        raise ValueError("--format aoti needs a C++ compiler: install g++, or name one in CXX") from error
 
 
 def write_onnx(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:
+    if importlib.util.find_spec("onnxscript") is None or importlib.util.find_spec("onnxruntime") is None:
+        raise ValueError("--format onnx needs onnx, onnxscript and onnxruntime: pip install '.[export]'")
     program = torch.onnx.export(
         export_program(model, device),
         dynamo=True,

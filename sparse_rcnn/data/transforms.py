@@ -101,8 +101,8 @@ def training_transform(
         min_sizes: Lengths of the shortest side to draw from, in pixels.
         max_size: Greatest length of the longest side in pixels.
         crop: Also the random crop of the 300-proposal recipe, half of the time.
-        vertical_flip: Also a vertical flip, half of the time: not the paper's, but twice the data where images
-            have no up, such as those of microscopes and satellites.
+        vertical_flip: Also a vertical flip, half of the time. Not the paper's, but twice the data where
+            images have no up, such as those of microscopes and satellites.
     """
     steps: list[v2.Transform] = [v2.RandomHorizontalFlip(0.5)]
     if vertical_flip:
