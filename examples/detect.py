@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detector import detect_image, load_detector
+from detector_file import detect_image, load_detector
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 

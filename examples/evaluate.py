@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detector import Detect, load_detector
+from detector_file import Detect, detect_batch, load_detector
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
@@ -29,7 +29,6 @@ from sparse_rcnn.data import (
     find_coco,
     format_metrics,
 )
-from sparse_rcnn.ops import Detections, rescale_boxes
 
 
 def load_dataset(
@@ -62,10 +61,7 @@ def detect_dataset(
     loader = DataLoader(share, batch_size, collate_fn=collate, num_workers=workers)
     results = []
     for batch in tqdm(loader, desc="evaluating", unit="batch", leave=False, disable=rank != 0):
-        with torch.inference_mode():
-            boxes, scores, labels = detect(batch.images.to(device), batch.image_sizes.to(device))
-        boxes = rescale_boxes(boxes.cpu(), batch.image_sizes, batch.original_sizes)
-        detections = Detections(boxes, scores.cpu(), labels.cpu())
+        detections = detect_batch(detect, batch, device)
         results += coco_results(detections, batch.image_ids, dataset.category_ids)
     return results
 

@@ -33,7 +33,7 @@ import torch
 import torch.distributed as dist
 import torchvision
 from detect import draw_boxes
-from detector import Detector, detect_image
+from detector_file import Detector, detect_image
 from evaluate import detect_dataset, load_dataset, without_nan
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -228,6 +228,11 @@ def parse_arguments() -> argparse.Namespace:
     for name in ("iterations", "batch_size", "log_interval", "checkpoint_interval", "shapes_images"):
         if getattr(arguments, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    if arguments.data is None and (arguments.crop or arguments.vertical_flip):
+        parser.error("--crop and --vertical-flip need --data: the built-in shapes are drawn as they are")
+    backends = torch._dynamo.list_backends(exclude_tags=())
+    if arguments.compile and arguments.compile not in backends:
+        parser.error(f"--compile must be one of {', '.join(backends)}, got {arguments.compile}")
     if arguments.steps is None:
         arguments.steps = [arguments.iterations * 7 // 9, arguments.iterations * 25 // 27]
     return arguments
@@ -586,7 +591,7 @@ def main() -> None:
         images = batch.images.to(device, non_blocking=True)
         image_sizes = batch.image_sizes.to(device, non_blocking=True)
         boxes, labels, valid = (part.to(device, non_blocking=True) for part in batch.targets)
-        num_targets = batch.targets.valid.sum().float().to(device)
+        num_targets = valid.sum().float()
         if world_size > 1:  # the published normaliser: the mean over ranks
             dist.all_reduce(num_targets)
             num_targets /= world_size
@@ -600,6 +605,7 @@ def main() -> None:
         if arguments.compile and rank == 0 and iteration == start:
             seconds = time.perf_counter() - began
             progress.write(f"compiling with {arguments.compile} and the first step took {seconds:.0f} s")
+            last_log, last_time = start + 1, time.perf_counter()  # the rate is that of the steps after it
         gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, arguments.clip_norm)
         if not math.isfinite(gradient_norm.item()):
             raise ValueError(
@@ -639,9 +645,8 @@ def main() -> None:
                 save(done)
 
     if rank == 0:
-        save(
-            arguments.iterations
-        )  # before the evaluation, which takes a while on COCO, and again with its result
+        # Before the evaluation, which takes a while on COCO, and again with its result.
+        save(arguments.iterations)
     metrics = evaluate(arguments.iterations)
     progress.close()
     if rank == 0:
@@ -663,3 +668,5 @@ if __name__ == "__main__":
     except ValueError as error:
         # A DataLoader worker's error comes with its traceback; the last line says what is wrong.
         sys.exit(f"error: {str(error).strip().splitlines()[-1]}")
+    except torch._dynamo.exc.TorchDynamoException as error:
+        sys.exit(f"error: --compile: {str(error).strip().splitlines()[0]}")

@@ -59,10 +59,8 @@ def build_published_model(name: str, num_heads: int) -> SparseRCNN:
 
 
 def random_batch(batch_size: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images of different sizes, padded to one batch, and their sizes."""
+    """Images of different sizes, padded to one batch with anything, and their sizes."""
     generator = torch.Generator().manual_seed(10_000 * batch_size + 100 * height + width)
-    images = torch.zeros(batch_size, 3, height, width, dtype=torch.uint8)
+    images = torch.randint(0, 256, (batch_size, 3, height, width), generator=generator)
     sizes = [[max(1, height - 7 * i), max(1, width - 11 * i)] for i in range(batch_size)]
-    for image, (rows, columns) in zip(images, sizes, strict=True):
-        image[:, :rows, :columns] = torch.randint(0, 256, (3, rows, columns), generator=generator)
-    return images, torch.tensor(sizes)
+    return images.to(torch.uint8), torch.tensor(sizes)

@@ -6,7 +6,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sparse_rcnn import build_sparse_rcnn
 from sparse_rcnn.loss import set_prediction_loss
-from sparse_rcnn.nn import detector
+from sparse_rcnn.nn import EndToEndDetector, detector
 from sparse_rcnn.ops import select_detections
 
 
@@ -42,5 +42,6 @@ def test_model_loss_and_detections_stay_on_the_device(
                 predictions.logits, predictions.boxes, boxes, labels, valid, image_sizes, valid.sum()
             )
             detections = select_detections(predictions.logits[-1], predictions.boxes[-1], image_sizes)
+            detections += EndToEndDetector(model)(images, image_sizes.to(sizes_device))
     results = (*predictions, *losses, *detections)
     assert {result.device.type for result in results} == {"cuda"}

@@ -24,8 +24,8 @@ N, M, K, L, C, D, P = 5, 3, 4, 2, 4, 3, 3
 class Inputs:
     """Tensors of one floating-point type; ``count`` boxes or proposals, ``targets`` targets per image."""
 
-    def __init__(self, dtype, count=N, targets=M, batch=2):
-        self.generator = torch.Generator().manual_seed(0)
+    def __init__(self, dtype, count=N, targets=M, batch=2, seed=0):
+        self.generator = torch.Generator().manual_seed(seed)
         self.dtype, self.count, self.targets, self.batch = dtype, count, targets, batch
         self.sizes = torch.tensor([[40, 60], [64, 50]])[:batch]
         self.originals = torch.tensor([[20, 30], [100, 71]])[:batch]
@@ -224,34 +224,32 @@ def test_float32(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.float32))
 
 
+@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("mode", MODES)
+def test_float64(mode, name):
+    assert_equal_to_eager(mode, name, Inputs(torch.float64))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_float64_modules_script(name):
+    assert_equal_to_eager(script, name, Inputs(torch.float64))
+
+
 # Modules in bfloat16 run under autocast, with parameters in float32: tests/nn/test_one_graph.py.
 @pytest.mark.parametrize("name", TABLE)
-@pytest.mark.parametrize("mode", [script, compiled])
+@pytest.mark.parametrize("mode", MODES)
 def test_bfloat16(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.bfloat16))
 
 
 @pytest.mark.parametrize("name", [*TABLE, *MODULES])
-@pytest.mark.parametrize("mode", [script, compiled])
+@pytest.mark.parametrize("mode", MODES)
 def test_batch_of_one(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.float32, batch=1))
 
 
-# Graphs of float64 are compiled for their gradients below; scripts are cheap enough for the whole table.
-@pytest.mark.parametrize("name", [*TABLE, *MODULES])
-def test_float64_script(name):
-    assert_equal_to_eager(script, name, Inputs(torch.float64))
-
-
 @pytest.mark.parametrize("name", OF_BOXES)
-def test_no_boxes_script(name):
-    assert_equal_to_eager(script, name, Inputs(torch.float32, count=0))
-
-
-@pytest.mark.parametrize(
-    "name", ["dynamic_interaction", "pairwise_giou", "pyramid_roi_align", "select_detections"]
-)
-@pytest.mark.parametrize("mode", [compiled, export])
+@pytest.mark.parametrize("mode", MODES)
 def test_no_boxes(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.float32, count=0))
 
@@ -283,3 +281,27 @@ def test_float64_with_gradients(mode, name):
         found.append([*values, *torch.autograd.grad(total, tensors, materialize_grads=True)])
     for mine, theirs in zip(*found, strict=True):
         assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
+
+
+# Their targets are checked by value, which vmap can't follow: tests/nn/test_functional.py has what it can.
+@pytest.mark.filterwarnings("ignore:There is a performance drop.*embedding_bag:UserWarning")
+@pytest.mark.parametrize("name", sorted(set(TABLE) - {"match_proposals", "set_prediction_loss"}))
+def test_vmap(name):
+    function, args = function_and_args(name, Inputs(torch.float64))
+    other = function_and_args(name, Inputs(torch.float64, seed=1))[1]
+    is_tensor = [isinstance(argument, Tensor) for argument in args]
+
+    def stack(first, second):
+        if isinstance(first, list):
+            return [stack(*pair) for pair in zip(first, second, strict=True)]
+        return torch.stack((first, second)) if isinstance(first, Tensor) else first
+
+    in_dims = tuple(0 if tensor or isinstance(args[i], list) else None for i, tensor in enumerate(is_tensor))
+
+    def tensors(*arguments):
+        return tuple(leaf for leaf in leaves(function(*arguments)) if isinstance(leaf, Tensor))
+
+    found = torch.func.vmap(tensors, in_dims=in_dims)(*[stack(*p) for p in zip(args, other, strict=True)])
+    for index, arguments in enumerate((args, other)):
+        for mine, theirs in zip(found, tensors(*arguments), strict=True):
+            assert_close(mine[index], theirs, rtol=1e-9, atol=1e-9)

@@ -22,7 +22,7 @@ class EndToEndDetector(nn.Module):
             raise ValueError(f"max_detections must be at least 1, got {max_detections}")
         self.model = model
         self.max_detections = max_detections
-        self.train(model.training)
+        self.training = model.training  # of this module only: parts of the model may have modes of their own
 
     def forward(self, images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Detections of a batch.

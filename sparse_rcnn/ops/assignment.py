@@ -39,14 +39,14 @@ def linear_sum_assignment(cost: Tensor, valid: Tensor) -> Tensor:
     if not fits:
         raise ValueError(f"cost must be [..., N, M] and valid [..., M], got {cost.shape} and {valid.shape}")
     batch_shape, (num_rows, num_columns) = cost.shape[:-2], cost.shape[-2:]
-    costs = cost.detach().to("cpu", torch.float64).reshape(batch_shape.numel(), num_rows, num_columns).numpy()
-    valids = (
-        valid.expand(*batch_shape, num_columns).to("cpu").reshape(batch_shape.numel(), num_columns).numpy()
-    )
-    rows = np.full((costs.shape[0], num_columns), -1, dtype=np.int64)
-    for problem, (problem_cost, problem_valid) in enumerate(zip(costs, valids, strict=True)):
-        columns = np.flatnonzero(problem_valid)
-        chosen_rows, chosen_columns = _solve_finite(problem_cost[:, columns])
+    # One more row says which columns are valid, so that one transfer brings both.
+    last_row = valid.expand(*batch_shape, num_columns)[..., None, :].to(cost.dtype)
+    packed = torch.cat((cost.detach(), last_row), dim=-2).to("cpu", torch.float64)
+    problems = packed.reshape(batch_shape.numel(), num_rows + 1, num_columns).numpy()
+    rows = np.full((len(problems), num_columns), -1, dtype=np.int64)
+    for problem, packed_cost in enumerate(problems):
+        columns = np.flatnonzero(packed_cost[-1])
+        chosen_rows, chosen_columns = _solve_finite(packed_cost[:-1, columns])
         rows[problem, columns[chosen_columns]] = chosen_rows
     return torch.from_numpy(rows).reshape(*batch_shape, num_columns).to(cost.device)
 

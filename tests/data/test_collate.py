@@ -114,3 +114,22 @@ def test_images_of_wrong_dtype():
     _, target = make_sample(5, 6, 1, 8)
     with pytest.raises(ValueError, match=r"image 8: expected uint8 or floating pixels, got torch\.int64"):
         collate([(torch.zeros(3, 5, 6, dtype=torch.int64), target)])
+
+
+@pytest.mark.parametrize(
+    ("counts", "divisor", "expected"),
+    [((0, 0), 1, 0), ((3, 5), 1, 5), ((0, 0), 16, 16), ((16, 2), 16, 16), ((17, 2), 16, 32), ((1,), 2, 2)],
+)
+def test_number_of_targets_is_rounded_up(counts, divisor, expected):
+    samples = [make_sample(8, 8, count, number) for number, count in enumerate(counts)]
+    targets = collate(samples, target_divisor=divisor).targets
+    assert targets.boxes.shape == (len(counts), expected, 4)
+    assert targets.valid.sum(dim=1).tolist() == list(counts)
+    plain = collate(samples).targets
+    assert torch.equal(targets.boxes[targets.valid], plain.boxes[plain.valid])
+    assert torch.equal(targets.labels[targets.valid], plain.labels[plain.valid])
+
+
+def test_a_target_divisor_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="target_divisor must be at least 1, got 0"):
+        collate([make_sample(8, 8, 1)], target_divisor=0)

@@ -115,7 +115,7 @@ def test_two_processes_train_and_evaluate_together(trained_by_two: Path) -> None
 SHARES = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
-from detector import load_detector
+from detector_file import load_detector
 from evaluate import detect_dataset, load_dataset
 from sparse_rcnn.data import evaluation_transform
 device = torch.device("cpu")
@@ -159,8 +159,27 @@ def test_compiled_training_is_the_same_training(trained_by_two: Path, processes:
         for name in ("compiled", "two" if processes == 2 else "shapes")
     )
     assert found["model"].keys() == expected["model"].keys()
-    for name, value in expected["model"].items():
-        torch.testing.assert_close(found["model"][name], value, rtol=1e-2, atol=1e-3, msg=name)
+    # Weights hardly move in 4 iterations of warm-up; the sums of gradients tell. After 2 iterations
+    # they agree to 5e-6; then rounding makes a target change its proposal now and then.
+    mine, theirs = (
+        torch.cat([state["exp_avg"].flatten() for state in checkpoint["optimizer"]["state"].values()])
+        for checkpoint in (found, expected)
+    )
+    assert (mine - theirs).norm().item() <= 0.25 * theirs.norm().item()
+
+
+def test_compiled_training_on_any_sizes_evaluates_saves_and_resumes(trained: Path) -> None:
+    options = [*TINY, "--eval-interval", "2", "--data", "data/shapes", "--backbone", "resnet10"]
+    options += ["--backbone-norm", "batch", "--backbone-weights", "none", "--sizes", "96", "128"]
+    options += ["--max-size", "160", "--eval-size", "96", "--workers", "0", "--output", "runs/sizes"]
+    options += ["--num-heads", "4", "--compile", "aot_eager"]
+    done = run_script("train.py", *options, cwd=trained)
+    assert done.returncode == 0, done.stderr
+    entries = [json.loads(x) for x in (trained / "runs" / "sizes" / "metrics.jsonl").read_text().splitlines()]
+    assert [e["iteration"] for e in entries if "AP" in e] == [2, 4]
+    done = run_script("train.py", *options, "--iterations", "6", "--resume", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    assert "resuming at iteration 4" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -170,6 +189,8 @@ def test_compiled_training_is_the_same_training(trained_by_two: Path, processes:
         ("train.py", ("--num-proposals", "0"), "num_proposals must be at least 1, got 0"),
         ("train.py", ("--backbone-norm", "frozen"), "needs pretrained weights"),
         ("train.py", ("--weights", "nothing.pth"), "nothing.pth: no such file"),
+        ("train.py", ("--compile", "nothing"), "--compile must be one of"),
+        ("train.py", ("--vertical-flip",), "need --data"),
         ("evaluate.py", ("garbage.pth", "--data", "data/shapes"), "garbage.pth: not a checkpoint"),
         ("detect.py", ("garbage.pth", "nowhere/*.jpg"), "nowhere/*.jpg: no image there"),
     ],
@@ -180,7 +201,7 @@ def test_bad_input_ends_with_one_line_that_names_it(
     (trained / "garbage.pth").write_bytes(b"not a checkpoint")
     options = ("--shapes-images", "16") if script == "train.py" else ()
     done = run_script(script, *arguments, *options, cwd=trained)
-    assert done.returncode == 1
+    assert done.returncode in (1, 2)  # 2 is argparse's
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 

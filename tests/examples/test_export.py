@@ -3,16 +3,23 @@
 import json
 import re
 import shutil
+import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from processes import run_python, run_script
-from small_model import random_batch
+from detector_file import detect_image, load_detector
+from export import SUFFIXES, largest_differences
+from PIL import Image
+from processes import EXAMPLES, run_python, run_script
+from small_model import build_published_model, random_batch
 
-from sparse_rcnn.nn import EndToEndDetector, build_from_checkpoint, read_checkpoint
+from sparse_rcnn.data import read_image
+from sparse_rcnn.nn import EndToEndDetector, build_from_checkpoint, read_checkpoint, to_detectron2
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "one_graph.md").read_text()
 FORMATS = [
@@ -27,7 +34,8 @@ FORMATS = [
         ],
     ),
 ]
-SUFFIXES = {"torchscript": ".torchscript.pt", "pt2": ".pt2", "onnx": ".onnx", "aoti": ".aoti.pt2"}
+# With group norm, and of MobileNetV2: in the list, not in this file.
+OF_OTHER_BACKBONES = {"InstanceNormalization"}
 # None of these was traced: (batch, height, width). Rows and columns need not be multiples of anything.
 SIZES = [(1, 64, 64), (3, 96, 160), (2, 75, 133), (1, 33, 200)]
 
@@ -108,27 +116,67 @@ def assert_documented_code_runs(path: Path, image: Path, cwd: Path) -> None:
     assert block is not None
     shutil.copy(path, cwd / "checkpoint.onnx")
     shutil.copy(image, cwd / "photo.jpg")
-    code = block[1].replace("s > 0.3", "s > 0") + "import sys; assert 'torch' not in sys.modules"
-    assert "circle" in run_python(code, cwd=cwd)
+    code = block[1].replace("s > 0.3", "s > 0.01") + "import sys; assert 'torch' not in sys.modules"
+    printed = re.findall(r"\('(\w+)', np.float32\(([\d.]+)\), array\(\[(.*?)\]", run_python(code, cwd=cwd))
+    detector = load_detector(str(path), torch.device("cpu"))
+    boxes, scores, labels = detect_image(detector, read_image(image), torch.device("cpu"), 0.01)
+    expected = {
+        (detector.class_names[k], round(s, 2)): b
+        for b, s, k in zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True)
+    }
+    found = {(name, round(float(s), 2)): [float(x) for x in box.split(",")] for name, s, box in printed}
+    # PIL's bilinear resizing is not torchvision's to the last bit, so what is compared is coarse.
+    common = expected.keys() & found.keys()
+    assert len(common) >= 0.7 * len(expected) > 0
+    assert statistics.median(abs(found[k][0] - expected[k][0]) for k in common) < 1
+
+
+def assert_cpp_program_agrees(path: Path, eager: EndToEndDetector, cwd: Path) -> None:
+    """Built with the command that stands in its first lines."""
+    source = EXAMPLES / "detect.cpp"
+    head = [line[5:] for line in source.read_text().splitlines() if line.startswith("//   ")]
+    build = "\n".join(head[1:-1]).replace("examples/detect.cpp", str(source))
+    build = build.replace("python ", f"{sys.executable} ")
+    done = subprocess.run(["bash", "-ec", build], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    images, sizes = random_batch(1, 96, 128)
+    pixels = images[0].permute(1, 2, 0).contiguous().numpy().tobytes()
+    (cwd / "picture.ppm").write_bytes(b"P6\n128 96\n255\n" + pixels)
+    done = subprocess.run(
+        [cwd / "detect", path, "picture.ppm", "0.001"], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with torch.no_grad():
+        boxes, scores, _ = (part[0] for part in eager(images, sizes))
+    expected = scores[(scores >= 0.001) & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)].tolist()
+    found = [float(line.split()[3]) for line in done.stdout.splitlines()]
+    assert found == pytest.approx(expected, abs=2e-4)
+    assert len(found) > 0
+    done = subprocess.run([cwd / "detect", "x", "picture.ppm", "0"], cwd=cwd, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 
 def assert_standard_onnx(path: Path) -> None:
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     assert {node.domain for node in model.graph.node} == {""}
-    assert [entry.domain for entry in model.opset_import] == [""]
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 20)]
     assert not model.functions
     used = {node.op_type for node in model.graph.node}
     assert not used & {"Loop", "Scan", "If", "NonMaxSuppression"}
     documented = re.search(r"Operators in the ONNX file: (.*?)\.\n", PAGE, flags=re.DOTALL)
     assert documented is not None
-    assert used <= set(re.findall(r"\w+", documented[1])), used - set(re.findall(r"\w+", documented[1]))
+    listed = set(re.findall(r"\w+", documented[1]))
+    assert used <= listed, used - listed
+    assert listed - used <= OF_OTHER_BACKBONES
 
 
 def test_a_fresh_process_gives_the_checkpoints_detections(
     exported: tuple[str, Path], eager: EndToEndDetector, tmp_path: Path
 ) -> None:
     kind, path = exported
+    if kind == "aoti":
+        assert_cpp_program_agrees(path, eager, tmp_path)
     if kind == "onnx":
         assert_standard_onnx(path)
         image = sorted((path.parents[2] / "data" / "shapes" / "val2017").glob("*.jpg"))[0]
@@ -153,38 +201,92 @@ def test_a_fresh_process_gives_the_checkpoints_detections(
     for index, batch in enumerate(batches):
         with torch.no_grad():
             boxes, scores, labels = eager(*batch)
-        np.testing.assert_allclose(results[f"scores{index}"], scores, rtol=0, atol=1e-4)
-        # Equal scores to the last bit may trade places; at most a pair did in any image here.
-        same = (results[f"labels{index}"] == labels.numpy()) & (
-            np.abs(results[f"boxes{index}"] - boxes.numpy()).max(axis=-1) < 1e-2
-        )
-        assert same.mean() >= 0.9
-        assert results[f"labels{index}"].dtype == np.int64
+        found = [torch.from_numpy(results[f"{name}{index}"]) for name in ("boxes", "scores", "labels")]
+        assert [part.dtype for part in found] == [torch.float32, torch.float32, torch.int64]
+        score, box, tied = largest_differences((boxes, scores, labels), tuple(found))
+        assert score <= 1e-4
+        assert box <= 1e-2
+        assert tied <= 0.2 * scores.numel()  # of thousands of digits, few are alike
 
 
 def test_detect_and_evaluate_take_the_file_like_its_checkpoint(
     exported: tuple[str, Path], trained: Path, tmp_path: Path
 ) -> None:
-    path = exported[1]
     image = sorted((trained / "data" / "shapes" / "val2017").glob("*.jpg"))[0]
-    records = {}
-    for file in (path, trained / "runs" / "shapes" / "checkpoint.pth"):
+    detections, results = [], []
+    for file in (exported[1], trained / "runs" / "shapes" / "checkpoint.pth"):
         done = run_script("detect.py", file, image, "--threshold", "0", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        records[file] = json.loads((tmp_path / "detections" / "detections.json").read_text())
-    found, expected = (record[str(image)]["detections"] for record in records.values())
-    assert len(found) == len(expected) > 0
-    for mine, theirs in zip(found, expected, strict=True):
-        assert mine["score"] == pytest.approx(theirs["score"], abs=2e-4)
-    done = run_script(
-        *("evaluate.py", path, "--data", trained / "data" / "shapes", "--workers", "0"),
-        *("--batch-size", "3", "--metrics", "metrics.json"),
-        cwd=tmp_path,
-    )
+        records = json.loads((tmp_path / "detections" / "detections.json").read_text())
+        detections.append(
+            [(d["score"], d["class"], d["box_xyxy"]) for d in records[str(image)]["detections"]]
+        )
+        done = run_script(
+            *("evaluate.py", file, "--data", trained / "data" / "shapes", "--workers", "0"),
+            *("--batch-size", "3", "--results", "results.json"),
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        found = json.loads((tmp_path / "results.json").read_text())
+        results.append([(d["score"], (d["image_id"], d["category_id"]), d["bbox"]) for d in found])
+    for mine, theirs in (detections, results):
+        assert len(mine) == len(theirs) > 0
+        # In descending order of the score, which rounding changes where two are alike.
+        same = [
+            (x[1] == y[1] and x[2] == pytest.approx(y[2], abs=0.02), x[0] == pytest.approx(y[0], abs=2e-4))
+            for x, y in zip(mine, theirs, strict=True)
+        ]
+        assert all(score for _, score in same)
+        assert sum(box for box, _ in same) >= 0.8 * len(same)
+
+
+def test_largest_differences() -> None:
+    boxes = torch.tensor([[[0.0, 0, 9, 9], [0, 0, 5, 5], [0, 0, 7, 7]]])
+    scores, labels = torch.tensor([[0.9, 0.5, 0.5]]), torch.tensor([[1, 0, 2]])
+    expected = (boxes, scores, labels)
+    assert largest_differences(expected, expected) == (0.0, 0.0, 2)
+    moved = boxes + torch.tensor([0.5, 0, 0, 0])
+    assert largest_differences(expected, (moved, scores, labels)) == (0.0, 0.5, 2)
+    swapped = (boxes[:, [0, 2, 1]], scores, labels[:, [0, 2, 1]])
+    assert largest_differences(expected, swapped) == (0.0, 0.0, 2)
+    assert largest_differences(expected, (boxes, scores - 0.125, labels))[0] == 0.125
+    with pytest.raises(ValueError, match="labels differ"):
+        largest_differences(expected, (boxes, scores, torch.tensor([[0, 0, 2]])))
+    with pytest.raises(ValueError, match="2\\) detections instead of"):
+        largest_differences(expected, (boxes[:, :2], scores[:, :2], labels[:, :2]))
+    for broken in ((boxes * torch.nan, scores, labels), (boxes, scores * torch.nan, labels)):
+        with pytest.raises(ValueError, match="not finite"):
+            largest_differences(expected, broken)
+
+
+def test_a_strip_of_an_image_is_padded_to_what_exported_files_take(
+    exported: tuple[str, Path], tmp_path: Path
+) -> None:
+    Image.new("RGB", (300, 9), "red").save(tmp_path / "strip.png")
+    done = run_script("detect.py", exported[1], "strip.png", "--threshold", "0", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    last = json.loads((trained / "runs" / "shapes" / "metrics.jsonl").read_text().splitlines()[-1])
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["AP"] == pytest.approx(last["AP"], abs=1e-3)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="says the same without being asked")
+def test_aoti_without_a_compiler_says_so(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "/nonexistent")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(trained / "cache"))
+    output = ("--output", "never.pt2")
+    done = run_script("export.py", "runs/shapes/checkpoint.pth", "--format", "aoti", *output, cwd=trained)
+    assert done.returncode == 1
+    assert "needs a C++ compiler" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.release
+@pytest.mark.parametrize("kind", ["torchscript", "pt2", "onnx", "aoti"])
+def test_the_published_model_of_100_proposals(kind: str, tmp_path: Path) -> None:
+    """export.py's own comparison, at the published size; its figures stand in docs/one_graph.md."""
+    model = build_published_model("r50_100", num_heads=8)
+    torch.save({"model": to_detectron2(model.state_dict())}, tmp_path / "model.pth")
+    done = run_script("export.py", "model.pth", "--format", kind, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +294,7 @@ def test_detect_and_evaluate_take_the_file_like_its_checkpoint(
     [
         (("nothing.pth", "--format", "pt2"), "nothing.pth: no such file"),
         (("runs/shapes/checkpoint.pth", "--format", "onnx", "--output", "x.pt"), "ends in .onnx"),
+        (("copy.pt", "--format", "torchscript", "--output", "copy.pt"), "is the checkpoint itself"),
         (("runs/shapes/checkpoint.pth", "--format", "pt2", "--image", "garbage.jpg"), "garbage.jpg"),
         (("runs/shapes/checkpoint.pth", "--format", "pt2", "--max-detections", "0"), "max_detections"),
     ],
@@ -200,18 +303,30 @@ def test_bad_input_ends_with_one_line_that_names_it(
     trained: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     (trained / "garbage.jpg").write_bytes(b"not an image")
+    shutil.copy(trained / "runs" / "shapes" / "checkpoint.pth", trained / "copy.pt")
     done = run_script("export.py", *arguments, cwd=trained)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["damaged.onnx", "foreign.pt"])
+@pytest.mark.parametrize("name", ["damaged.onnx", "damaged.pt2", "foreign.pt", "foreign.pt2", "foreign.onnx"])
 def test_files_that_are_not_of_export_are_refused(trained: Path, name: str) -> None:
     (trained / "damaged.onnx").write_bytes(b"not a model")
+    (trained / "damaged.pt2").write_bytes(b"not a program")
     torch.jit.save(torch.jit.script(torch.nn.Identity()), trained / "foreign.pt")
+    program = torch.export.export(torch.nn.Identity(), (torch.zeros(1),))
+    torch.export.save(program, trained / "foreign.pt2")
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", [value], [onnx.ValueInfoProto(name="y", type=value.type)])
+    opset = onnx.helper.make_opsetid("", 20)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    onnx.helper.set_model_props(model, {"author": "somebody"})
+    onnx.save(model, trained / "foreign.onnx")
     image = sorted((trained / "data" / "shapes" / "val2017").glob("*.jpg"))[0]
     done = run_script("detect.py", name, image, cwd=trained)
     assert done.returncode == 1
     assert name in done.stderr.splitlines()[-1]
+    assert ("export it with export.py" in done.stderr) == name.startswith("foreign")
     assert "Traceback" not in done.stderr

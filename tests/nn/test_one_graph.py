@@ -16,10 +16,10 @@ from small_model import build_published_model, build_small_model, random_batch
 from torch import Tensor, nn
 from torch._dynamo.eval_frame import _debug_get_cache_entry_list
 from torch._dynamo.utils import counters
+from train import TrainingStep, leave_open
 
 from sparse_rcnn.data.transforms import TRAINING_SIZES
-from sparse_rcnn.loss import SetLoss, set_prediction_loss
-from sparse_rcnn.nn import EndToEndDetector
+from sparse_rcnn.nn import EndToEndDetector, ImageListDetector
 from sparse_rcnn.ops import select_detections, shortest_side_resize
 
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor needs a C++ compiler")
@@ -44,28 +44,6 @@ def detector(model):
     return EndToEndDetector(model, max_detections=10)
 
 
-class TrainingStep(nn.Module):
-    """As examples/train.py has it."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(
-        self,
-        images: Tensor,
-        sizes: Tensor,
-        boxes: Tensor,
-        labels: Tensor,
-        valid: Tensor,
-        num_targets: Tensor,
-    ) -> SetLoss:
-        predictions = self.model(images, sizes)
-        return set_prediction_loss(
-            predictions.logits, predictions.boxes, boxes, labels, valid, sizes, num_targets
-        )
-
-
 def make_targets(batch_size: int, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(count)
     corners = 40 * torch.rand(batch_size, count, 4, generator=generator)
@@ -75,14 +53,13 @@ def make_targets(batch_size: int, count: int) -> tuple[Tensor, Tensor, Tensor, T
     return corners, labels, valid, valid.sum().float()
 
 
-def open_dimensions(images, sizes, boxes, labels, valid, num_targets) -> None:
-    for tensor, dimensions in ((images, (2, 3)), (boxes, (1,)), (labels, (1,)), (valid, (1,))):
-        for dimension in dimensions:
-            torch._dynamo.mark_dynamic(tensor, dimension)
+def marked(images, sizes, boxes, labels, valid, num_targets) -> tuple[Tensor, ...]:
+    leave_open(images, boxes, labels, valid)
+    return images, sizes, boxes, labels, valid, num_targets
 
 
 def num_compiled(module: nn.Module) -> int:
-    """How many graphs the compiler keeps for a module: one more for every time that it compiled again."""
+    """How many graphs the compiler keeps for a class of module: one more each time that it compiled again."""
     return len(_debug_get_cache_entry_list(type(module).forward.__code__))
 
 
@@ -136,7 +113,7 @@ def test_sizes_and_batches_compile_twice_at_most():
     assert any(height == width for height, width in sizes)
     model = build_small_model(backbone="resnet10", backbone_norm="frozen", hidden_dim=256).eval()
     detector = EndToEndDetector(model, max_detections=10)
-    compiled = torch.compile(detector, fullgraph=True, dynamic=True, backend="eager")
+    compiled = torch.compile(detector, fullgraph=True, dynamic=True, backend="aot_eager")
     with torch.no_grad():
         for trial, (height, width) in enumerate(sizes):
             batch = random_batch(1 + trial % 2, height, width)
@@ -212,14 +189,15 @@ def test_inductor_runs_any_size(detector):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
 @pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])
-def test_modes_of_a_gpu(detector, mode):
+def test_modes_of_a_gpu(detector, mode, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     detector.cuda()
     images, sizes = (part.cuda() for part in random_batch(2, 64, 96))
     compiled = torch.compile(detector, fullgraph=True, mode=mode)
     with torch.no_grad():
         for _ in range(3):  # warm up, record, replay
             found = [part.clone() for part in compiled(images, sizes)]
-        assert_same_detections(found, detector(images, sizes), scores=1e-3, boxes=1e-1)
+        assert_same_detections(found, detector(images, sizes))
 
 
 # Training.
@@ -231,8 +209,7 @@ def test_training_step_is_one_graph_for_all_sizes_and_numbers_of_targets(model):
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
     for trial in range(8):
         height, width = 32 * generator.randint(2, 8), 32 * generator.randint(2, 8)
-        arguments = (*random_batch(2, height, width), *make_targets(2, 16 * generator.randint(1, 4)))
-        open_dimensions(*arguments)
+        arguments = marked(*random_batch(2, height, width), *make_targets(2, generator.randint(2, 50)))
         found = gradients(compiled, arguments)
         if trial < 3:
             assert_same_gradients(
@@ -246,12 +223,11 @@ def test_training_step_is_one_graph_for_all_sizes_and_numbers_of_targets(model):
 def test_training_recipe_compiles_once():
     """All 11 scales of the recipe, each at another aspect ratio, one of them square and one at the limit."""
     step = TrainingStep(build_small_model(backbone="resnet10", hidden_dim=8, num_stages=1))
-    compiled = torch.compile(step, fullgraph=True, backend="eager")
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
     aspects = itertools.cycle([(480, 640), (640, 480), (427, 640), (500, 500), (640, 240)])
     for side, (height, width) in zip(TRAINING_SIZES, aspects, strict=False):
         height, width = (-(-x // 32) * 32 for x in shortest_side_resize(height, width, side, 1333))
-        arguments = (*random_batch(2, height, width), *make_targets(2, 16))
-        open_dimensions(*arguments)
+        arguments = marked(*random_batch(2, height, width), *make_targets(2, 16))
         assert torch.isfinite(compiled(*arguments).total)
     assert num_compiled(step) == 1
 
@@ -262,7 +238,7 @@ def test_without_marks_sizes_compile_a_few_times():
     compiled = torch.compile(step, fullgraph=True, backend="eager")
     for height, width, count in [(64, 96, 16), (96, 96, 16), (96, 128, 32), (160, 64, 48), (64, 64, 16)]:
         compiled(*random_batch(2, height, width), *make_targets(2, count))
-    assert num_compiled(step) <= 4
+    assert 2 <= num_compiled(step) <= 4
 
 
 @NEEDS_COMPILER
@@ -311,6 +287,28 @@ def test_scripted_training_step_needs_the_package_and_says_so(tmp_path):
     assert "equal" in run_python(code, "step.pt", "figures.pt", cwd=tmp_path)
     with pytest.raises(AssertionError, match=r"Unknown builtin op: sparse_rcnn::linear_sum_assignment"):
         run_python(SCRIPT.format(imports=""), "step.pt", "figures.pt", cwd=tmp_path)
+
+
+def test_scripted_image_list_detector_needs_the_package_for_it_holds_the_loss(tmp_path):
+    detector = ImageListDetector(build_small_model(backbone="resnet10"), min_size=64, max_size=96).eval()
+    torch.jit.script(detector).save(str(tmp_path / "detector.pt"))
+    code = "{}\nimport torch; print(len(torch.jit.load('detector.pt')([torch.rand(3, 40, 60)])))"
+    assert run_python(code.format("import sparse_rcnn"), cwd=tmp_path).strip() == "1"
+    with pytest.raises(AssertionError, match="Unknown builtin op: sparse_rcnn::linear_sum_assignment"):
+        run_python(code.format(""), cwd=tmp_path)
+
+
+@NEEDS_COMPILER
+@pytest.mark.release
+def test_inductor_trains_all_sizes_with_one_graph():
+    step = TrainingStep(build_small_model(backbone="resnet10", backbone_norm="frozen", num_stages=1))
+    compiled = torch.compile(step, fullgraph=True)
+    for height, width, count in [(64, 64, 5), (96, 64, 9), (64, 160, 2)]:
+        arguments = marked(*random_batch(2, height, width), *make_targets(2, count))
+        found = gradients(compiled, arguments)
+        expected = {f"_orig_mod.{k}" if k != "total" else k: v for k, v in gradients(step, arguments).items()}
+        assert_same_gradients(found, expected)
+    assert num_compiled(step) == 1
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v2"])

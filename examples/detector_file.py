@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.export.passes import move_to_device_pass
 
-from sparse_rcnn.data import COCO_CLASS_NAMES, Target, collate, evaluation_transform
+from sparse_rcnn.data import COCO_CLASS_NAMES, Batch, Target, collate, evaluation_transform
 from sparse_rcnn.nn import (
     EndToEndDetector,
     build_from_checkpoint,
@@ -22,9 +24,10 @@ from sparse_rcnn.nn import (
     read_checkpoint,
     recognize_layout,
 )
-from sparse_rcnn.ops import rescale_boxes
+from sparse_rcnn.ops import Detections, rescale_boxes
 
 METADATA_FILE = "sparse_rcnn.json"  # inside of TorchScript and exported programs
+METADATA_KEYS = ("class_names", "shortest_side", "longest_side", "max_detections")
 
 # Images [B, 3, H, W] uint8 and their (height, width) [B, 2] -> boxes [B, D, 4], scores [B, D], labels [B, D].
 Detect = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -40,20 +43,24 @@ class Detector(NamedTuple):
 
 
 def file_format(path: str | Path) -> str:
-    """checkpoint, torchscript, pt2, aoti or onnx, told by what is in the file."""
+    """checkpoint, torchscript, pt2, aoti or onnx, told by the file's name and what is in it.
+
+    A checkpoint is read as plain data. The others are programs: run only those that you trust. So a file is
+    one of them only if its name says so, too.
+    """
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
-    if Path(path).suffix == ".onnx":
+    suffix = Path(path).suffix
+    if suffix == ".onnx":
         return "onnx"
+    names: list[str] = []
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
             names = file.namelist()
-        if any("/data/aotinductor/" in name for name in names):
-            return "aoti"
-        if any(name.split("/", 1)[-1].startswith("models/") for name in names):
-            return "pt2"
-        if any("/code/" in name for name in names):
-            return "torchscript"
+    if suffix == ".pt2":
+        return "aoti" if any("/data/aotinductor/" in name for name in names) else "pt2"
+    if suffix == ".pt" and any("/code/" in name for name in names):
+        return "torchscript"
     return "checkpoint"
 
 
@@ -82,14 +89,24 @@ def load_detector(path: str, device: torch.device, max_detections: int | None = 
     except Exception as error:  # damaged archives fail in any way
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: cannot be loaded as {kind}: {reason}") from error
-    if "class_names" not in metadata:
-        raise ValueError(f"{path}: has no class names and image size; export it with export.py")
+    missing = [key for key in METADATA_KEYS if key not in metadata]
+    if missing:
+        raise ValueError(f"{path}: does not say its {', '.join(missing)}; export it with export.py")
+    detect = _at_least_64(detect)
     most = metadata["max_detections"]
     if max_detections is not None and max_detections != most:
         if not 1 <= max_detections < most:
             raise ValueError(f"{path}: exported with {most} detections per image, not {max_detections}")
-        detect = _first(detect, max_detections)
+        detect = _keep_best(detect, max_detections)
     return Detector(detect, metadata["class_names"], metadata["shortest_side"], metadata["longest_side"])
+
+
+def detect_batch(detect: Detect, batch: Batch, device: torch.device) -> Detections:
+    """Detections of a batch on the CPU, boxes in pixels of the image files."""
+    with torch.inference_mode():
+        boxes, scores, labels = detect(batch.images.to(device), batch.image_sizes.to(device))
+    boxes = rescale_boxes(boxes.cpu(), batch.image_sizes, batch.original_sizes)
+    return Detections(boxes, scores.cpu(), labels.cpu())
 
 
 def detect_image(
@@ -100,20 +117,29 @@ def detect_image(
     nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     resized, _ = evaluation_transform(detector.shortest_side, detector.longest_side)(image, nothing)
     batch = collate([(resized, Target(nothing["boxes"], nothing["labels"], 0, size))])
-    with torch.inference_mode():
-        boxes, scores, labels = detector.detect(batch.images.to(device), batch.image_sizes.to(device))
-    boxes = rescale_boxes(boxes.cpu(), batch.image_sizes, batch.original_sizes)[0]
-    scores, labels = scores[0].cpu(), labels[0].cpu()
+    boxes, scores, labels = (part[0] for part in detect_batch(detector.detect, batch, device))
     kept = (scores >= threshold) & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
     return boxes[kept], scores[kept], labels[kept]
 
 
-def _first(detect: Detect, count: int) -> Detect:
-    def first(images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _at_least_64(detect: Detect) -> Detect:
+    """Exported programs take more than 32 px a side; a narrower strip gets some padding more."""
+
+    def padded(images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        bottom, right = (64 - side if side <= 32 else 0 for side in images.shape[2:])
+        if bottom or right:
+            images = F.pad(images, (0, right, 0, bottom))
+        return detect(images, image_sizes)
+
+    return padded
+
+
+def _keep_best(detect: Detect, count: int) -> Detect:
+    def best(images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         boxes, scores, labels = detect(images, image_sizes)
         return boxes[:, :count], scores[:, :count], labels[:, :count]
 
-    return first
+    return best
 
 
 def _load_checkpoint(path: str, device: torch.device, max_detections: int) -> Detector:
@@ -141,12 +167,15 @@ def _load_torchscript(path: str, device: torch.device) -> tuple[Detect, dict[str
 def _load_pt2(path: str, device: torch.device) -> tuple[Detect, dict[str, Any]]:
     extra = {METADATA_FILE: ""}
     program = torch.export.load(path, extra_files=extra)
-    return program.module().to(device), json.loads(extra[METADATA_FILE] or "{}")
+    program = move_to_device_pass(program, device)  # tensors made inside of the graph, too
+    return program.module(), json.loads(extra[METADATA_FILE] or "{}")
 
 
 def _load_aoti(path: str, device: torch.device) -> tuple[Detect, dict[str, Any]]:
     package = torch._inductor.aoti_load_package(path)
     metadata = package.loader.get_metadata()  # strings to strings
+    if metadata.get("AOTI_DEVICE_KEY", device.type) != device.type:
+        raise ValueError(f"compiled for {metadata['AOTI_DEVICE_KEY']}, not for {device.type}: see --device")
     return package, json.loads(metadata.get(METADATA_FILE, "{}"))
 
 
@@ -166,4 +195,4 @@ def _load_onnx(path: str, device: torch.device) -> tuple[Detect, dict[str, Any]]
         return boxes, scores, labels
 
     properties = session.get_modelmeta().custom_metadata_map
-    return detect, {key: json.loads(value) for key, value in properties.items()}
+    return detect, {key: json.loads(properties[key]) for key in METADATA_KEYS if key in properties}
