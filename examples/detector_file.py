@@ -57,6 +57,8 @@ def file_format(path: str | Path) -> str:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
             names = file.namelist()
+    if suffix == ".pt2" and not names:
+        raise ValueError(f"{path}: cannot be loaded as pt2: not an archive")
     if suffix == ".pt2":
         return "aoti" if any("/data/aotinductor/" in name for name in names) else "pt2"
     if suffix == ".pt" and any("/code/" in name for name in names):
