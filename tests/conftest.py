@@ -3,6 +3,10 @@
 import os
 from pathlib import Path
 
+# Several processes with several threads each would wait for each other; set before torch is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import Phase, settings
 

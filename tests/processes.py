@@ -1,9 +1,14 @@
 """Other processes: the scripts of examples/, and fresh interpreters that have imported nothing."""
 
+import contextlib
+import io
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 # The main job of train.py, in seconds.
@@ -19,6 +24,17 @@ def run_script(
 ) -> subprocess.CompletedProcess[str]:
     """Runs a script of examples/ on one thread."""
     return _run([*launcher, str(EXAMPLES / script), *map(str, arguments)], cwd)
+
+
+def failure_of(script: str, *arguments: str) -> str:
+    """What a script of examples/ says when it gives up, run here: a process of its own takes seconds."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()) as stderr:
+        patch.setattr(sys, "argv", [script, *arguments])
+        with pytest.raises(SystemExit) as stopped:  # any other exception would be a traceback
+            runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+    said = stopped.value.code
+    assert said not in (0, None)
+    return said if isinstance(said, str) else stderr.getvalue()  # argparse's own end in a status
 
 
 def run_python(code: str, *arguments: str | Path, cwd: Path) -> str:
