@@ -105,11 +105,11 @@ def test_model_then_selection_without_graph_breaks(model):
 
 
 def test_sizes_and_batches_compile_twice_at_most():
-    generator = random.Random(2)
+    generator = random.Random(0)
     # For one image on a CPU, PyTorch chooses convolutions by C * H * W > 20480: with the paper's 256 channels
     # all are above it from 320 px on. And it takes equal sizes in the first call for a rule, hence not 0.
-    sizes = [(32 * generator.randint(10, 15), 32 * generator.randint(10, 15)) for _ in range(30)]
-    assert sizes[0][0] != sizes[0][1]
+    sizes = [(32 * generator.randint(10, 15), 32 * generator.randint(10, 15)) for _ in range(29)]
+    sizes.insert(0, (320, 480))
     assert any(height == width for height, width in sizes)
     model = build_small_model(backbone="resnet10", backbone_norm="frozen", hidden_dim=256).eval()
     detector = EndToEndDetector(model, max_detections=10)
@@ -183,7 +183,7 @@ def test_bfloat16_autocast_is_as_close_as_eager(detector):
 def test_inductor_runs_any_size(detector):
     compiled = torch.compile(detector, fullgraph=True, dynamic=True)
     with torch.no_grad():
-        for batch in (random_batch(2, 64, 96), random_batch(2, 160, 64), random_batch(3, 96, 96)):
+        for batch in (random_batch(4, 64, 96), random_batch(2, 160, 64), random_batch(3, 96, 96)):
             assert_same_detections(compiled(*batch), detector(*batch))
     assert num_compiled(detector) == 1
 
