@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detector_file import detect_image, load_detector
+from detector_file import choose_device, detect_image, load_detector
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -94,7 +94,7 @@ def main() -> None:
     if not 0 <= arguments.threshold <= 1:
         raise ValueError(f"--threshold must be in 0..1, got {arguments.threshold}")
     paths = find_images(arguments.images)
-    device = torch.device(arguments.device)
+    device = choose_device(arguments.device)
     detector = load_detector(arguments.checkpoint, device)
     detector = detector._replace(
         shortest_side=arguments.size or detector.shortest_side,

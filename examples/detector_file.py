@@ -42,6 +42,14 @@ class Detector(NamedTuple):
     longest_side: int
 
 
+def choose_device(name: str) -> torch.device:
+    """The device of --device, if it is there."""
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {name}: PyTorch finds no GPU that it can use")
+    return device
+
+
 def file_format(path: str | Path) -> str:
     """checkpoint, torchscript, pt2, aoti or onnx, told by the file's name and what is in it.
 

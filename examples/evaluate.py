@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detector_file import Detect, detect_batch, load_detector
+from detector_file import Detect, choose_device, detect_batch, load_detector
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
@@ -102,7 +102,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    device = torch.device(arguments.device)
+    device = choose_device(arguments.device)
     detector = load_detector(arguments.checkpoint, device, arguments.max_detections)
     shortest_side = arguments.size or detector.shortest_side
     longest_side = arguments.max_size or detector.longest_side

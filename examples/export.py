@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detector_file import METADATA_FILE, Detect, file_format, load_detector
+from detector_file import METADATA_FILE, Detect, choose_device, file_format, load_detector
 from torch import Tensor, nn
 
 from sparse_rcnn.data import evaluation_transform, read_image
@@ -141,7 +141,7 @@ def verify(
     ):
         with torch.inference_mode():
             score, box, tied = largest_differences(checkpoint(batch, sizes), exported(batch, sizes))
-        left_out = f"; {tied} boxes left out, their scores are near-ties" if tied else ""
+        left_out = f"; places not compared where scores are too close to tell: {tied}" if tied else ""
         print(
             f"  {len(batch)} x {batch.shape[2]} x {batch.shape[3]}: largest difference of scores "
             f"{score:.1e}, of boxes {box:.1e} px{left_out}"
@@ -172,7 +172,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.repeats < 1:
         raise ValueError(f"--repeats must be at least 1, got {arguments.repeats}")
-    source, device = Path(arguments.checkpoint), torch.device(arguments.device)
+    source, device = Path(arguments.checkpoint), choose_device(arguments.device)
     if file_format(source) != "checkpoint":
         raise ValueError(f"{source}: is exported already; give the checkpoint that it was made of")
     photo = read_image(arguments.image)[None].to(device)
@@ -195,6 +195,7 @@ def main() -> None:
         raise ValueError(f"--output {path}: is the checkpoint itself")
     path.parent.mkdir(parents=True, exist_ok=True)
 
+    print(f"writing {path}" + (", which takes minutes" if arguments.format in ("onnx", "aoti") else ""))
     start = time.perf_counter()
     WRITERS[arguments.format](detector.detect, device, path, metadata)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, written in {time.perf_counter() - start:.0f} s")

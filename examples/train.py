@@ -33,7 +33,7 @@ import torch
 import torch.distributed as dist
 import torchvision
 from detect import draw_boxes
-from detector_file import Detector, detect_image
+from detector_file import Detector, choose_device, detect_image
 from evaluate import detect_dataset, load_dataset, without_nan
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -173,10 +173,10 @@ def parse_arguments() -> argparse.Namespace:
     add(model, "--backbone", "resnet10, resnet18, resnet34, resnet50, resnet101 or mobilenet_v2")
     add(model, "--backbone-norm", "frozen (for pretrained weights), batch or group")
     add(model, "--backbone-weights", "imagenet (downloaded), a file in torchvision's layout, or none")
-    add(model, "--num-proposals", "N", type=int)
-    add(model, "--num-stages", "L", type=int)
-    add(model, "--hidden-dim", "C", type=int)
-    add(model, "--dynamic-dim", "D", type=int)
+    add(model, "--num-proposals", "proposals, N: the most objects that an image can have", type=int)
+    add(model, "--num-stages", "stages of the head, L", type=int)
+    add(model, "--hidden-dim", "channels of features and proposals, C", type=int)
+    add(model, "--dynamic-dim", "inner channels of the dynamic interaction, D", type=int)
     add(model, "--feedforward-dim", "inner width of the feed-forward network", type=int)
     add(model, "--num-heads", "of the self-attention", type=int)
     add(model, "--proposal-init", "image, center, grid or random")
@@ -203,7 +203,12 @@ def parse_arguments() -> argparse.Namespace:
         help="where the step schedule divides the learning rate by 10 (at 7/9 and 25/27 of the iterations, "
         "the paper's 210000 and 250000)",
     )
-    add(training, "--warmup", "iterations of linear warm-up from a hundredth of the learning rate", type=int)
+    add(
+        training,
+        "--warmup",
+        "iterations of linear warm-up from a hundredth of the rate; unless given, a tenth of all at most",
+        type=int,
+    )
     add(training, "--eval-interval", "iterations between evaluations; 0: only at the end", type=int)
     training.add_argument("--checkpoint-interval", type=int, default=1000, help="iterations (1000)")
     training.add_argument("--log-interval", type=int, default=20, help="iterations (20)")
@@ -216,7 +221,7 @@ def parse_arguments() -> argparse.Namespace:
         "torch.compile (inductor); takes minutes before the first step",
     )
     training.add_argument("--resume", action="store_true", help="go on from the output's checkpoint.pth")
-    training.add_argument("--seed", type=int, default=0)
+    training.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (0)")
     training.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
 
     arguments = parser.parse_args()
@@ -233,6 +238,10 @@ def parse_arguments() -> argparse.Namespace:
     backends = torch._dynamo.list_backends(exclude_tags=())
     if arguments.compile and arguments.compile not in backends:
         parser.error(f"--compile must be one of {', '.join(backends)}, got {arguments.compile}")
+    if arguments.weights and Path(arguments.output).resolve() in Path(arguments.weights).resolve().parents:
+        parser.error("--weights must not lie in --output: give the new run a directory of its own")
+    if "warmup" not in arguments.given:  # the paper's 1000 are for 270000
+        arguments.warmup = min(arguments.warmup, arguments.iterations // 10)
     if arguments.steps is None:
         arguments.steps = [arguments.iterations * 7 // 9, arguments.iterations * 25 // 27]
     return arguments
@@ -354,6 +363,17 @@ def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
     os.replace(temporary, path)
 
 
+def set_aside(output: Path) -> None:
+    """Renames the directory of a run before this one: nothing that was trained is lost."""
+    if not (output / "checkpoint.pth").exists():
+        return
+    number = 1
+    while (old := output.with_name(f"{output.name}.{number}")).exists():
+        number += 1
+    output.rename(old)
+    print(f"{output} holds a run already, which is now {old}; --resume would go on with it")
+
+
 def plot_history(history: list[dict[str, Any]], path: Path) -> None:
     """Losses of the last stage and AP over iterations."""
     from matplotlib import pyplot
@@ -411,7 +431,7 @@ def main() -> None:
     # One process per device: torchrun sets these; without it there is one process.
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    device = torch.device(arguments.device)
+    device = choose_device(arguments.device)
     if device.type == "cuda":
         device = torch.device("cuda", local_rank if world_size > 1 else device.index or 0)
         torch.cuda.set_device(device)
@@ -469,8 +489,10 @@ def main() -> None:
 
     # Go on where a checkpoint ends: weights, optimiser, schedule, place in the data, history.
     output = Path(arguments.output)
-    output.mkdir(parents=True, exist_ok=True)
     start, history = 0, []
+    if rank == 0 and not arguments.resume:
+        set_aside(output)
+    output.mkdir(parents=True, exist_ok=True)
     if arguments.resume:
         state = read_checkpoint(output / "checkpoint.pth")
         if "optimizer" not in state:

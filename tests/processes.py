@@ -15,6 +15,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 TINY = (
     *("--shapes-images", "16", "--iterations", "4", "--batch-size", "4", "--log-interval", "2"),
     *("--hidden-dim", "32", "--num-proposals", "5", "--num-stages", "2", "--eval-interval", "0"),
+    *("--warmup", "100"),
 )
 TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 

@@ -27,14 +27,20 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
             ignored, and MobileNetV2 may come as the state dict of its ``features`` alone.
 
     Raises:
-        ValueError: if the file cannot be read, or an entry is missing, surplus or of another shape.
+        ValueError: if the file cannot be read or downloaded, or an entry is missing, surplus or of
+            another shape.
     """
     if weights == "imagenet":
         if name not in IMAGENET_WEIGHTS:
             raise ValueError(
                 f"there are no ImageNet weights for {name!r}, only for {sorted(IMAGENET_WEIGHTS)}"
             )
-        state_dict = IMAGENET_WEIGHTS[name].get_state_dict(progress=False, check_hash=True)
+        try:
+            state_dict = IMAGENET_WEIGHTS[name].get_state_dict(progress=False, check_hash=True)
+        except OSError as error:  # no network, or no place to put them
+            raise ValueError(
+                f"ImageNet weights of {name!r} could not be downloaded ({error}): give a file, or none"
+            ) from error
     else:
         state_dict = read_checkpoint(weights)
     for key, value in state_dict.items():

@@ -24,6 +24,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: no such file") from error
     except Exception as error:  # a damaged file makes the unpickler fail in any way
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if reason.startswith("Weights only load failed"):  # and goes on to advise how to run code of the file
+            reason = "torch.load with weights_only=True refuses it"
         raise ValueError(f"{path}: not a checkpoint of tensors and plain data: {reason}") from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path}: a checkpoint must be a dict, got {type(checkpoint).__name__}")

@@ -112,6 +112,16 @@ def test_two_processes_train_and_evaluate_together(trained_by_two: Path) -> None
     assert checkpoint["iteration"] == 4
 
 
+def test_a_run_before_is_set_aside(trained: Path) -> None:
+    options = ("--shapes-images", "16", "--iterations", "1", "--output", "runs/again", "--hidden-dim", "32")
+    for expected in ("AP50", "runs/again holds a run already, which is now runs/again.1"):
+        done = run_script("train.py", *options, cwd=trained)
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stdout
+    for directory in ("again", "again.1"):
+        assert (trained / "runs" / directory / "checkpoint.pth").is_file()
+
+
 SHARES = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
@@ -191,6 +201,7 @@ def test_compiled_training_on_any_sizes_evaluates_saves_and_resumes(trained: Pat
         ("train.py", ("--weights", "nothing.pth"), "nothing.pth: no such file"),
         ("train.py", ("--compile", "nothing"), "--compile must be one of"),
         ("train.py", ("--vertical-flip",), "need --data"),
+        ("train.py", ("--weights", "runs/shapes/checkpoint.pth"), "must not lie in --output"),
         ("evaluate.py", ("garbage.pth", "--data", "data/shapes"), "garbage.pth: not a checkpoint"),
         ("detect.py", ("garbage.pth", "nowhere/*.jpg"), "nowhere/*.jpg: no image there"),
     ],

@@ -107,9 +107,9 @@ def test_model_then_selection_without_graph_breaks(model):
 def test_sizes_and_batches_compile_twice_at_most():
     generator = random.Random(0)
     # For one image on a CPU, PyTorch chooses convolutions by C * H * W > 20480: with the paper's 256 channels
-    # all are above it from 320 px on. And it takes equal sizes in the first call for a rule, hence not 0.
-    sizes = [(32 * generator.randint(10, 15), 32 * generator.randint(10, 15)) for _ in range(29)]
-    sizes.insert(0, (320, 480))
+    # all are above it from 320 px on. And it takes equal sizes in the first call for a rule.
+    others = [(32 * generator.randint(10, 15), 32 * generator.randint(10, 15)) for _ in range(29)]
+    sizes = [(320, 480), *others]
     assert any(height == width for height, width in sizes)
     model = build_small_model(backbone="resnet10", backbone_norm="frozen", hidden_dim=256).eval()
     detector = EndToEndDetector(model, max_detections=10)
