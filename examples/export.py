@@ -69,6 +69,7 @@ def write_onnx(model: nn.Module, device: torch.device, path: Path, metadata: dic
     program = torch.onnx.export(
         export_program(model, device),
         dynamo=True,
+        opset_version=20,
         input_names=["images", "image_sizes"],
         output_names=["boxes", "scores", "labels"],
         verbose=False,
