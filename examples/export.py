@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from detector_file import METADATA_FILE, Detect, choose_device, file_format, load_detector
 from torch import Tensor, nn
 
@@ -38,9 +39,14 @@ def export_program(model: nn.Module, device: torch.device) -> torch.export.Expor
     # From one cell of the coarsest level to two, arithmetic of shapes changes: such images are not worth it.
     height, width = torch.export.Dim("height", min=33), torch.export.Dim("width", min=33)
     images = torch.zeros(2, 3, 128, 160, dtype=torch.uint8, device=device)
-    image_sizes = torch.tensor([[128, 160], [128, 160]], device=device)
+    inputs = (images, torch.tensor([[128, 160], [128, 160]], device=device))
     shapes = {"images": {0: batch, 2: height, 3: width}, "image_sizes": {0: batch}}
-    return torch.export.export(model, (images, image_sizes), dynamic_shapes=shapes, strict=False)
+    try:
+        return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
+    except torch._dynamo.exc.UserError:  # PyTorch 2.11: sides must be multiples of 32, which collate makes
+        shapes["images"][2] = 32 * torch.export.Dim("rows", min=2)
+        shapes["images"][3] = 32 * torch.export.Dim("columns", min=2)
+        return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
 
 
 def write_torchscript(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:
@@ -140,6 +146,7 @@ def verify(
         (image, torch.tensor([[*image.shape[-2:]]], device=photo.device)),
         (pair, pair_sizes),
     ):
+        batch = F.pad(batch, (0, -batch.shape[3] % 32, 0, -batch.shape[2] % 32))  # as collate does
         with torch.inference_mode():
             score, box, tied = largest_differences(checkpoint(batch, sizes), exported(batch, sizes))
         left_out = f"; places not compared where scores are too close to tell: {tied}" if tied else ""
@@ -206,6 +213,7 @@ def main() -> None:
     score, box = verify(detector.detect, exported.detect, photo, *size)
     image = evaluation_transform(*size)(photo)
     sizes = torch.tensor([[*image.shape[-2:]]], device=device)
+    image = F.pad(image, (0, -image.shape[3] % 32, 0, -image.shape[2] % 32))
     with torch.inference_mode():
         eager, run = median_seconds(
             [lambda: detector.detect(image, sizes), lambda: exported.detect(image, sizes)],
