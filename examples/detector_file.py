@@ -111,6 +111,13 @@ def load_detector(path: str, device: torch.device, max_detections: int | None = 
     return Detector(detect, metadata["class_names"], metadata["shortest_side"], metadata["longest_side"])
 
 
+def batch_of(images: list[Tensor], original_sizes: list[tuple[int, int]]) -> Batch:
+    """Images ``[3, H, W]`` without targets as one batch."""
+    boxes, labels = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
+    sizes = zip(images, original_sizes, strict=True)
+    return collate([(image, Target(boxes, labels, index, size)) for index, (image, size) in enumerate(sizes)])
+
+
 def detect_batch(detect: Detect, batch: Batch, device: torch.device) -> Detections:
     """Detections of a batch on the CPU, boxes in pixels of the image files."""
     with torch.inference_mode():
@@ -123,10 +130,8 @@ def detect_image(
     detector: Detector, image: Tensor, device: torch.device, threshold: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Boxes, scores and labels of one image ``[3, H, W]`` uint8 in its own pixels, best first."""
-    size = (image.shape[1], image.shape[2])
-    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
-    resized, _ = evaluation_transform(detector.shortest_side, detector.longest_side)(image, nothing)
-    batch = collate([(resized, Target(nothing["boxes"], nothing["labels"], 0, size))])
+    resized = evaluation_transform(detector.shortest_side, detector.longest_side)(image)
+    batch = batch_of([resized], [(image.shape[1], image.shape[2])])
     boxes, scores, labels = (part[0] for part in detect_batch(detector.detect, batch, device))
     kept = (scores >= threshold) & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
     return boxes[kept], scores[kept], labels[kept]

@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from detector_file import METADATA_FILE, Detect, choose_device, file_format, load_detector
+from detector_file import METADATA_FILE, Detect, batch_of, choose_device, file_format, load_detector
 from torch import Tensor, nn
 
 from sparse_rcnn.data import evaluation_transform, read_image
@@ -130,28 +129,28 @@ def median_seconds(calls: list[Callable[[], Any]], repeats: int) -> list[float]:
     return [statistics.median(measured) for measured in times]
 
 
-def verify(
-    checkpoint: Detect, exported: Detect, photo: Tensor, shortest_side: int, longest_side: int
-) -> tuple[float, float]:
-    """Compares on the photo as it is evaluated, and on a batch of two smaller ones of different sizes."""
+def batches_of(photo: Tensor, shortest_side: int, longest_side: int) -> list[tuple[Tensor, Tensor]]:
+    """Images and sizes: the photo as it is evaluated, and two smaller ones of different sizes."""
     image = evaluation_transform(shortest_side, longest_side)(photo)
     small = evaluation_transform(max(64, shortest_side // 2), longest_side)(photo)
-    # The second is a part of the first, mirrored: narrower, so that it has padding.
+    # A part of it, mirrored: narrower, so that it has padding.
     narrow = small[..., : max(40, small.shape[-1] * 2 // 3)].flip(-1)
-    pair = torch.cat((small, torch.zeros_like(small)))
-    pair[1, :, :, : narrow.shape[-1]] = narrow[0]
-    pair_sizes = torch.tensor([[*small.shape[-2:]], [*narrow.shape[-2:]]], device=photo.device)
+    batches = []
+    for images in ([image], [small, narrow]):
+        batch = batch_of(images, [(photo.shape[1], photo.shape[2])] * len(images))
+        batches.append((batch.images, batch.image_sizes))
+    return batches
+
+
+def verify(checkpoint: Detect, exported: Detect, batches: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    """The largest differences of scores, and of boxes in pixels."""
     worst_score, worst_box = 0.0, 0.0
-    for batch, sizes in (
-        (image, torch.tensor([[*image.shape[-2:]]], device=photo.device)),
-        (pair, pair_sizes),
-    ):
-        batch = F.pad(batch, (0, -batch.shape[3] % 32, 0, -batch.shape[2] % 32))  # as collate does
+    for images, sizes in batches:
         with torch.inference_mode():
-            score, box, tied = largest_differences(checkpoint(batch, sizes), exported(batch, sizes))
+            score, box, tied = largest_differences(checkpoint(images, sizes), exported(images, sizes))
         left_out = f"; places not compared where scores are too close to tell: {tied}" if tied else ""
         print(
-            f"  {len(batch)} x {batch.shape[2]} x {batch.shape[3]}: largest difference of scores "
+            f"  {len(images)} x {images.shape[2]} x {images.shape[3]}: largest difference of scores "
             f"{score:.1e}, of boxes {box:.1e} px{left_out}"
         )
         worst_score, worst_box = max(worst_score, score), max(worst_box, box)
@@ -183,7 +182,7 @@ def main() -> None:
     source, device = Path(arguments.checkpoint), choose_device(arguments.device)
     if file_format(source) != "checkpoint":
         raise ValueError(f"{source}: is exported already; give the checkpoint that it was made of")
-    photo = read_image(arguments.image)[None].to(device)
+    photo = read_image(arguments.image)
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # rounds to 10 bits: differences would be its, not the file's
     detector = load_detector(arguments.checkpoint, device, arguments.max_detections)
@@ -209,14 +208,15 @@ def main() -> None:
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, written in {time.perf_counter() - start:.0f} s")
 
     exported = load_detector(str(path), device)
-    size = (detector.shortest_side, detector.longest_side)
-    score, box = verify(detector.detect, exported.detect, photo, *size)
-    image = evaluation_transform(*size)(photo)
-    sizes = torch.tensor([[*image.shape[-2:]]], device=device)
-    image = F.pad(image, (0, -image.shape[3] % 32, 0, -image.shape[2] % 32))
+    batches = [
+        (images.to(device), sizes.to(device))
+        for images, sizes in batches_of(photo, detector.shortest_side, detector.longest_side)
+    ]
+    score, box = verify(detector.detect, exported.detect, batches)
+    image, size = batches[0]
     with torch.inference_mode():
         eager, run = median_seconds(
-            [lambda: detector.detect(image, sizes), lambda: exported.detect(image, sizes)],
+            [lambda: detector.detect(image, size), lambda: exported.detect(image, size)],
             arguments.repeats,
         )
     print(

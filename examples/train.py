@@ -235,9 +235,10 @@ def parse_arguments() -> argparse.Namespace:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
     if arguments.data is None and (arguments.crop or arguments.vertical_flip):
         parser.error("--crop and --vertical-flip need --data: the built-in shapes are drawn as they are")
-    backends = torch._dynamo.list_backends(exclude_tags=())
-    if arguments.compile and arguments.compile not in backends:
-        parser.error(f"--compile must be one of {', '.join(backends)}, got {arguments.compile}")
+    if arguments.compile:
+        backends = torch._dynamo.list_backends(exclude_tags=())
+        if arguments.compile not in backends:
+            parser.error(f"--compile must be one of {', '.join(backends)}, got {arguments.compile}")
     if arguments.weights and Path(arguments.output).resolve() in Path(arguments.weights).resolve().parents:
         parser.error("--weights must not lie in --output: give the new run a directory of its own")
     if "warmup" not in arguments.given:  # the paper's 1000 are for 270000

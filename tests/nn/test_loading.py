@@ -3,22 +3,13 @@ import re
 
 import pytest
 import torch
+from small_model import SMALL
 
 from sparse_rcnn.nn import build_from_checkpoint, load_weights, to_detectron2, to_mmdetection
 
 PRIOR = -math.log(0.99 / 0.01)
 CLASS_KEYS = [f"head.stages.{stage}.class_logits.{entry}" for stage in (0, 1) for entry in ("weight", "bias")]
 SAME = {"backbone_norm": "frozen", "num_heads": 8}
-SMALL = {
-    "backbone": "resnet18",
-    "num_classes": 3,
-    "num_proposals": 6,
-    "num_stages": 2,
-    "hidden_dim": 16,
-    "dynamic_dim": 4,
-    "feedforward_dim": 24,
-    "pool_size": 3,
-}
 
 
 @pytest.fixture
