@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ SUFFIXES = {"torchscript": ".torchscript.pt", "pt2": ".pt2", "onnx": ".onnx", "a
 DEFAULT_IMAGE = Path(__file__).resolve().parents[1] / "docs" / "predictions.jpg"
 SCORE_TOLERANCE = 1e-4
 BOX_TOLERANCE = 1e-2  # pixels
+ANY_SIDE = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 12)  # of images in exported programs
 
 
-def export_program(model: nn.Module, device: torch.device) -> torch.export.ExportedProgram:
-    """The model as one graph whose batch, height and width are free."""
+def with_free_sizes(export: Callable[..., Any], model: nn.Module, device: torch.device) -> Any:
+    """What ``export`` makes of the model as one graph whose batch, height and width are free."""
     batch = torch.export.Dim("batch", min=1)
     # From one cell of the coarsest level to two, arithmetic of shapes changes: such images are not worth it.
     height, width = torch.export.Dim("height", min=33), torch.export.Dim("width", min=33)
@@ -41,11 +43,14 @@ def export_program(model: nn.Module, device: torch.device) -> torch.export.Expor
     inputs = (images, torch.tensor([[128, 160], [128, 160]], device=device))
     shapes = {"images": {0: batch, 2: height, 3: width}, "image_sizes": {0: batch}}
     try:
-        return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
-    except torch._dynamo.exc.UserError:  # PyTorch 2.11: sides must be multiples of 32, which collate makes
+        return export(model, inputs, dynamic_shapes=shapes)
+    except (torch._dynamo.exc.UserError, torch.onnx.OnnxExporterError):
+        if ANY_SIDE:
+            raise
+        # PyTorch 2.11: sides must be multiples of 32, which collate makes
         shapes["images"][2] = 32 * torch.export.Dim("rows", min=2)
         shapes["images"][3] = 32 * torch.export.Dim("columns", min=2)
-        return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
+        return export(model, inputs, dynamic_shapes=shapes)
 
 
 def write_torchscript(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:
@@ -53,12 +58,12 @@ def write_torchscript(model: nn.Module, device: torch.device, path: Path, metada
 
 
 def write_pt2(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:
-    program = export_program(model, device)
+    program = with_free_sizes(torch.export.export, model, device)
     torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata)})
 
 
 def write_aoti(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:
-    program = export_program(model, device)
+    program = with_free_sizes(torch.export.export, model, device)
     options = {"aot_inductor.metadata": {METADATA_FILE: json.dumps(metadata)}, "freezing": True}
     try:
         torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
@@ -71,14 +76,16 @@ def write_aoti(model: nn.Module, device: torch.device, path: Path, metadata: dic
 def write_onnx(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:
     if importlib.util.find_spec("onnxscript") is None or importlib.util.find_spec("onnxruntime") is None:
         raise ValueError("--format onnx needs onnx, onnxscript and onnxruntime: pip install '.[export]'")
-    program = torch.onnx.export(
-        export_program(model, device),
+    # The model and not an exported program: pyramid_roi_align has a form of its own for ONNX.
+    export = partial(
+        torch.onnx.export,
         dynamo=True,
         opset_version=20,
         input_names=["images", "image_sizes"],
         output_names=["boxes", "scores", "labels"],
         verbose=False,
     )
+    program = with_free_sizes(export, model, device)
     assert program is not None  # of torch.onnx.export with dynamo=True
     program.model.metadata_props.update({key: json.dumps(value) for key, value in metadata.items()})
     program.save(path)

@@ -220,6 +220,12 @@ def parse_arguments() -> argparse.Namespace:
         help="compile the step, images to losses and their gradients, as one graph with this backend of "
         "torch.compile (inductor); takes minutes before the first step",
     )
+    training.add_argument(
+        "--precision",
+        choices=("fp32", "bf16"),
+        default="fp32",
+        help="bf16: convolutions and matrix products in bfloat16, matching and losses in float32 (fp32)",
+    )
     training.add_argument("--resume", action="store_true", help="go on from the output's checkpoint.pth")
     training.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (0)")
     training.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -355,6 +361,16 @@ def leave_open(images: Tensor, boxes: Tensor, labels: Tensor, valid: Tensor) -> 
     for tensor, dimensions in ((images, (2, 3)), (boxes, (1,)), (labels, (1,)), (valid, (1,))):
         for dimension in dimensions:
             torch._dynamo.maybe_mark_dynamic(tensor, dimension)
+
+
+def compile_step(step: TrainingStep, backend: str = "inductor") -> None:
+    """Compiles in place, so that the keys of checkpoints stay clean; the model must be channels-last.
+
+    Without the option, Inductor takes the strides in a convolution's backward pass for constants, and
+    compiles again for every size of images.
+    """
+    options: dict[str, Any] | None = {"force_layout_optimization": True} if backend == "inductor" else None
+    step.compile(fullgraph=True, backend=backend, options=options)
 
 
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
@@ -510,8 +526,8 @@ def main() -> None:
             raise ValueError(
                 f"the checkpoint is at iteration {start}, after --iterations {arguments.iterations}"
             )
-        for name in ("batch_size", "learning_rate", "weight_decay", "seed"):
-            before, now = state["arguments"][name], getattr(arguments, name)
+        for name in ("batch_size", "learning_rate", "weight_decay", "seed", "precision"):
+            before, now = state["arguments"].get(name, "fp32"), getattr(arguments, name)
             if before != now:
                 raise ValueError(
                     f"--{name.replace('_', '-')} was {before}, not {now}: give the same to resume, "
@@ -525,7 +541,7 @@ def main() -> None:
     torch.manual_seed(arguments.seed + rank + 1000 * start)  # augmentation differs between ranks
     step = TrainingStep(model)
     if arguments.compile:
-        step.compile(fullgraph=True, backend=arguments.compile)  # in place: the checkpoint's keys stay clean
+        compile_step(step, arguments.compile)
     network: nn.Module = step
     if world_size > 1:
         network = DistributedDataParallel(step, device_ids=[local_rank] if device.type == "cuda" else None)
@@ -543,6 +559,7 @@ def main() -> None:
         collate_fn=partial(collate, target_divisor=16) if arguments.compile else collate,
         num_workers=arguments.workers,
         pin_memory=device.type == "cuda",
+        prefetch_factor=4 if arguments.workers else None,  # a slow image holds nobody up
     )
     detect = EndToEndDetector(model)
     writer = SummaryWriter(str(output)) if rank == 0 else None
@@ -622,7 +639,8 @@ def main() -> None:
         if arguments.compile and arguments.data:  # the shapes have one size
             leave_open(images, boxes, labels, valid)
         began = time.perf_counter()
-        losses = network(images, image_sizes, boxes, labels, valid, num_targets)
+        with torch.autocast(device.type, torch.bfloat16, enabled=arguments.precision == "bf16"):
+            losses = network(images, image_sizes, boxes, labels, valid, num_targets)
         optimizer.zero_grad()
         losses.total.backward()
         if arguments.compile and rank == 0 and iteration == start:

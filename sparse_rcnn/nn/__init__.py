@@ -13,6 +13,7 @@ from sparse_rcnn.nn.checkpoints import (
 )
 from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.end_to_end import EndToEndDetector
+from sparse_rcnn.nn.folding import fold_norms
 from sparse_rcnn.nn.head import Head, Predictions
 from sparse_rcnn.nn.image_list import ImageListDetector
 from sparse_rcnn.nn.interaction import DynamicInteraction
@@ -33,6 +34,7 @@ __all__ = [
     "build_from_checkpoint",
     "build_sparse_rcnn",
     "checkpoint_class_names",
+    "fold_norms",
     "from_detectron2",
     "from_mmdetection",
     "infer_config",

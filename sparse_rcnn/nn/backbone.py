@@ -6,7 +6,9 @@ from functools import partial
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
-from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
+from torchvision.ops import FeaturePyramidNetwork
+
+from sparse_rcnn.nn.frozen_norm import FrozenNorm2d
 
 # One block per stage: not published, but enough for small images and minutes of training on a CPU.
 RESNETS = {
@@ -34,7 +36,7 @@ def norm_layer(norm: str) -> Callable[[int], nn.Module]:
         ValueError: if the name is unknown.
     """
     if norm == "frozen":
-        return FrozenBatchNorm2d
+        return FrozenNorm2d
     if norm == "batch":
         return nn.BatchNorm2d
     if norm == "group":

@@ -67,12 +67,13 @@ def dynamic_interaction(
         raise ValueError(
             f"pro_feats and roi_feats must have one N, got {pro_feats.shape} and {roi_feats.shape}"
         )
-    kernels = F.linear(pro_feats, generator_weight, generator_bias)  # [..., N, 2*C*D]
-    kernel1 = kernels[..., : channels * inner].unflatten(-1, (channels, inner))  # [..., N, C, D]
-    kernel2 = kernels[..., channels * inner :].unflatten(-1, (inner, channels))  # [..., N, D, C]
-    x = torch.matmul(roi_feats, kernel1)  # [..., N, S*S, D]
+    # One kernel after the other: half the memory at a time, which allocators reuse from stage to stage.
+    size = channels * inner
+    kernel = F.linear(pro_feats, generator_weight[:size], generator_bias[:size])  # [..., N, C*D]
+    x = torch.matmul(roi_feats, kernel.unflatten(-1, (channels, inner)))  # [..., N, S*S, D]
     x = F.relu(F.layer_norm(x, [inner], norm1_weight, norm1_bias, eps))
-    x = torch.matmul(x, kernel2)  # [..., N, S*S, C]
+    kernel = F.linear(pro_feats, generator_weight[size:], generator_bias[size:])  # [..., N, D*C]
+    x = torch.matmul(x, kernel.unflatten(-1, (inner, channels)))  # [..., N, S*S, C]
     x = F.relu(F.layer_norm(x, [channels], norm2_weight, norm2_bias, eps))
     x = F.linear(x.flatten(-2), out_weight, out_bias)  # [..., N, C]
     return F.relu(F.layer_norm(x, [channels], norm3_weight, norm3_bias, eps))

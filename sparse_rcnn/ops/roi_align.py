@@ -112,14 +112,22 @@ def pyramid_roi_align(pyramid: Pyramid, boxes: Tensor, pool_size: int = 7, sampl
     offset = torch.arange(batch, device=boxes.device) * num_rows
     rows = rows + offset[:, None, None, None]
     weights = weights.to(table.dtype)
-    if not torch.jit.is_scripting() and torch.compiler.is_compiling():
-        # The compiler fuses gather, product and sum; embedding_bag would be opaque to it and to ONNX.
+    gather = False
+    if not torch.jit.is_scripting():
+        gather = _must_gather(table)
+    if gather:
         gathered = table.flatten(0, 1)[rows]  # [B, N, P*P, S, C]
         return (gathered * weights[..., None]).sum(dim=3)
     pooled = F.embedding_bag(
         rows.flatten(0, 2), table.flatten(0, 1), mode="sum", per_sample_weights=weights.flatten(0, 2)
     )  # [B*N*P*P, C]
     return pooled.view(batch, boxes.shape[1], pool_size * pool_size, channels)
+
+
+def _must_gather(table: Tensor) -> bool:
+    # ONNX has embedding_bag as a loop only. A GPU's compiler fuses gather, product and sum into one kernel.
+    # So does a CPU's, but it computes the indices again for each channel: 20 times as slow as embedding_bag.
+    return torch.onnx.is_in_onnx_export() or (torch.compiler.is_compiling() and table.device.type != "cpu")
 
 
 def _bin_rows(pyramid: Pyramid, boxes: Tensor, pool_size: int, sampling_ratio: int) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,12 @@
 """The example scripts as a user runs them: as processes, on tiny settings."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from detector_file import load_detector
 from PIL import Image
 from processes import EXAMPLES, TINY, TWO_PROCESSES, failure_of, run_python, run_script
 
@@ -80,6 +82,54 @@ def test_detection_draws_pictures_and_writes_json(trained: Path) -> None:
     x1, y1, x2, y2 = first["box_xyxy"]
     assert 0 <= x1 <= x2 <= width
     assert 0 <= y1 <= y2 <= height
+
+
+def test_bf16_trains_evaluates_and_detects(trained: Path) -> None:
+    options = (*TINY, "--precision", "bf16", "--output", "runs/bf16")
+    done = run_script("train.py", *options, cwd=trained)
+    assert done.returncode == 0, done.stderr
+    first, exact = (
+        json.loads((trained / "runs" / name / "metrics.jsonl").read_text().splitlines()[0])
+        for name in ("bf16", "shapes")
+    )
+    assert 0 < abs(first["loss"] / exact["loss"] - 1) < 0.05  # rounded, and the same
+    checkpoint = torch.load(trained / "runs" / "bf16" / "checkpoint.pth", weights_only=True)
+    assert {value.dtype for value in checkpoint["model"].values()} <= {torch.float32, torch.int64}
+    done = run_script("train.py", *options, "--resume", "--precision", "fp32", cwd=trained)
+    assert done.returncode == 1
+    assert "--precision was bf16, not fp32" in done.stderr
+
+    scores = {}
+    for precision in ("fp32", "bf16"):
+        (trained / precision).mkdir()
+        options = ("--data", "data/shapes", "--results", f"{precision}/results.json")
+        checkpoint_file = "runs/shapes/checkpoint.pth"
+        done = run_script("evaluate.py", checkpoint_file, *options, "--precision", precision, cwd=trained)
+        assert done.returncode == 0, done.stderr
+        results = json.loads((trained / precision / "results.json").read_text())
+        scores[precision] = torch.tensor([result["score"] for result in results]).topk(100).values
+    difference = (scores["fp32"] - scores["bf16"]).abs().max().item()
+    assert 0 < difference < 0.01
+
+
+def test_evaluation_compiles_a_checkpoint_and_refuses_to_compile_an_exported_file(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = torch.device("cpu")
+    checkpoint = str(trained / "runs" / "shapes" / "checkpoint.pth")
+    images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    sizes = torch.tensor([[64, 96], [50, 90]])
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    with torch.no_grad():
+        expected = load_detector(checkpoint, device).detect(images, sizes)
+        found = load_detector(checkpoint, device, compiled=True).detect(images, sizes)
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-3)
+    exported = trained / "never_read.onnx"
+    exported.write_bytes(b"")
+    for options in ({"compiled": True}, {"precision": "bf16"}):
+        with pytest.raises(ValueError, match="are for checkpoints, not for exported files"):
+            load_detector(str(exported), device, **options)
 
 
 def test_fine_tuning_with_other_classes_says_what_starts_anew(trained: Path) -> None:
@@ -216,7 +266,7 @@ def test_bad_input_ends_with_one_line_that_names_it(
     assert message in said.splitlines()[-1]
 
 
-@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "detect.py", "export.py"])
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "detect.py", "export.py", "benchmark.py"])
 def test_help(script: str, tmp_path: Path) -> None:
     done = run_script(script, "--help", cwd=tmp_path)
     assert done.returncode == 0

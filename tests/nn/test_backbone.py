@@ -9,11 +9,12 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from sparse_rcnn.nn import Backbone
 from sparse_rcnn.nn.backbone import BACKBONES, norm_layer
+from sparse_rcnn.nn.frozen_norm import FrozenNorm2d
 
 # Torchvision has no smaller ResNet than the 18, but the parts of one.
 THEIRS = {name: getattr(torchvision.models, name) for name in BACKBONES if name != "resnet10"}
 THEIRS["resnet10"] = lambda: ResNet(BasicBlock, [1, 1, 1, 1])
-NORM_TYPES = {"frozen": FrozenBatchNorm2d, "batch": nn.BatchNorm2d, "group": nn.GroupNorm}
+NORM_TYPES = {"frozen": FrozenNorm2d, "batch": nn.BatchNorm2d, "group": nn.GroupNorm}
 
 
 def frozen_parameters(module):
@@ -138,3 +139,21 @@ def test_unknown_norm_is_named():
 def test_unknown_backbone_is_named():
     with pytest.raises(ValueError, match="'resnet19'"):
         Backbone("resnet19")
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_frozen_norm_is_torchvisions_in_the_type_of_its_input(layout):
+    mine, theirs = FrozenNorm2d(5), FrozenBatchNorm2d(5)
+    for name, buffer in theirs.named_buffers():
+        buffer.copy_(torch.rand(5) + 0.5)
+        mine.get_buffer(name).copy_(buffer)
+    assert mine.state_dict().keys() == theirs.state_dict().keys()
+    x = torch.randn(2, 5, 4, 6).to(memory_format=layout).requires_grad_()
+    torch.testing.assert_close(mine(x), theirs(x))
+    assert mine(x).is_contiguous(memory_format=layout)
+    torch.testing.assert_close(
+        torch.autograd.grad(mine(x).square().sum(), x), torch.autograd.grad(theirs(x).square().sum(), x)
+    )
+    half = mine(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), theirs(x), rtol=0.03, atol=0.03)

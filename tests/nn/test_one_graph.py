@@ -5,6 +5,7 @@ With a small model always, and with the published ResNet-50 of 100 proposals onc
 in a fraction of the time; Inductor behind it is tested once for inference and once for training.
 """
 
+import copy
 import itertools
 import random
 import shutil
@@ -16,7 +17,7 @@ from small_model import build_published_model, build_small_model, random_batch
 from torch import Tensor, nn
 from torch._dynamo.eval_frame import _debug_get_cache_entry_list
 from torch._dynamo.utils import counters
-from train import TrainingStep, leave_open
+from train import TrainingStep, compile_step, leave_open
 
 from sparse_rcnn.data.transforms import TRAINING_SIZES
 from sparse_rcnn.nn import EndToEndDetector, ImageListDetector
@@ -33,8 +34,13 @@ def _forget_graphs():
 
 
 @pytest.fixture(params=SIZES)
-def model(request):
-    if request.param == "small":
+def size(request):
+    return request.param
+
+
+@pytest.fixture
+def model(size):
+    if size == "small":
         return build_small_model(backbone="resnet10", backbone_norm="frozen").eval()
     return build_published_model("r50_100", num_heads=8).eval()
 
@@ -204,8 +210,12 @@ def test_modes_of_a_gpu(detector, mode, monkeypatch):
 # Training.
 
 
-def test_training_step_is_one_graph_for_all_sizes_and_numbers_of_targets(model):
+def test_training_step_is_one_graph_for_all_sizes_and_numbers_of_targets(model, size):
     generator = random.Random(1)
+    if size == "resnet50":
+        # Fifty layers of float32 roundings: a ReLU near 0 falls on either side, and gradients part by 1e-3.
+        # In float64 the two agree to 2e-15, so the difference is rounding and no error of the graph.
+        model.double()
     step = TrainingStep(model.train())
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
     for trial in range(8):
@@ -303,12 +313,12 @@ def test_scripted_image_list_detector_needs_the_package_for_it_holds_the_loss(tm
 @pytest.mark.release
 def test_inductor_trains_all_sizes_with_one_graph():
     step = TrainingStep(build_small_model(backbone="resnet10", backbone_norm="frozen", num_stages=1))
-    compiled = torch.compile(step, fullgraph=True)
-    for height, width, count in [(64, 64, 5), (96, 64, 9), (64, 160, 2)]:
+    step.to(memory_format=torch.channels_last)
+    eager = copy.deepcopy(step)
+    compile_step(step)
+    for height, width, count in [(64, 96, 5), (96, 64, 9), (64, 160, 2), (96, 96, 3)]:
         arguments = marked(*random_batch(2, height, width), *make_targets(2, count))
-        found = gradients(compiled, arguments)
-        expected = {f"_orig_mod.{k}" if k != "total" else k: v for k, v in gradients(step, arguments).items()}
-        assert_same_gradients(found, expected)
+        assert_same_gradients(gradients(step, arguments), gradients(eager, arguments))
     assert num_compiled(step) == 1
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from sparse_rcnn import SparseRCNN
 from sparse_rcnn.loss import SetLoss, match_proposals, set_prediction_loss
-from sparse_rcnn.nn import Predictions, to_detectron2
+from sparse_rcnn.nn import Predictions, fold_norms, to_detectron2
 from sparse_rcnn.ops import clip_boxes, flatten_pyramid, select_detections
 
 LOGITS = 1e-4
@@ -105,16 +105,26 @@ def case(request) -> Case:
     return load_case(request.param)
 
 
-@pytest.fixture(scope="module")
-def predictions(case) -> Predictions:
-    with torch.no_grad():
-        return case.model(case.images, case.image_sizes)
+@pytest.fixture(scope="module", params=["as built", "folded"])
+def model(case, request) -> SparseRCNN:
+    """As it trains, and as the examples run it."""
+    if request.param == "as built":
+        return case.model
+    folded = fold_norms(case.model.eval()).to(memory_format=torch.channels_last)
+    case.model.train()
+    return folded
 
 
 @pytest.fixture(scope="module")
-def levels(case) -> list[Tensor]:
+def predictions(case, model) -> Predictions:
     with torch.no_grad():
-        return case.model.backbone(case.model.normalize(case.images, case.image_sizes))
+        return model(case.images, case.image_sizes)
+
+
+@pytest.fixture(scope="module")
+def levels(case, model) -> list[Tensor]:
+    with torch.no_grad():
+        return model.backbone(model.normalize(case.images, case.image_sizes))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,143 @@
+"""How benchmark.py measures: variants of one computation that take turns, and tables of them."""
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+Run = Callable[[], Any]
+
+
+class Machine(NamedTuple):
+    """Where and how often everything is measured."""
+
+    device: torch.device
+    repeats: int
+    compiled: bool  # the compiled variants, too
+    tiny: bool  # a fraction of the work, to see that the script runs
+
+
+class Table(NamedTuple):
+    """Rows of one comparison; ratios refer to the first."""
+
+    title: str
+    rows: list[dict[str, Any]]
+    note: str = ""
+
+
+def take_turns(runs: dict[str, Run], machine: Machine) -> dict[str, float]:
+    """Median seconds of each run; one round warms up, then all run once per round."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for round_number in range(machine.repeats + 1):
+        for name, run in runs.items():
+            if machine.device.type == "cuda":
+                torch.cuda.synchronize()
+            began = time.perf_counter()
+            run()
+            if machine.device.type == "cuda":
+                torch.cuda.synchronize()
+            if round_number > 0:
+                seconds[name].append(time.perf_counter() - began)
+            elif machine.device.type == "cuda":
+                run()  # CUDA graphs are recorded in the second call
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def matrix_products(machine: Machine) -> tuple[dict[str, Run], float]:
+    """A product in each type, to take turns with the rest, and its number of FLOPs."""
+    size = 256 if machine.tiny else 8192 if machine.device.type == "cuda" else 2048
+    a = torch.randn(size, size, device=machine.device)
+    b = a.bfloat16()
+    return {"float32 product": lambda: a @ a, "bfloat16 product": lambda: b @ b}, 2.0 * size**3
+
+
+def count_flops(run: Run) -> float:
+    """FLOPs of matrix products, convolutions and attention; a multiplication and an addition count as two."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return float(counter.get_total_flops())
+
+
+def compare(
+    title: str,
+    runs: dict[str, Run],
+    machine: Machine,
+    images: int = 0,
+    flops: float = 0.0,
+    errors: dict[str, str] | None = None,
+    note: str = "",
+) -> Table:
+    """Takes turns with all runs and a matrix product in each type; the first run is what ratios refer to."""
+    products, product_flops = matrix_products(machine)
+    seconds = take_turns({**runs, **products}, machine)
+    first = seconds[next(iter(runs))]
+    rows = []
+    for name in runs:
+        row: dict[str, Any] = {"": name, "ms": 1000 * seconds[name], "times as fast": first / seconds[name]}
+        if images:
+            row["images/s"] = images / seconds[name]
+        kind = "bfloat16" if "bf16" in name else "float32"
+        if flops:
+            own = "torchvision" not in name
+            floor = flops * seconds[f"{kind} product"] / product_flops
+            row["over floor"] = seconds[name] / floor if own else None
+        if errors:
+            row["difference"] = errors.get(name)
+        rows.append(row)
+    rates = {name: product_flops / seconds[name] / 1e9 for name in products}
+    rate = ", ".join(f"{name} {value:.0f} GFLOP/s" for name, value in rates.items())
+    work = f"{flops / 1e9:.0f} GFLOP; " if flops else ""
+    return Table(title, rows, f"{work}{rate}{'; ' + note if note else ''}")
+
+
+def to_markdown(table: Table) -> str:
+    """The table with its title and note; numbers with three digits that count."""
+    columns = list(dict.fromkeys(key for row in table.rows for key in row))
+    lines = [f"### {table.title}", ""]
+    lines.append("| " + " | ".join(columns) + " |")
+    lines.append("|" + " --- |" * len(columns))
+    lines += ["| " + " | ".join(_cell(row.get(column)) for column in columns) + " |" for row in table.rows]
+    if table.note:
+        lines += ["", f"{table.note}."]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return "" if value is None else str(value)
+
+
+def peak_memory(build: Callable[..., Run], machine: Machine, *arguments: Any) -> float:
+    """Bytes that ``build(machine, *arguments)`` and its result, called twice, need at most.
+
+    Measured in a process of its own, beyond what it needed before building; on a GPU, what PyTorch allocates.
+    """
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_peak_memory, (build, machine, *arguments))
+
+
+def _peak_memory(build: Callable[..., Run], machine: Machine, *arguments: Any) -> float:
+    before = _memory("VmRSS") if machine.device.type == "cpu" else 0.0
+    run = build(machine, *arguments)
+    run()  # compilers need memory, too, and are not what is asked
+    if machine.device.type == "cpu":
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    else:
+        torch.cuda.reset_peak_memory_stats()
+    for _ in range(2):
+        run()
+    return (_memory("VmHWM") if machine.device.type == "cpu" else torch.cuda.max_memory_allocated()) - before
+
+
+def _memory(key: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key):
+            return 1024.0 * int(line.split()[1])
+    raise ValueError(f"this system does not tell {key}")

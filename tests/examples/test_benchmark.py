@@ -1,0 +1,128 @@
+"""The benchmark compares like with like, and measures what it says. No test looks at a time."""
+
+import json
+from pathlib import Path
+
+import measuring
+import pytest
+import torch
+from benchmark import build_model, realistic_boxes
+from measuring import Machine, Table, compare, count_flops, peak_memory, take_turns, to_markdown
+from processes import run_script
+from published_style import PublishedStyle, published_loss
+from small_model import build_small_model, random_batch
+
+from sparse_rcnn.loss import set_prediction_loss
+
+MACHINE = Machine(torch.device("cpu"), repeats=3, compiled=False, tiny=True)
+
+
+@pytest.fixture
+def model():
+    return build_small_model(backbone="resnet50", backbone_norm="frozen").train()
+
+
+def test_the_published_style_is_the_same_detector_and_the_same_loss(model) -> None:
+    images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    sizes = torch.tensor([[64, 96], [50, 80]])
+    boxes = torch.tensor([[[5.0, 5, 40, 30], [20, 10, 70, 60]], [[1, 2, 30, 40], [0, 0, 0, 0]]])
+    labels = torch.tensor([[0, 2], [1, 0]])
+    valid = torch.tensor([[True, True], [True, False]])
+
+    def gradients(total):
+        model.zero_grad()
+        total.backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    predictions = model(images, sizes)
+    total = set_prediction_loss(*predictions, boxes, labels, valid, sizes, valid.sum()).total
+    mine = gradients(total)
+    theirs_of_stages = PublishedStyle(model)([images[0], images[1, :, :50, :80]])
+    for stage, (logits, found) in enumerate(theirs_of_stages):
+        torch.testing.assert_close(logits, predictions.logits[stage], rtol=0, atol=1e-4)
+        torch.testing.assert_close(found, predictions.boxes[stage], rtol=0, atol=1e-2)
+    targets = [(b[v], k[v]) for b, k, v in zip(boxes, labels, valid, strict=True)]
+    published = published_loss(theirs_of_stages, targets, sizes.flip(1).repeat(1, 2).float())
+    torch.testing.assert_close(published, total, rtol=1e-4, atol=0)
+    theirs = gradients(published)
+    assert mine.keys() == theirs.keys()
+    norm = torch.stack([g.norm() for g in theirs.values()]).norm().item()
+    for name, gradient in theirs.items():
+        assert (mine[name] - gradient).norm().item() <= 1e-3 * max(gradient.norm().item(), 1e-2 * norm), name
+
+
+def test_boxes_are_realistic_and_stay_where_they_are() -> None:
+    boxes = realistic_boxes(1000)
+    side = (boxes[:, 2] * boxes[:, 3]).sqrt()
+    assert 0.015 < side.min() < 0.03
+    assert 0.7 < side.max() <= 1
+    assert 0.4 < (side < 0.14).float().mean() < 0.6  # the geometric mean of both ends
+    model = build_model(MACHINE, proposals=7, stages=2)
+    with torch.no_grad():
+        found = model(*random_batch(1, 64, 96)).boxes
+    torch.testing.assert_close(found[1], found[0])
+    assert found[0].std() > 0
+
+
+def test_runs_take_turns_after_a_round_of_warming_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, calls = [0.0], []
+    durations = {"a": iter([9.0, 1, 5, 2]), "b": iter([9.0, 4, 4, 7])}
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: clock[0])
+
+    def run(name: str) -> None:
+        calls.append(name)
+        clock[0] += next(durations[name])
+
+    assert take_turns({name: lambda name=name: run(name) for name in "ab"}, MACHINE) == {"a": 2, "b": 4}
+    assert calls == ["a", "b"] * 4
+
+
+def test_tables_compare_with_the_first_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {"one": 2.0, "two in bf16": 0.5, "float32 product": 0.1, "bfloat16 product": 0.05}
+    monkeypatch.setattr(measuring, "take_turns", lambda runs, machine: {name: seconds[name] for name in runs})
+    flops = 10 * 2 * 256**3  # ten products
+    nothing = dict.fromkeys(("one", "two in bf16"), lambda: None)
+    table = compare("A title", nothing, MACHINE, images=4, flops=flops, errors={"two in bf16": "1e-06"})
+    first, second = table.rows
+    assert first["times as fast"] == 1
+    assert second["times as fast"] == 4
+    assert first["over floor"] == pytest.approx(2.0 / (10 * 0.1))
+    assert second["over floor"] == pytest.approx(0.5 / (10 * 0.05))
+    assert second["images/s"] == 8
+    lines = to_markdown(table).splitlines()
+    assert lines[0] == "### A title"
+    assert lines[2] == "|  | ms | times as fast | images/s | over floor | difference |"
+    assert lines[4] == "| one | 2000 | 1 | 2 | 2 |  |"
+    assert lines[5] == "| two in bf16 | 500 | 4 | 8 | 1 | 1e-06 |"
+    assert "0.3 GFLOP/s" not in to_markdown(Table("t", [{"x": 1.0}]))
+
+
+def test_flops_and_memory_are_those_of_a_product() -> None:
+    a, b = torch.rand(3, 5), torch.rand(5, 7)
+    assert count_flops(lambda: a @ b) == 2 * 3 * 5 * 7
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("only Linux tells the peak of its memory")
+    peak = peak_memory(allocate, MACHINE, 200)
+    assert 200e6 <= peak < 300e6
+
+
+def allocate(machine: Machine, megabytes: int):
+    return lambda: torch.ones(megabytes, 250_000).sum()
+
+
+def test_the_script_writes_its_tables(tmp_path: Path) -> None:
+    options = ("--tiny", "--no-compile", "--repeats", "1", "--only", "inference", "loss", "loading")
+    done = run_script("benchmark.py", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "runs" / "benchmark" / "benchmark.json").read_text())
+    titles = [table["title"] for table in record["tables"]]
+    assert [title.split()[0] for title in titles] == ["Inference,", "Loss", "Reading"]
+    inference = {row[""]: row for row in record["tables"][0]["rows"]}
+    assert float(inference["as built"]["difference"]) < 1e-4
+    assert float(inference["folded norms, channels last"]["difference"]) < 1e-4
+    assert 0 < float(inference["the same in bf16"]["difference"]) < 0.1
+    assert {"torchvision Faster R-CNN", "torchvision RetinaNet"} < inference.keys()
+    text = (tmp_path / "runs" / "benchmark" / "benchmark.md").read_text()
+    assert all(f"### {title}" in text for title in titles)
+    assert "benchmark.py --tiny" in text
+    assert torch.__version__ in text
