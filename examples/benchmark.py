@@ -73,7 +73,7 @@ def build_model(machine: Machine, proposals: int = 100, stages: int = 6) -> Spar
 
 def random_images(machine: Machine, batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
     images = torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8)
-    return images.to(machine.device), torch.tensor([[height, width]] * batch)
+    return images.to(machine.device), torch.tensor([[height, width]] * batch, device=machine.device)
 
 
 def random_targets(
@@ -128,8 +128,8 @@ def _inference_table(machine: Machine, batch: int, height: int, width: int, prop
     }
     if machine.compiled:
         compiled = compile_for_inference(folded, machine)
-        runs["compiled"] = without_gradients(compiled, images, sizes)
-        runs["compiled in bf16"] = without_gradients(compiled, images, sizes, bf16=kind)
+        runs["compiled for this size"] = without_gradients(compiled, images, sizes)
+        runs["compiled for this size in bf16"] = without_gradients(compiled, images, sizes, bf16=kind)
     errors = {}
     expected = runs[PUBLISHED]()[-1][0].sigmoid()
     for name, run in runs.items():
@@ -144,7 +144,8 @@ def _inference_table(machine: Machine, batch: int, height: int, width: int, prop
     flops = count_flops(runs["as built"])
     title = f"Inference, {batch} × {height}×{width}, {proposals} proposals"
     note = (
-        "difference: the largest of a score; torchvision's models have little to suppress with random weights"
+        "difference: the largest of a score; torchvision's models include the selection of detections, "
+        "but have little to suppress with random weights"
     )
     return compare(title, runs, machine, batch, flops, errors, note)
 
@@ -162,6 +163,7 @@ def measure_head(machine: Machine) -> list[Table]:
     head: Any = model.head
     levels = random_levels(machine, 1, height, width)
     channels_last = [level.contiguous(memory_format=torch.channels_last) for level in levels]
+    half = [level.bfloat16() for level in channels_last]  # as a backbone in bf16 gives them
     boxes, features = model.proposals(torch.tensor([[height, width]], device=machine.device))
 
     def published() -> Tensor:
@@ -173,12 +175,12 @@ def measure_head(machine: Machine) -> list[Table]:
     runs: dict[str, Run] = {
         PUBLISHED: without_gradients(published),
         "eager": without_gradients(head, channels_last, boxes, features),
-        "eager in bf16": without_gradients(head, channels_last, boxes, features, bf16=kind),
+        "eager in bf16": without_gradients(head, half, boxes, features, bf16=kind),
     }
     if machine.compiled:
         compiled = compile_for_inference(head, machine)
         runs["compiled"] = without_gradients(compiled, channels_last, boxes, features)
-        runs["compiled in bf16"] = without_gradients(compiled, channels_last, boxes, features, bf16=kind)
+        runs["compiled in bf16"] = without_gradients(compiled, half, boxes, features, bf16=kind)
     expected = runs[PUBLISHED]().sigmoid()
     errors = {
         name: f"{(run().logits[-1].float().sigmoid() - expected).abs().max().item():.0e}"
@@ -238,7 +240,13 @@ def measure_roi(machine: Machine) -> list[Table]:
 
 # Training.
 
-TRAINING = (PUBLISHED, "eager", "eager, bf16", "compiled", "compiled, bf16")
+TRAINING = (
+    PUBLISHED,
+    "eager",
+    "eager, bf16",
+    "compiled for this size",
+    "compiled for this size, bf16",
+)
 
 
 def build_training_step(machine: Machine, name: str, batch: int, height: int, width: int) -> Run:
@@ -246,7 +254,6 @@ def build_training_step(machine: Machine, name: str, batch: int, height: int, wi
     model = build_model(machine).train()
     images, sizes = random_images(machine, batch, height, width)
     boxes, labels, valid = random_targets(machine, batch, 8, height, width)
-    sizes = sizes.to(machine.device)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if name == PUBLISHED:
         published = PublishedStyle(model)
@@ -285,13 +292,18 @@ def measure_training(machine: Machine) -> list[Table]:
     names = [name for name in TRAINING if machine.compiled or "compiled" not in name]
     tables = []
     for batch, height, width in cases:
+        memory = {
+            name: peak_memory(build_training_step, machine, name, batch, height, width) for name in names
+        }
+        torch.compiler.reset()  # or the second size would count as a size that changes
         runs = {name: build_training_step(machine, name, batch, height, width) for name in names}
         title = f"Training step, {batch} × {height}×{width}, 100 proposals"
         table = compare(title, runs, machine, batch, count_flops(runs["eager"]))
         for row in table.rows:
-            memory = peak_memory(build_training_step, machine, row[""], batch, height, width)
-            row["peak GB"] = memory / 1e9
+            bytes_needed = memory[row[""]]
+            row["peak GB"] = None if bytes_needed is None else bytes_needed / 1e9
         tables.append(table)
+        runs.clear()  # five models with their optimisers
     return tables
 
 
@@ -309,7 +321,8 @@ def _loss_table(machine: Machine, batch: int, proposals: int, count: int) -> Tab
     title = f"Loss and gradients, 6 stages, {batch} images, {proposals} proposals, {count} targets in each"
     table = compare(title, runs, machine, errors=errors, note="difference: of the total, relative")
     for row in table.rows:
-        row["peak MB"] = peak_memory(build_loss, machine, row[""], batch, proposals, count) / 1e6
+        bytes_needed = peak_memory(build_loss, machine, row[""], batch, proposals, count)
+        row["peak MB"] = None if bytes_needed is None else bytes_needed / 1e6
     return table
 
 
@@ -444,6 +457,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     device = choose_device(arguments.device)
+    # Full float32 in all rows called so: convolutions would take TensorFloat-32, products would not.
+    torch.backends.cudnn.allow_tf32 = False
     machine = Machine(device, arguments.repeats, not arguments.no_compile, arguments.tiny)
     sections: dict[str, Callable[[], list[Table]]] = {
         "inference": lambda: measure_inference(machine),

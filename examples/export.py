@@ -87,6 +87,8 @@ def write_onnx(model: nn.Module, device: torch.device, path: Path, metadata: dic
     )
     program = with_free_sizes(export, model, device)
     assert program is not None  # of torch.onnx.export with dynamo=True
+    if any(node.op_type == "Loop" for node in program.model.graph):
+        raise ValueError("--format onnx: PyTorch fell back to an export that makes RoIAlign a loop")
     program.model.metadata_props.update({key: json.dumps(value) for key, value in metadata.items()})
     program.save(path)
 

@@ -1,13 +1,18 @@
 """How benchmark.py measures: variants of one computation that take turns, and tables of them."""
 
+import ctypes
+import gc
 import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 Run = Callable[[], Any]
@@ -58,8 +63,12 @@ def matrix_products(machine: Machine) -> tuple[dict[str, Run], float]:
 
 def count_flops(run: Run) -> float:
     """FLOPs of matrix products, convolutions and attention; a multiplication and an addition count as two."""
-    with FlopCounterMode(display=False) as counter:
+    # Attention in its plain form: the counter does not know the fused ones of a CPU.
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         run()
+    torch.backends.mha.set_fastpath_enabled(fast)
     return float(counter.get_total_flops())
 
 
@@ -113,31 +122,52 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def peak_memory(build: Callable[..., Run], machine: Machine, *arguments: Any) -> float:
-    """Bytes that ``build(machine, *arguments)`` and its result, called twice, need at most.
+def peak_memory(build: Callable[..., Run], machine: Machine, *arguments: Any) -> float | None:
+    """Bytes that ``build(machine, *arguments)``, called several times, holds at most, weights included.
 
-    Measured in a process of its own, beyond what it needed before building; on a GPU, what PyTorch allocates.
+    Measured in a process of its own. On a GPU, what PyTorch allocates at most. On a CPU, all tensors that
+    stay after a call, and what the process needs beyond that during the next ones: compilers and imported
+    modules do not count. None where the system does not tell, or the process was ended for lack of memory.
     """
     context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_peak_memory, (build, machine, *arguments))
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        try:
+            return pool.submit(_peak_memory, build, machine, *arguments).result()
+        except (OSError, BrokenProcessPool):
+            return None
 
 
 def _peak_memory(build: Callable[..., Run], machine: Machine, *arguments: Any) -> float:
-    before = _memory("VmRSS") if machine.device.type == "cpu" else 0.0
     run = build(machine, *arguments)
-    run()  # compilers need memory, too, and are not what is asked
-    if machine.device.type == "cpu":
-        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-    else:
+    run()
+    run()  # by now, what is made once is there
+    gc.collect()
+    if machine.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    for _ in range(2):
         run()
-    return (_memory("VmHWM") if machine.device.type == "cpu" else torch.cuda.max_memory_allocated()) - before
+        run()
+        return float(torch.cuda.max_memory_allocated())
+    ctypes.CDLL(None).malloc_trim(0)  # freed memory goes back to the system
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    stays, before = _bytes_of_tensors(), _memory("VmRSS")
+    run()
+    run()
+    return stays + _memory("VmHWM") - before
+
+
+def _bytes_of_tensors() -> float:
+    storages = {}
+    for thing in gc.get_objects():
+        if issubclass(type(thing), torch.Tensor) and thing.device.type == "cpu":
+            for tensor in (thing, thing.grad if thing.is_leaf else None):
+                if tensor is not None:
+                    storage = tensor.untyped_storage()
+                    storages[storage.data_ptr()] = storage.nbytes()
+    return float(sum(storages.values()))
 
 
 def _memory(key: str) -> float:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(key):
             return 1024.0 * int(line.split()[1])
-    raise ValueError(f"this system does not tell {key}")
+    raise OSError(f"this system does not tell {key}")

@@ -3,8 +3,8 @@
 The same network, number for number, the way that the authors' and mmdetection's repositories compute it:
 images normalised one by one; frozen batch norms after their convolutions; proposals repeated for each
 image; RoIs pooled level by level with indices that depend on the data; attention with its weights; and a
-loss that matches one stage and one image after the other, with one-hot classes and a diagonal of pairwise
-boxes. Not for use: slower, and no graph.
+loss that goes one stage and one image after the other and takes the diagonal of all pairs of boxes.
+Not for use: slower, and no graph.
 """
 
 from typing import Any
@@ -74,7 +74,7 @@ def run_bottleneck(block: Any, x: Tensor) -> Tensor:
 
 
 def backbone_features(backbone: Any, x: Tensor) -> list[Tensor]:
-    """ResNet and feature pyramid, from the coarsest level down."""
+    """ResNet and feature pyramid, finest level first."""
     trunk, fpn = backbone.trunk, backbone.fpn
     x = F.max_pool2d(F.relu_(frozen_norm(trunk.bn1, trunk.conv1(x))), kernel_size=3, stride=2, padding=1)
     levels = []
@@ -192,10 +192,9 @@ def published_loss(
         proposal = torch.cat([rows for rows, _ in matches])
         labels = torch.cat([t[1][columns] for t, (_, columns) in zip(targets, matches, strict=True)])
         target_boxes = torch.cat([t[0][columns] for t, (_, columns) in zip(targets, matches, strict=True)])
-        classes = torch.full(logits.shape[:2], logits.shape[2], dtype=torch.int64, device=logits.device)
-        classes[image, proposal] = labels
-        one_hot = F.one_hot(classes.flatten(), logits.shape[2] + 1)[:, :-1].to(logits.dtype)
-        focal = sigmoid_focal_loss(logits.flatten(0, 1), one_hot, reduction="sum")
+        one_hot = torch.zeros_like(logits)
+        one_hot[image, proposal, labels] = 1
+        focal = sigmoid_focal_loss(logits, one_hot, reduction="sum")
         found = boxes[image, proposal]
         l1 = F.l1_loss(found / sizes[image], target_boxes / sizes[image], reduction="sum")
         giou = (1 - torch.diag(generalized_box_iou(found, target_boxes))).sum()

@@ -2,7 +2,7 @@
 
     norm(W * x) = (s W) * x + (b - s m)        s = g / sqrt(v + eps)
 
-with mean m, variance v, gain g and bias b of the norm: two passes over every activation less.
+with mean m, variance v, gain g and bias b of the norm: one pass less over every activation.
 """
 
 import copy
@@ -32,9 +32,9 @@ def fold_norms(model: Model) -> Model:
         save or to train it.
 
     Raises:
-        ValueError: if the model is in training mode.
+        ValueError: if the model or one of its batch norms is in training mode.
     """
-    if model.training:
+    if model.training or any(m.training for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         raise ValueError("fold_norms needs a model in evaluation mode: call model.eval() first")
     folded = copy.deepcopy(model)
     for parent in list(folded.modules()):

@@ -67,12 +67,13 @@ def dynamic_interaction(
         raise ValueError(
             f"pro_feats and roi_feats must have one N, got {pro_feats.shape} and {roi_feats.shape}"
         )
-    # One kernel after the other: half the memory at a time, which allocators reuse from stage to stage.
-    size = channels * inner
-    kernel = F.linear(pro_feats, generator_weight[:size], generator_bias[:size])  # [..., N, C*D]
+    # One kernel after the other: without gradients, half the memory at a time, which the next stage reuses.
+    weights = generator_weight.split(channels * inner)
+    biases = generator_bias.split(channels * inner)
+    kernel = F.linear(pro_feats, weights[0], biases[0])  # [..., N, C*D]
     x = torch.matmul(roi_feats, kernel.unflatten(-1, (channels, inner)))  # [..., N, S*S, D]
     x = F.relu(F.layer_norm(x, [inner], norm1_weight, norm1_bias, eps))
-    kernel = F.linear(pro_feats, generator_weight[size:], generator_bias[size:])  # [..., N, D*C]
+    kernel = F.linear(pro_feats, weights[1], biases[1])  # [..., N, D*C]
     x = torch.matmul(x, kernel.unflatten(-1, (inner, channels)))  # [..., N, S*S, C]
     x = F.relu(F.layer_norm(x, [channels], norm2_weight, norm2_bias, eps))
     x = F.linear(x.flatten(-2), out_weight, out_bias)  # [..., N, C]

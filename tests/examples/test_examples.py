@@ -9,6 +9,7 @@ import torch
 from detector_file import load_detector
 from PIL import Image
 from processes import EXAMPLES, TINY, TWO_PROCESSES, failure_of, run_python, run_script
+from torch._dynamo.utils import counters
 
 
 def test_training_leaves_everything_to_go_on_and_to_use_the_model(trained: Path) -> None:
@@ -120,9 +121,12 @@ def test_evaluation_compiles_a_checkpoint_and_refuses_to_compile_an_exported_fil
     images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
     sizes = torch.tensor([[64, 96], [50, 90]])
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    counters.clear()
     with torch.no_grad():
         expected = load_detector(checkpoint, device).detect(images, sizes)
+        assert not counters["stats"]
         found = load_detector(checkpoint, device, compiled=True).detect(images, sizes)
+    assert counters["stats"]["unique_graphs"] == 1
     for mine, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-3)
     exported = trained / "never_read.onnx"

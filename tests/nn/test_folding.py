@@ -8,7 +8,7 @@ from small_model import build_small_model, random_batch
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from sparse_rcnn.nn import fold_norms
+from sparse_rcnn.nn import EndToEndDetector, fold_norms
 from sparse_rcnn.nn.backbone import BACKBONES
 
 NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d)
@@ -60,6 +60,11 @@ def test_a_convolution_with_a_bias_and_a_norm_without_parameters():
 def test_what_cannot_be_folded_is_refused():
     with pytest.raises(ValueError, match=r"call model.eval\(\) first"):
         fold_norms(build_small_model())
+    inner = build_small_model(backbone_norm="batch").eval()
+    outer = EndToEndDetector(inner)
+    inner.train()
+    with pytest.raises(ValueError, match=r"call model.eval\(\) first"):
+        fold_norms(outer)
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)).eval()
     with pytest.raises(ValueError, match="running statistics"):
         fold_norms(model)
