@@ -158,7 +158,8 @@ def _peak_memory(build: Callable[..., Run], machine: Machine, *arguments: Any) -
 def _bytes_of_tensors() -> float:
     storages = {}
     for thing in gc.get_objects():
-        if issubclass(type(thing), torch.Tensor) and thing.device.type == "cpu":
+        # Not the fake tensors that a compiler leaves behind.
+        if type(thing) in (torch.Tensor, torch.nn.Parameter) and thing.device.type == "cpu":
             for tensor in (thing, thing.grad if thing.is_leaf else None):
                 if tensor is not None:
                     storage = tensor.untyped_storage()
