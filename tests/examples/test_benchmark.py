@@ -104,14 +104,14 @@ def test_flops_and_memory_are_those_of_a_product() -> None:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("only Linux tells the peak of its memory")
     peak = peak_memory(allocate, MACHINE, 200)
-    assert 200e6 <= peak < 230e6
+    assert 195e6 <= peak < 230e6  # pages that were there before count as theirs
 
 
 def test_memory_that_stays_counts_with_that_of_a_call() -> None:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("only Linux tells the peak of its memory")
     peak = peak_memory(hold_and_allocate, MACHINE, 100)
-    assert 200e6 <= peak < 230e6
+    assert 195e6 <= peak < 230e6  # pages that were there before count as theirs
 
 
 def allocate(machine: Machine, megabytes: int):
