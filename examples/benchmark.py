@@ -150,8 +150,8 @@ def _inference_table(machine: Machine, batch: int, height: int, width: int, prop
     return compare(title, runs, machine, batch, flops, errors, note)
 
 
-def random_levels(machine: Machine, batch: int, height: int, width: int, channels: int = 256) -> list[Tensor]:
-    shapes = [(batch, channels, height // stride, width // stride) for stride in STRIDES]
+def random_levels(machine: Machine, batch: int, height: int, width: int) -> list[Tensor]:
+    shapes = [(batch, 256, height // stride, width // stride) for stride in STRIDES]
     return [torch.randn(shape, device=machine.device) for shape in shapes]
 
 

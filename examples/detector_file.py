@@ -195,7 +195,7 @@ def _load_checkpoint(path: str, device: torch.device, max_detections: int) -> De
     if len(class_names) != num_classes:
         raise ValueError(f"{path}: {len(class_names)} class names, but the model has {num_classes} classes")
     size = checkpoint.get("image_size", {"shortest_side": 800, "longest_side": 1333})
-    # What BENCHMARKS.md shows to be fastest and to change no figure.
+    # Faster, and no other figures: BENCHMARKS.md.
     folded = fold_norms(model.eval()).to(device).to(memory_format=torch.channels_last)
     detect = EndToEndDetector(folded, max_detections)
     return Detector(detect, class_names, size["shortest_side"], size["longest_side"])

@@ -13,7 +13,6 @@ Class names and image size travel in the file, which is loaded again and compare
 import argparse
 import importlib.util
 import json
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from typing import Any
 
 import torch
 from detector_file import METADATA_FILE, Detect, batch_of, choose_device, file_format, load_detector
+from measuring import take_turns
 from torch import Tensor, nn
 
 from sparse_rcnn.data import evaluation_transform, read_image
@@ -124,20 +124,6 @@ def largest_differences(expected: tuple[Tensor, ...], found: tuple[Tensor, ...])
     return score, box.max().item() if box.numel() else 0.0, int((~clear).sum())
 
 
-def median_seconds(calls: list[Callable[[], Any]], repeats: int) -> list[float]:
-    """Median time of each call; they take turns, so that what disturbs the machine disturbs all."""
-    times: list[list[float]] = [[] for _ in calls]
-    for repeat in range(repeats + 1):
-        for call, measured in zip(calls, times, strict=True):
-            start = time.perf_counter()
-            call()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if repeat > 0:  # the first is to warm up
-                measured.append(time.perf_counter() - start)
-    return [statistics.median(measured) for measured in times]
-
-
 def batches_of(photo: Tensor, shortest_side: int, longest_side: int) -> list[tuple[Tensor, Tensor]]:
     """Images and sizes: the photo as it is evaluated, and two smaller ones of different sizes."""
     image = evaluation_transform(shortest_side, longest_side)(photo)
@@ -224,10 +210,11 @@ def main() -> None:
     score, box = verify(detector.detect, exported.detect, batches)
     image, size = batches[0]
     with torch.inference_mode():
-        eager, run = median_seconds(
-            [lambda: detector.detect(image, size), lambda: exported.detect(image, size)],
-            arguments.repeats,
-        )
+        runs = {
+            "checkpoint": lambda: detector.detect(image, size),
+            "file": lambda: exported.detect(image, size),
+        }
+        eager, run = take_turns(runs, arguments.repeats, device).values()
     print(
         f"  {image.shape[2]} x {image.shape[3]} on {device}: {run * 1e3:.1f} ms, checkpoint in eager PyTorch "
         f"{eager * 1e3:.1f} ms ({eager / run:.2f} times as fast; medians of {arguments.repeats})"

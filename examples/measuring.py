@@ -1,4 +1,4 @@
-"""How benchmark.py measures: variants of one computation that take turns, and tables of them."""
+"""How benchmark.py and export.py measure: variants of one computation that take turns, and tables of them."""
 
 import ctypes
 import gc
@@ -35,20 +35,20 @@ class Table(NamedTuple):
     note: str = ""
 
 
-def take_turns(runs: dict[str, Run], machine: Machine) -> dict[str, float]:
-    """Median seconds of each run; one round warms up, then all run once per round."""
+def take_turns(runs: dict[str, Run], repeats: int, device: torch.device) -> dict[str, float]:
+    """Median seconds of each run; one round warms up, then all run once in each of ``repeats`` rounds."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for round_number in range(machine.repeats + 1):
+    for round_number in range(repeats + 1):
         for name, run in runs.items():
-            if machine.device.type == "cuda":
+            if device.type == "cuda":
                 torch.cuda.synchronize()
             began = time.perf_counter()
             run()
-            if machine.device.type == "cuda":
+            if device.type == "cuda":
                 torch.cuda.synchronize()
             if round_number > 0:
                 seconds[name].append(time.perf_counter() - began)
-            elif machine.device.type == "cuda":
+            elif device.type == "cuda":
                 run()  # CUDA graphs are recorded in the second call
     return {name: statistics.median(times) for name, times in seconds.items()}
 
@@ -83,7 +83,7 @@ def compare(
 ) -> Table:
     """Takes turns with all runs and a matrix product in each type; the first run is what ratios refer to."""
     products, product_flops = matrix_products(machine)
-    seconds = take_turns({**runs, **products}, machine)
+    seconds = take_turns({**runs, **products}, machine.repeats, machine.device)
     first = seconds[next(iter(runs))]
     rows = []
     for name in runs:

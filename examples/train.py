@@ -559,7 +559,6 @@ def main() -> None:
         collate_fn=partial(collate, target_divisor=16) if arguments.compile else collate,
         num_workers=arguments.workers,
         pin_memory=device.type == "cuda",
-        prefetch_factor=4 if arguments.workers else None,  # a slow image holds nobody up
     )
     detect = EndToEndDetector(model)
     writer = SummaryWriter(str(output)) if rank == 0 else None

@@ -73,13 +73,14 @@ def test_runs_take_turns_after_a_round_of_warming_up(monkeypatch: pytest.MonkeyP
         calls.append(name)
         clock[0] += next(durations[name])
 
-    assert take_turns({name: lambda name=name: run(name) for name in "ab"}, MACHINE) == {"a": 2, "b": 4}
+    runs = {name: lambda name=name: run(name) for name in "ab"}
+    assert take_turns(runs, 3, torch.device("cpu")) == {"a": 2, "b": 4}
     assert calls == ["a", "b"] * 4
 
 
 def test_tables_compare_with_the_first_row(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {"one": 2.0, "two in bf16": 0.5, "float32 product": 0.1, "bfloat16 product": 0.05}
-    monkeypatch.setattr(measuring, "take_turns", lambda runs, machine: {name: seconds[name] for name in runs})
+    monkeypatch.setattr(measuring, "take_turns", lambda runs, *_: {name: seconds[name] for name in runs})
     flops = 10 * 2 * 256**3  # ten products
     nothing = dict.fromkeys(("one", "two in bf16"), lambda: None)
     table = compare("A title", nothing, MACHINE, images=4, flops=flops, errors={"two in bf16": "1e-06"})
