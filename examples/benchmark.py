@@ -36,7 +36,7 @@ from measuring import Machine, Run, Table, compare, count_flops, peak_memory, to
 from published_style import STRIDES, PublishedStyle, pool_levels, published_loss, run_stage
 from torch import Tensor, nn
 from torchvision.models.detection import fasterrcnn_resnet50_fpn, retinanet_resnet50_fpn
-from train import TrainingStep, compile_step
+from training.step import TrainingStep, compile_step
 
 from sparse_rcnn import SparseRCNN, build_sparse_rcnn
 from sparse_rcnn.data import CocoDetection, VocDetection, collate, evaluation_transform, training_transform
@@ -272,7 +272,7 @@ def build_training_step(machine: Machine, name: str, batch: int, height: int, wi
 
         def losses() -> Tensor:
             with torch.autocast(machine.device.type, torch.bfloat16, enabled="bf16" in name):
-                total: Tensor = step(images, sizes, boxes, labels, valid, num_targets).total
+                total: Tensor = step(images, sizes, boxes, labels, valid, num_targets).losses.total
             return total
 
     def run() -> None:

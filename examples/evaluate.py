@@ -16,11 +16,12 @@ from typing import Any
 
 import torch
 from detector_file import Detect, choose_device, detect_batch, load_detector
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import BatchSampler, DataLoader
 from tqdm import tqdm
 
 from sparse_rcnn.data import (
     CocoDetection,
+    DetectionDataset,
     VocDetection,
     coco_results,
     collate,
@@ -49,17 +50,26 @@ def load_dataset(
 
 def detect_dataset(
     detect: Detect,
-    dataset: CocoDetection | VocDetection,
+    dataset: DetectionDataset,
     device: torch.device,
     batch_size: int = 1,
     workers: int = 0,
     rank: int = 0,
     world_size: int = 1,
 ) -> list[dict[str, Any]]:
-    """COCO results of every ``world_size``-th image of a data set; labels become its category ids."""
-    share = Subset(dataset, range(rank, len(dataset), world_size))
+    """COCO results of every ``world_size``-th batch of a data set; labels become its category ids.
+
+    Whole batches are shared: an image's padding, and with it the last digits of its results, depends on the
+    others in its batch, and these do not change with the number of processes.
+    """
+    batches = list(BatchSampler(range(len(dataset)), batch_size, drop_last=False))
     loader = DataLoader(
-        share, batch_size, collate_fn=collate, num_workers=workers, pin_memory=device.type == "cuda"
+        dataset,
+        batch_sampler=batches[rank::world_size],
+        collate_fn=collate,
+        num_workers=workers,
+        generator=torch.Generator(),  # of its own: training's goes on as if nobody had looked
+        pin_memory=device.type == "cuda",
     )
     results = []
     for batch in tqdm(loader, desc="evaluating", unit="batch", leave=False, disable=rank != 0):

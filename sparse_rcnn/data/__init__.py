@@ -5,7 +5,9 @@ from sparse_rcnn.data.coco_classes import COCO_CATEGORY_IDS, COCO_CLASS_NAMES
 from sparse_rcnn.data.collate import Batch, Targets, collate
 from sparse_rcnn.data.detection_dataset import DetectionDataset
 from sparse_rcnn.data.evaluate import coco_results, evaluate_coco, format_metrics
-from sparse_rcnn.data.image_file import read_image
+from sparse_rcnn.data.image_file import UnreadableImageError, read_image
+from sparse_rcnn.data.sampler import Draw, TrainingSampler
+from sparse_rcnn.data.seeded import SeededDataset
 from sparse_rcnn.data.shapes import ShapesDataset
 from sparse_rcnn.data.target import Target
 from sparse_rcnn.data.transforms import (
@@ -22,11 +24,15 @@ __all__ = [
     "Batch",
     "CocoDetection",
     "DetectionDataset",
+    "Draw",
     "RandomCropRange",
     "ResizeShortestEdge",
+    "SeededDataset",
     "ShapesDataset",
     "Target",
     "Targets",
+    "TrainingSampler",
+    "UnreadableImageError",
     "VocDetection",
     "coco_results",
     "collate",

@@ -67,8 +67,9 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             The image, [3, H, W] uint8 RGB (or what the transform makes of it), and its `Target`.
 
         Raises:
-            ValueError: If the file is unreadable, its size is not the annotated one, or the transform
-                returned something else than an image, boxes and labels that fit each other.
+            UnreadableImageError: If the file is unreadable or its size is not the annotated one.
+            ValueError: If the transform returned something else than an image, boxes and labels that fit
+                each other.
         """
         index = range(len(self))[index]  # IndexError past the end, and negative indices as in a list
         path, size = self.image_paths[index], self.image_sizes[index]
@@ -133,7 +134,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             decode: Decode whole images instead of headers: slow, but it finds truncated files, too.
 
         Raises:
-            ValueError: Naming the first unreadable or wrongly sized files and how many there are.
+            UnreadableImageError: Naming the first unreadable or wrongly sized files and how many there are.
         """
         check_image_files(self.image_paths, self.image_sizes, decode=decode)
 

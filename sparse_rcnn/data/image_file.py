@@ -15,6 +15,10 @@ UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.De
 MOST_NAMED = 5  # a message that lists 100,000 files helps nobody
 
 
+class UnreadableImageError(ValueError):
+    """The fault lies with an image file, not with its annotations or the program."""
+
+
 def read_image(path: str | Path) -> Tensor:
     """Decodes an image file, turned upright by its EXIF orientation.
 
@@ -25,8 +29,8 @@ def read_image(path: str | Path) -> Tensor:
         [3, H, W] uint8, RGB.
 
     Raises:
-        ValueError: If the file cannot be decoded, or holds more than 8 bits a channel (PIL would clip
-            those to white instead of rescaling them).
+        UnreadableImageError: If the file cannot be decoded, or holds more than 8 bits a channel (PIL would
+            clip those to white instead of rescaling them).
     """
     try:
         with Image.open(path) as image:
@@ -34,7 +38,7 @@ def read_image(path: str | Path) -> Tensor:
             upright = ImageOps.exif_transpose(image).convert("RGB")
             pixels = np.asarray(upright)  # [H, W, 3], read-only
     except UNREADABLE as error:
-        raise ValueError(f"{path}: cannot be read as an image: {error}") from error
+        raise UnreadableImageError(f"{path}: cannot be read as an image: {error}") from error
     # Transposed by NumPy, which copies in this thread: torch would wake a pool of them in every worker.
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())  # [3, H, W]
 
@@ -43,7 +47,7 @@ def read_image_size(path: str | Path) -> tuple[int, int]:
     """Reads the upright (height, width) in pixels from an image file's header, without decoding it.
 
     Raises:
-        ValueError: If the header cannot be read or announces more than 8 bits a channel.
+        UnreadableImageError: If the header cannot be read or announces more than 8 bits a channel.
     """
     try:
         with Image.open(path) as image:
@@ -51,7 +55,7 @@ def read_image_size(path: str | Path) -> tuple[int, int]:
             width, height = image.size
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
     except UNREADABLE as error:
-        raise ValueError(f"{path}: cannot be read as an image: {error}") from error
+        raise UnreadableImageError(f"{path}: cannot be read as an image: {error}") from error
     return (width, height) if turned else (height, width)
 
 
@@ -71,7 +75,7 @@ def check_image_files(
         num_threads: Files opened at a time.
 
     Raises:
-        ValueError: Naming the first unreadable or wrongly sized files and how many there are.
+        UnreadableImageError: Naming the first unreadable or wrongly sized files and how many there are.
     """
     size_of: Callable[[str | Path], tuple[int, int]] = _decoded_size if decode else read_image_size
 
@@ -86,13 +90,14 @@ def check_image_files(
         problems = [text for text in threads.map(problem, paths, sizes) if text is not None]
     if problems:
         more = f"; and {len(problems) - MOST_NAMED} more" if len(problems) > MOST_NAMED else ""
-        raise ValueError(f"{len(problems)} unusable image(s): {'; '.join(problems[:MOST_NAMED])}{more}")
+        named = "; ".join(problems[:MOST_NAMED])
+        raise UnreadableImageError(f"{len(problems)} unusable image(s): {named}{more}")
 
 
 def check_size(path: str | Path, found: tuple[int, int], annotated: tuple[int, int]) -> None:
-    """Raises ValueError naming the file and both (height, width) if they differ."""
+    """Raises UnreadableImageError naming the file and both (height, width) if they differ."""
     if found != annotated:
-        raise ValueError(
+        raise UnreadableImageError(
             f"{path}: the image is {found[0]} x {found[1]} (height x width) "
             f"but its annotation says {annotated[0]} x {annotated[1]}"
         )

@@ -17,7 +17,7 @@ from small_model import build_published_model, build_small_model, random_batch
 from torch import Tensor, nn
 from torch._dynamo.eval_frame import _debug_get_cache_entry_list
 from torch._dynamo.utils import counters
-from train import TrainingStep, compile_step, leave_open
+from training.step import TrainingStep, compile_step, leave_open
 
 from sparse_rcnn.data.transforms import TRAINING_SIZES
 from sparse_rcnn.nn import EndToEndDetector, ImageListDetector
@@ -77,7 +77,7 @@ def assert_same_detections(found, expected, scores=1e-4, boxes=1e-2):
 
 def gradients(step, arguments) -> dict[str, Tensor]:
     step.zero_grad()
-    losses = step(*arguments)
+    losses = step(*arguments).losses
     losses.total.backward()
     found = {name: p.grad.clone() for name, p in step.named_parameters() if p.grad is not None}
     return {"total": losses.total.detach(), **found}
@@ -239,7 +239,7 @@ def test_training_recipe_compiles_once():
     for side, (height, width) in zip(TRAINING_SIZES, aspects, strict=False):
         height, width = (-(-x // 32) * 32 for x in shortest_side_resize(height, width, side, 1333))
         arguments = marked(*random_batch(2, height, width), *make_targets(2, 16))
-        assert torch.isfinite(compiled(*arguments).total)
+        assert torch.isfinite(compiled(*arguments).losses.total)
     assert num_compiled(step) == 1
 
 
@@ -293,7 +293,8 @@ def test_scripted_training_step_needs_the_package_and_says_so(tmp_path):
     arguments = (*random_batch(2, 64, 96), *make_targets(2, 5))
     assert_same_gradients(gradients(scripted, arguments), gradients(step, arguments))
     scripted.save(str(tmp_path / "step.pt"))
-    torch.save((arguments, tuple(step(*arguments))), tmp_path / "figures.pt")
+    losses, predictions = step(*arguments)
+    torch.save((arguments, (tuple(losses), tuple(predictions))), tmp_path / "figures.pt")
     code = SCRIPT.format(imports="import sparse_rcnn")
     assert "equal" in run_python(code, "step.pt", "figures.pt", cwd=tmp_path)
     with pytest.raises(AssertionError, match=r"Unknown builtin op: sparse_rcnn::linear_sum_assignment"):

@@ -1,0 +1,123 @@
+"""Steps whose loss or gradient is not finite: skipped, counted, written down; many in a row are the end.
+
+Every process knows the same sums, so all of them come to the same decision.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparse_rcnn.data import Batch
+from training.processes import Processes
+
+MOST_DUMPS = 10  # per process; a batch of 16 images takes 50 MB
+
+
+class BadBatches:
+    """Counts bad steps.
+
+    Args:
+        directory: Where the batches are written for inspection.
+        limit: Bad steps in a row that end the run.
+        processes: All of them are told the ids of the images.
+    """
+
+    def __init__(self, directory: Path, limit: int, processes: Processes) -> None:
+        self.directory = directory
+        self.limit = limit
+        self.processes = processes
+        self.total = 0
+        self.in_a_row = 0
+
+    def skip(
+        self, iteration: int, batches: list[Batch], own_losses: Tensor, gradient_norm: float
+    ) -> dict[str, Any]:
+        """Takes note of a bad step, on all processes at the same time.
+
+        Args:
+            iteration: Of the step, from 1.
+            batches: What this process had in it.
+            own_losses: Of this process, with the total first.
+            gradient_norm: Of the whole step.
+
+        Returns:
+            An entry for the journal, with the ids of the images of every process whose loss is not finite; if
+            all losses are, those of all.
+
+        Raises:
+            ValueError: If it is one too many.
+        """
+        self.total += 1
+        self.in_a_row += 1
+        image_ids = [int(number) for batch in batches for number in batch.image_ids]
+        told = self.processes.gather((bool(own_losses.isfinite().all()), image_ids))
+        guilty = [ids for finite, ids in told if not finite] or [ids for _, ids in told]
+        ids = sorted(number for part in guilty for number in part)
+        dump = self._dump(iteration, batches, own_losses, gradient_norm)
+        entry = {
+            "iteration": iteration,
+            "skipped": self.total,
+            "image_ids": ids,
+            "gradient_norm": gradient_norm,
+            "dump": dump,
+        }
+        if self.in_a_row >= self.limit:
+            raise ValueError(
+                f"iteration {iteration}: the loss or its gradient was not finite {self.in_a_row} times in a "
+                f"row, the last time with image ids {ids}; the batches are in {self.directory}, and the "
+                "weights of the last checkpoint have not seen them"
+            )
+        return entry
+
+    def _dump(
+        self, iteration: int, batches: list[Batch], own_losses: Tensor, gradient_norm: float
+    ) -> str | None:
+        path = self.directory / f"iteration_{iteration:08d}_rank_{self.processes.rank}.pth"
+        if self.total > MOST_DUMPS:
+            return None
+        content = {
+            "iteration": iteration,
+            "losses": own_losses.cpu(),
+            "gradient_norm": gradient_norm,
+            "batches": [
+                {
+                    "images": batch.images.cpu(),
+                    "image_sizes": batch.image_sizes.cpu(),
+                    "image_ids": batch.image_ids,
+                    "boxes": batch.targets.boxes.cpu(),
+                    "labels": batch.targets.labels.cpu(),
+                    "valid": batch.targets.valid.cpu(),
+                }
+                for batch in batches
+            ],
+        }
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(buffer.getbuffer())
+        except OSError:  # a full disk: the ids are in the journal all the same
+            path.unlink(missing_ok=True)
+            return None
+        return str(path)
+
+
+class RunningStatistics:
+    """The statistics of batch norm, which a forward pass changes and a bad one must not."""
+
+    def __init__(self, model: nn.Module) -> None:
+        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        self._tensors = [buffer for norm in norms for buffer in norm.buffers()]
+        self._before: list[Tensor] = []
+
+    def remember(self) -> None:
+        """Before the forward pass."""
+        self._before = [tensor.clone() for tensor in self._tensors]
+
+    def restore(self) -> None:
+        """To what they were."""
+        for tensor, before in zip(self._tensors, self._before, strict=True):
+            tensor.copy_(before)

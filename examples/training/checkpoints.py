@@ -1,0 +1,146 @@
+"""Checkpoints that survive: written whole or not at all, told from damaged ones, the last few kept.
+
+`checkpoints/00001000-3f5a...pth` holds iteration 1000, and in its name the beginning of its SHA-256, as in
+the names of torchvision's weights. `checkpoint.pth` is the newest under a second name: a hard link, which
+cannot dangle.
+"""
+
+import hashlib
+import io
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparse_rcnn.nn import read_checkpoint
+
+NAME = re.compile(r"(\d{8,})-([0-9a-f]{16})\.pth")
+
+
+class CheckpointDirectory:
+    """The checkpoints of a run.
+
+    Args:
+        output: Directory of the run.
+        keep: How many to keep.
+    """
+
+    def __init__(self, output: Path, keep: int = 3) -> None:
+        self.output = output
+        self.directory = output / "checkpoints"
+        self.newest = output / "checkpoint.pth"
+        self.keep = keep
+
+    def save(self, checkpoint: dict[str, Any], iteration: int) -> Path:
+        """Writes a checkpoint and removes the oldest ones.
+
+        Raises:
+            OSError: If it cannot be written, such as on a full disk; all that were there before still are.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        # Through memory: torch's own writer reports a full disk in ways that cannot be caught safely, and the
+        # digest needs all bytes anyway.
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        content = buffer.getbuffer()
+        path = self.directory / f"{iteration:08d}-{hashlib.sha256(content).hexdigest()[:16]}.pth"
+        temporary = self.directory / "writing.tmp"
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync(self.directory)
+        self._point_to(path)
+        for old in self._paths()[self.keep :]:
+            if old != path:
+                old.unlink()
+        return path
+
+    def find_newest(self, tell: Callable[[str], None]) -> Path | None:
+        """The newest checkpoint that is whole; says of each that is not, and puts it aside.
+
+        Args:
+            tell: Called with each sentence about a damaged checkpoint.
+
+        Returns:
+            Its path, or None if there is none. Of files that were put there by hand, ``checkpoint.pth``.
+        """
+        damaged = False
+        for path in self._paths():
+            if _is_whole(path):
+                if damaged:
+                    self._point_to(path)
+                return path
+            damaged = True
+            aside = path.with_suffix(".damaged")
+            os.replace(path, aside)
+            tell(f"{path} is damaged, now {aside.name}; looking for the one before")
+        if damaged:
+            # The same file under another name.
+            self.newest.unlink(missing_ok=True)
+            tell(f"no whole checkpoint is left in {self.directory}")
+            return None
+        return self.newest if self.newest.is_file() else None
+
+    def _paths(self) -> list[Path]:
+        """Newest first; of the same iteration, the one that was written last."""
+        paths = [path for path in self.directory.glob("*.pth") if NAME.fullmatch(path.name)]
+        age = {path: (int(path.name.split("-")[0]), path.stat().st_mtime_ns) for path in paths}
+        return sorted(paths, key=age.__getitem__, reverse=True)
+
+    def _point_to(self, path: Path) -> None:
+        temporary = self.newest.with_suffix(".tmp")
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(path, temporary)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, temporary)
+        os.replace(temporary, self.newest)
+        temporary.unlink(missing_ok=True)  # replacing a name by another of the same file leaves both
+        _sync(self.output)
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """A checkpoint of train.py.
+
+    Raises:
+        ValueError: If it is damaged, or was not written by train.py.
+    """
+    state = read_checkpoint(path)
+    if "optimizer" not in state:
+        raise ValueError(f"{path} was not written by this script: use --weights")
+    return state
+
+
+def set_aside(output: Path) -> Path:
+    """Renames the directory of a run before this one: nothing that was trained is lost."""
+    number = 1
+    while (old := output.with_name(f"{output.name}.{number}")).exists():
+        number += 1
+    output.rename(old)
+    return old
+
+
+def _is_whole(path: Path) -> bool:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return NAME.fullmatch(path.name)[2] == digest.hexdigest()[:16]  # type: ignore[index]
+
+
+def _sync(directory: Path) -> None:
+    """Makes renames in a directory last, even if the machine loses power."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

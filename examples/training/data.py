@@ -1,0 +1,66 @@
+"""The data sets of a run, and everything that can be wrong with them."""
+
+import argparse
+
+from evaluate import load_dataset
+from torch import nn
+from torchvision.transforms import v2
+
+from sparse_rcnn.data import (
+    Batch,
+    DetectionDataset,
+    ShapesDataset,
+    UnreadableImageError,
+    evaluation_transform,
+    training_transform,
+)
+from sparse_rcnn.ops import shortest_side_resize
+
+WHOLE = 5000  # data sets of up to so many images are decoded before training; of larger ones, headers must do
+
+
+def load_data(arguments: argparse.Namespace) -> tuple[DetectionDataset, DetectionDataset]:
+    """Training and validation sets."""
+    evaluation = evaluation_transform(arguments.eval_size, arguments.max_size)
+    if arguments.data is None:
+        flip = v2.RandomHorizontalFlip(0.5)  # drawn at the size they are trained at: nothing to resize
+        return (
+            ShapesDataset(arguments.shapes_dir, "train", arguments.shapes_images, transform=flip),
+            ShapesDataset(
+                arguments.shapes_dir, "val", min(300, arguments.shapes_images), transform=evaluation
+            ),
+        )
+    training = training_transform(
+        tuple(arguments.sizes), arguments.max_size, arguments.crop, arguments.vertical_flip
+    )
+    train = load_dataset(
+        arguments.data, "train", training, arguments.drop_degenerate_boxes, arguments.classes
+    )
+    val = load_dataset(arguments.data, "val", evaluation, arguments.drop_degenerate_boxes, arguments.classes)
+    if train.class_names != val.class_names:
+        raise ValueError(f"{arguments.data}: train and val have different classes")
+    if train.num_objects == 0:
+        raise ValueError("the training set has no box to learn from")
+    return train, val
+
+
+def check_data(datasets: dict[str, DetectionDataset], tolerant: bool) -> None:
+    """Finds every image that cannot be read, before training starts; refuses it, or says so if tolerant."""
+    for name, dataset in datasets.items():
+        print(f"{name}: {len(dataset)} images, {len(dataset.class_names)} classes")
+        print(f"  {dataset.num_crowd} crowd regions kept for evaluation only")
+        print(f"  {dataset.num_clipped} boxes clipped, {dataset.num_dropped} without area dropped")
+        try:
+            dataset.check_images(decode=len(dataset) <= WHOLE)
+        except UnreadableImageError as error:
+            if not tolerant:
+                raise
+            print(f"  {error}; others will take their place")
+
+
+def pad_to_largest(batch: Batch, dataset: DetectionDataset, shortest: int, longest: int) -> Batch:
+    """A batch with the padding of the largest that training can come to."""
+    sizes = [shortest_side_resize(height, width, shortest, longest) for height, width in dataset.image_sizes]
+    height, width = (-(-max(side) // 32) * 32 for side in zip(*sizes, strict=True))
+    missing = (0, max(0, width - batch.images.shape[3]), 0, max(0, height - batch.images.shape[2]))
+    return batch._replace(images=nn.functional.pad(batch.images, missing))

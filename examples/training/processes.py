@@ -1,0 +1,85 @@
+"""The processes that train together: who this one is, and what they tell each other."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+from detector_file import choose_device
+from torch import Tensor
+
+Value = TypeVar("Value")
+# Rank 0 checks every file of COCO and evaluates all detections while the others wait. A process that dies is
+# noticed by torchrun at once, not by this.
+PATIENCE = timedelta(hours=1)
+
+
+class Processes(NamedTuple):
+    """This process among all of them; alone, there is nothing to exchange."""
+
+    rank: int
+    local_rank: int
+    world_size: int
+    device: torch.device
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum over all processes, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def gather(self, value: Value) -> list[Value]:
+        """The values of all processes, on all of them."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+    def gather_to_first(self, value: Value) -> list[Value]:
+        """The values of all processes on rank 0, none elsewhere."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.world_size if self.rank == 0 else None
+        dist.gather_object(value, values)
+        return values or []
+
+    def from_first(self, value: Value) -> Value:
+        """The value of rank 0."""
+        if self.world_size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values)
+        return values[0]
+
+    def copy_first(self, tensors: Iterator[Tensor]) -> None:
+        """Overwrites tensors with those of rank 0."""
+        if self.world_size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    def wait(self) -> None:
+        """Returns when all processes have come here."""
+        if self.world_size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined(device_name: str) -> Iterator[Processes]:
+    """Joins the other processes, if torchrun started this one, and leaves them at the end."""
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    device = choose_device(device_name)
+    if device.type == "cuda":
+        device = torch.device("cuda", local_rank if world_size > 1 else device.index or 0)
+        torch.cuda.set_device(device)
+    if world_size > 1:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield Processes(rank, local_rank, world_size, device)
+    finally:
+        if world_size > 1:
+            dist.destroy_process_group()

@@ -1,0 +1,82 @@
+"""Images and targets in, losses out: what is compiled, and what DistributedDataParallel wraps."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from sparse_rcnn.data import Batch
+from sparse_rcnn.loss import SetLoss, match_proposals, set_prediction_loss
+from sparse_rcnn.nn import SparseRCNN
+from sparse_rcnn.nn.head import Predictions
+from sparse_rcnn.ops.iou import paired_iou
+
+
+class StepOutput(NamedTuple):
+    """Losses of a batch, and the predictions (without gradient) that they are of."""
+
+    losses: SetLoss
+    predictions: Predictions
+
+
+class TrainingStep(nn.Module):
+    """The model and its loss."""
+
+    def __init__(self, model: SparseRCNN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        images: Tensor,
+        image_sizes: Tensor,
+        boxes: Tensor,
+        labels: Tensor,
+        valid: Tensor,
+        num_targets: Tensor,
+    ) -> StepOutput:
+        """Losses of a batch as ``collate`` makes it. Matching and losses are in float32, autocast or not."""
+        logits, refined = self.model(images, image_sizes)
+        losses = set_prediction_loss(logits, refined, boxes, labels, valid, image_sizes, num_targets)
+        return StepOutput(losses, Predictions(logits.detach(), refined.detach()))
+
+
+def leave_open(images: Tensor, boxes: Tensor, labels: Tensor, valid: Tensor) -> None:
+    """Tells the compiler what differs between batches, so that it compiles once and not once a size."""
+    for tensor, dimensions in ((images, (2, 3)), (boxes, (1,)), (labels, (1,)), (valid, (1,))):
+        for dimension in dimensions:
+            torch._dynamo.maybe_mark_dynamic(tensor, dimension)
+
+
+def compile_step(step: TrainingStep, backend: str = "inductor") -> None:
+    """Compiles in place, so that the keys of checkpoints stay clean; the model must be channels-last.
+
+    Without the option, Inductor takes the strides in a convolution's backward pass for constants, and
+    compiles again for every size of images.
+    """
+    options: dict[str, Any] | None = {"force_layout_optimization": True} if backend == "inductor" else None
+    step.compile(fullgraph=True, backend=backend, options=options)
+
+
+def recompute_stages(model: SparseRCNN) -> None:
+    """Keeps only the inputs of each stage of the head; the backward pass computes the rest again."""
+    for stage in model.head.get_submodule("stages").children():
+        stage.forward = partial(checkpoint, stage.forward, use_reentrant=False, preserve_rng_state=False)
+
+
+def loss_vector(losses: SetLoss) -> Tensor:
+    """``[1 + 3 L]``: the total, then classification, L1 and GIoU of each stage."""
+    return torch.cat([losses.total[None], losses.classification, losses.l1, losses.giou]).detach()
+
+
+def matched_iou(predictions: Predictions, batch: Batch) -> Tensor:
+    """``[L + 1]``: IoU of each stage's matches, summed over the targets, and the number of targets."""
+    boxes, labels, valid = batch.targets
+    with torch.no_grad():
+        indices = match_proposals(*predictions, boxes, labels, valid, batch.image_sizes)  # [L, B, M]
+        chosen = indices.clamp(min=0)[..., None].expand(-1, -1, -1, 4)
+        found = predictions.boxes.float().gather(2, chosen)  # [L, B, M, 4]
+        iou = paired_iou(found, boxes.expand_as(found)) * (indices >= 0)
+    return torch.cat([iou.sum(dim=(1, 2)), valid.sum().float()[None]])

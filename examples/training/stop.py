@@ -1,0 +1,42 @@
+"""SIGTERM and SIGINT as a wish to stop soon, not at once."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class StopRequestedError(Exception):
+    """Somebody wants this process to stop, and it was in the middle of something that can be repeated."""
+
+
+class Stop:
+    """Remembers a signal until there is a good moment; a second Ctrl-C interrupts at once."""
+
+    def __init__(self) -> None:
+        self.signal_name = ""  # of the signal that came
+
+    def __bool__(self) -> bool:
+        return self.signal_name != ""
+
+    def raise_if_requested(self) -> None:
+        """Raises StopRequestedError if a signal came."""
+        if self:
+            raise StopRequestedError(self.signal_name)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.signal_name = signal.Signals(number).name
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Stop]:
+    """Turns SIGTERM and SIGINT into a request, for as long as the context lasts."""
+    stop = Stop()
+    before = {number: signal.signal(number, stop._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
