@@ -10,6 +10,7 @@ A COCO directory holds `annotations/instances_val2017.json` and `val2017/`; a VO
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,26 @@ def load_dataset(
     transform: Any,
     drop_degenerate: bool = False,
     class_names: list[str] | None = None,
+    allow_missing: bool = False,
 ) -> CocoDetection | VocDetection:
     """The data set in a directory, recognised by its layout; VOC has no list of classes but the one given."""
     if (Path(directory) / "ImageSets").is_dir():
         return VocDetection(
-            directory, split, transform, class_names=class_names, drop_degenerate=drop_degenerate
+            directory,
+            split,
+            transform,
+            class_names=class_names,
+            drop_degenerate=drop_degenerate,
+            allow_missing=allow_missing,
         )
     image_dir, annotation_file = find_coco(directory, split)
-    return CocoDetection(image_dir, annotation_file, transform, drop_degenerate=drop_degenerate)
+    return CocoDetection(
+        image_dir,
+        annotation_file,
+        transform,
+        drop_degenerate=drop_degenerate,
+        allow_missing=allow_missing,
+    )
 
 
 def detect_dataset(
@@ -78,9 +91,13 @@ def detect_dataset(
     return results
 
 
-def without_nan(values: dict[str, Any]) -> dict[str, Any]:
-    """None for what has no value, such as the AP of an absent class: JSON knows no NaN."""
-    return {key: None if value != value else value for key, value in values.items()}
+def without_nan(values: Any) -> Any:
+    """None for what has no value, such as the AP of an absent class: JSON knows neither NaN nor infinity."""
+    if isinstance(values, dict):
+        return {key: without_nan(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [without_nan(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def parse_arguments() -> argparse.Namespace:

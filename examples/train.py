@@ -48,7 +48,7 @@ from training.journal import Journal
 from training.model import build_model
 from training.pictures import draw_predictions, sheet_of
 from training.processes import Processes, joined
-from training.random_states import random_states, restore_random_states
+from training.random_states import random_states, restore_random_states, seed_everything
 from training.samples import ReadableSamples, collate_readable, leave_group
 from training.state import TrainingState
 from training.step import (
@@ -145,7 +145,7 @@ def memory_in_gb(device: torch.device) -> float:
 def train(arguments: argparse.Namespace, processes: Processes, stop: Stop) -> None:
     rank, device = processes.rank, processes.device
     began = time.perf_counter()
-    torch.manual_seed(arguments.seed)
+    seed_everything(arguments.seed)
     parts_per_step = processes.world_size * arguments.accumulate
     if arguments.batch_size % parts_per_step != 0:
         raise ValueError(
@@ -157,11 +157,11 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop) -> No
     resumed = find_run(arguments, checkpoints, processes)
 
     # Data: everything that can be wrong with it is found here, before training starts.
+    tolerant = arguments.max_unreadable is not None or resumed is not None
     if rank > 0:
         processes.wait()  # rank 0 first: it draws the shapes and looks at every file
-    training_set, validation_set = load_data(arguments)
+    training_set, validation_set = load_data(arguments, tolerant)
     if rank == 0:
-        tolerant = arguments.max_unreadable is not None or resumed is not None
         check_data({"train": training_set, "val": validation_set}, tolerant)
         processes.wait()
     class_names = training_set.class_names
@@ -176,9 +176,10 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop) -> No
         checkpoint = read_resumed(resumed, arguments, config, class_names, len(training_set))
         start = checkpoint["iteration"]
         state.load(checkpoint)
-        bad_batches.total, num_unreadable = checkpoint["skipped"], checkpoint["unreadable"]
-        if rank < len(checkpoint["random_states"]):
-            restore_random_states(checkpoint["random_states"][rank], device)
+        bad_batches.total, num_unreadable = checkpoint.get("skipped", 0), checkpoint.get("unreadable", 0)
+        states = checkpoint.get("random_states", [])
+        if rank < len(states):
+            restore_random_states(states[rank], device)
         if rank == 0:
             print(f"resuming at iteration {start} from {resumed}")
             if checkpoint["arguments"]["iterations"] != arguments.iterations:

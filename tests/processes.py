@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+FAULTY = Path(__file__).resolve().parent / "faulty_training.py"  # train.py with faults
 # The main job of train.py, in seconds.
 TINY = (
     *("--shapes-images", "16", "--iterations", "4", "--batch-size", "4", "--log-interval", "2"),
@@ -21,10 +22,14 @@ TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-nod
 
 
 def run_script(
-    script: str, *arguments: str | Path, cwd: Path, launcher: tuple[str, ...] = ()
+    script: str | Path,
+    *arguments: str | Path,
+    cwd: Path,
+    launcher: tuple[str, ...] = (),
+    environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Runs a script of examples/ on one thread."""
-    return _run([*launcher, str(EXAMPLES / script), *map(str, arguments)], cwd)
+    return _run([*launcher, str(EXAMPLES / script), *map(str, arguments)], cwd, environment)
 
 
 def failure_of(script: str, *arguments: str) -> str:
@@ -45,12 +50,13 @@ def run_python(code: str, *arguments: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-def _run(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLCONFIGDIR": str(cwd)}
+def _run(
+    arguments: list[str], cwd: Path, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
-        env=environment,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MPLCONFIGDIR": str(cwd), **(environment or {})},
         capture_output=True,
         text=True,
         timeout=600,

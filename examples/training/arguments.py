@@ -295,7 +295,12 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
 def differences(before: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
     """What was set otherwise in a run and changes what it computes: "--seed was 0, not 1"."""
     now = settings(arguments)
-    free = FREE | LENGTH if arguments.resume else FREE
+    if arguments.resume:
+        free = FREE | LENGTH
+    elif before.get("iterations") != now["iterations"]:
+        free = FREE | LENGTH - {"iterations"}  # the others follow from it
+    else:
+        free = FREE
     return [
         f"--{key.replace('_', '-')} was {before[key]}, not {now[key]}"
         for key in sorted(now.keys() & before.keys() - free)

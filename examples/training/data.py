@@ -19,24 +19,23 @@ from sparse_rcnn.ops import shortest_side_resize
 WHOLE = 5000  # data sets of up to so many images are decoded before training; of larger ones, headers must do
 
 
-def load_data(arguments: argparse.Namespace) -> tuple[DetectionDataset, DetectionDataset]:
-    """Training and validation sets."""
+def load_data(arguments: argparse.Namespace, tolerant: bool) -> tuple[DetectionDataset, DetectionDataset]:
+    """Training and validation sets; a tolerant run does without images that are gone."""
     evaluation = evaluation_transform(arguments.eval_size, arguments.max_size)
     if arguments.data is None:
         flip = v2.RandomHorizontalFlip(0.5)  # drawn at the size they are trained at: nothing to resize
+        count = arguments.shapes_images
+        directory = arguments.shapes_dir
         return (
-            ShapesDataset(arguments.shapes_dir, "train", arguments.shapes_images, transform=flip),
-            ShapesDataset(
-                arguments.shapes_dir, "val", min(300, arguments.shapes_images), transform=evaluation
-            ),
+            ShapesDataset(directory, "train", count, transform=flip, allow_missing=tolerant),
+            ShapesDataset(directory, "val", min(300, count), transform=evaluation, allow_missing=tolerant),
         )
     training = training_transform(
         tuple(arguments.sizes), arguments.max_size, arguments.crop, arguments.vertical_flip
     )
-    train = load_dataset(
-        arguments.data, "train", training, arguments.drop_degenerate_boxes, arguments.classes
-    )
-    val = load_dataset(arguments.data, "val", evaluation, arguments.drop_degenerate_boxes, arguments.classes)
+    options = (arguments.drop_degenerate_boxes, arguments.classes, tolerant)
+    train = load_dataset(arguments.data, "train", training, *options)
+    val = load_dataset(arguments.data, "val", evaluation, *options)
     if train.class_names != val.class_names:
         raise ValueError(f"{arguments.data}: train and val have different classes")
     if train.num_objects == 0:

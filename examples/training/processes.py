@@ -69,7 +69,10 @@ class Processes(NamedTuple):
 
 @contextmanager
 def joined(device_name: str) -> Iterator[Processes]:
-    """Joins the other processes, if torchrun started this one, and leaves them at the end."""
+    """Joins the other processes, if torchrun started this one, and leaves them at the end.
+
+    After an error it does not: others may be waiting for something else, and torchrun ends them.
+    """
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     device = choose_device(device_name)
@@ -78,8 +81,6 @@ def joined(device_name: str) -> Iterator[Processes]:
         torch.cuda.set_device(device)
     if world_size > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-    try:
-        yield Processes(rank, local_rank, world_size, device)
-    finally:
-        if world_size > 1:
-            dist.destroy_process_group()
+    yield Processes(rank, local_rank, world_size, device)
+    if world_size > 1:
+        dist.destroy_process_group()

@@ -20,6 +20,13 @@ def random_states(device: torch.device) -> dict[str, Any]:
     return states
 
 
+def seed_everything(seed: int) -> None:
+    """Seeds the generators of Python, NumPy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
 def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
     """Sets what ``random_states`` gave; a device without a state keeps its own."""
     version, internal, gauss = states["python"]

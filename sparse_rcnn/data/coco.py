@@ -28,6 +28,7 @@ class CocoDetection(DetectionDataset):
         transform: A transform of torchvision.transforms.v2, called with (image, {"boxes", "labels"}).
         drop_degenerate: Drop and count boxes without width or height instead of refusing them
             (the published train2017 has a few).
+        allow_missing: Keep images whose files are not there; reading one raises `UnreadableImageError`.
 
     Raises:
         ValueError: Naming the file, the annotation and the field, for malformed JSON, missing or wrongly
@@ -42,6 +43,7 @@ class CocoDetection(DetectionDataset):
         transform: Transform | None = None,
         *,
         drop_degenerate: bool = False,
+        allow_missing: bool = False,
     ) -> None:
         file = Path(annotation_file)
         images, entries, categories = _read_sections(file)
@@ -54,7 +56,10 @@ class CocoDetection(DetectionDataset):
         heights = _column(images, "height", _is_length, "a positive integer", file, "image")
         widths = _column(images, "width", _is_length, "a positive integer", file, "image")
         image_sizes = list(zip(heights, widths, strict=True))
-        _refuse_missing(Path(image_dir), names, file)
+        if not Path(image_dir).is_dir():
+            raise ValueError(f"{image_dir}: there is no such directory of images")
+        if not allow_missing:
+            _refuse_missing(Path(image_dir), names, file)
 
         category_ids = _column(categories, "id", _is_id, "an integer", file, "category")
         _refuse_duplicates(category_ids, file, "category")
@@ -200,8 +205,6 @@ def _refuse_duplicates(ids: list[int], file: Path, kind: str) -> None:
 
 def _refuse_missing(image_dir: Path, names: list[str], file: Path) -> None:
     # One listing a directory: a stat for each of 118k files takes minutes on a network drive.
-    if not image_dir.is_dir():
-        raise ValueError(f"{image_dir}: there is no such directory of images")
     folders = {os.path.dirname(name) for name in names}
     present = {folder: _listing(image_dir / folder) for folder in folders}
     missing = [name for name in names if os.path.basename(name) not in present[os.path.dirname(name)]]

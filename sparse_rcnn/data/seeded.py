@@ -46,7 +46,7 @@ def seeded_by(*numbers: int) -> Iterator[None]:
     """Seeds the generators of Python, NumPy and torch (on the CPU), and restores them at the end.
 
     Args:
-        numbers: Any integers from 0; each combination has a seed of its own.
+        numbers: Integers in 0..2**32 - 1, always as many: each combination has seeds of its own.
 
     Raises:
         ValueError: If a number is negative.
@@ -54,10 +54,10 @@ def seeded_by(*numbers: int) -> Iterator[None]:
     if min(numbers, default=0) < 0:
         raise ValueError(f"seeds must be at least 0, got {numbers}")
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    words = np.random.SeedSequence(numbers).generate_state(2)
-    random.seed(int(words[0]))
-    np.random.seed(int(words[0]))  # noqa: NPY002
-    torch.random.default_generator.manual_seed(int(words[0]) << 32 | int(words[1]))
+    words = np.random.SeedSequence(numbers).generate_state(3).tolist()
+    random.seed(words[0])
+    np.random.seed(words[1])  # noqa: NPY002
+    torch.random.default_generator.manual_seed(words[2])
     try:
         yield
     finally:

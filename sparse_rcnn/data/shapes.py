@@ -36,6 +36,7 @@ class ShapesDataset(CocoDetection):
         seed: Of the drawings.
         max_objects: Greatest number of shapes in an image.
         transform: As of `CocoDetection`.
+        allow_missing: As of `CocoDetection`.
 
     Raises:
         ValueError: For settings out of range, or if the directory holds this split with other settings.
@@ -50,6 +51,7 @@ class ShapesDataset(CocoDetection):
         seed: int = 0,
         max_objects: int = 4,
         transform: Transform | None = None,
+        allow_missing: bool = False,
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"split must be one of {list(SPLITS)}, got {split!r}")
@@ -72,7 +74,7 @@ class ShapesDataset(CocoDetection):
         if not image_dir.exists():
             _write(settings, image_dir, annotation_file)
         _refuse_others(settings, image_dir, annotation_file)
-        super().__init__(image_dir, annotation_file, transform)
+        super().__init__(image_dir, annotation_file, transform, allow_missing=allow_missing)
 
 
 def _write(settings: dict[str, Any], image_dir: Path, annotation_file: Path) -> None:

@@ -31,6 +31,7 @@ class VocDetection(DetectionDataset):
         class_names: The names by label. None takes the sorted names found in all files of
             `Annotations`, so that all splits of a directory agree.
         drop_degenerate: Drop and count boxes without width or height instead of refusing them.
+        allow_missing: Keep images whose files are not there; reading one raises `UnreadableImageError`.
 
     Attributes:
         image_names: The file stem of each image, as in the split's list; image ids are 1..n in its order.
@@ -48,6 +49,7 @@ class VocDetection(DetectionDataset):
         *,
         class_names: Sequence[str] | None = None,
         drop_degenerate: bool = False,
+        allow_missing: bool = False,
     ) -> None:
         root = Path(root)
         annotation_dir = root / "Annotations"
@@ -56,7 +58,8 @@ class VocDetection(DetectionDataset):
             annotation_dir, self.image_names, {Path(name).stem for name in _listing(annotation_dir)}
         )
         image_files = _image_files(root / "JPEGImages")
-        _refuse_missing(root / "JPEGImages", self.image_names, image_files.keys())
+        if not allow_missing:
+            _refuse_missing(root / "JPEGImages", self.image_names, image_files.keys())
 
         files = [annotation_dir / f"{name}.xml" for name in self.image_names]
         pages = [_read_page(file) for file in files]
@@ -99,7 +102,9 @@ class VocDetection(DetectionDataset):
 
         image_sizes = [page.size for page in pages]
         super().__init__(
-            image_paths=[str(root / "JPEGImages" / image_files[name]) for name in self.image_names],
+            image_paths=[
+                str(root / "JPEGImages" / image_files.get(name, f"{name}.jpg")) for name in self.image_names
+            ],
             image_ids=range(1, len(files) + 1),
             image_sizes=image_sizes,
             class_names=class_names,

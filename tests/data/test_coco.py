@@ -10,7 +10,16 @@ from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from sparse_rcnn.data import CocoDetection, collate, find_coco, read_image, training_transform
+from sparse_rcnn.data import (
+    CocoDetection,
+    UnreadableImageError,
+    collate,
+    find_coco,
+    read_image,
+    training_transform,
+)
+
+GONE = {"id": 99, "file_name": "gone.png", "height": 4, "width": 4}
 
 
 def write(directory, content, sizes=None):
@@ -252,6 +261,19 @@ def test_missing_images_are_named_and_counted(tmp_path):
         open_coco(tmp_path, images=images + [{**e, "id": e["id"] + 100} for e in content()["images"]])
     with pytest.raises(ValueError, match="elsewhere: there is no such directory"):
         CocoDetection(tmp_path / "elsewhere", tmp_path / "ann.json")
+
+
+def test_missing_images_may_be_allowed_and_fail_when_read(tmp_path):
+    files = write(tmp_path, content(annotation(1), images=[*content()["images"], GONE]))
+    data = CocoDetection(*files, allow_missing=True)
+    assert len(data) == 3
+    index = data.image_ids.index(GONE["id"])
+    with pytest.raises(UnreadableImageError, match=r"gone\.png: cannot be read as an image"):
+        data[index]
+    with pytest.raises(UnreadableImageError, match=r"1 unusable image.*gone\.png"):
+        data.check_images()
+    with pytest.raises(ValueError, match="elsewhere: there is no such directory"):
+        CocoDetection(tmp_path / "elsewhere", files[1], allow_missing=True)
 
 
 def test_images_in_subdirectories(tmp_path):

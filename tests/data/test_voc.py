@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sparse_rcnn.data import VocDetection
+from sparse_rcnn.data import UnreadableImageError, VocDetection
 
 BOX = "<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"
 
@@ -122,6 +122,14 @@ def test_malformed_files(root, text, message):
     (root / "Annotations" / "three.xml").write_text(text)
     with pytest.raises(ValueError, match=r"three\.xml: " + message):
         VocDetection(root, "val")
+
+
+def test_missing_images_may_be_allowed_and_fail_when_read(root):
+    (root / "JPEGImages" / "one.jpg").unlink()
+    data = VocDetection(root, allow_missing=True)
+    assert data[0][0].shape == (3, 40, 60)
+    with pytest.raises(UnreadableImageError, match=r"one\.jpg: cannot be read as an image"):
+        data[1]
 
 
 def test_missing_files(root):

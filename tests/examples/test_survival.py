@@ -1,0 +1,272 @@
+"""What becomes of a run that dies: it goes on where it was, bit for bit."""
+
+import json
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from processes import EXAMPLES, FAULTY, TWO_PROCESSES, run_script
+
+# Three epochs of 16 images; a checkpoint in the middle of each.
+OPTIONS = (
+    *("--shapes-images", "16", "--iterations", "10", "--batch-size", "4", "--log-interval", "1"),
+    *("--hidden-dim", "32", "--num-proposals", "5", "--num-stages", "2", "--eval-interval", "0"),
+    *("--warmup", "2", "--checkpoint-interval", "3", "--ema", "0.9", "--device", "cpu"),
+    *("--backbone-norm", "group", "--learning-rate", "2.5e-5"),
+)
+run_training = partial(run_script, FAULTY)
+pytestmark = pytest.mark.slow
+
+
+def losses_of(output: Path) -> dict[int, float]:
+    entries = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    iterations = [entry["iteration"] for entry in entries if "loss" in entry]
+    assert iterations == sorted(set(iterations))
+    return {entry["iteration"]: entry["loss"] for entry in entries if "loss" in entry}
+
+
+def assert_same(found: Any, expected: Any, where: str = "") -> None:
+    """Equality of nested plain data and tensors, to the last bit."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key in expected:
+            assert_same(found[key], expected[key], f"{where}/{key}")
+    elif isinstance(expected, (list, tuple)):
+        assert len(found) == len(expected), where
+        for index, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
+            assert_same(mine, theirs, f"{where}/{index}")
+    elif isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected), where
+    else:
+        assert found == expected, where
+
+
+def assert_same_run(output: Path, expected: Path) -> None:
+    """The same losses in all iterations, and the same end: weights, average, moments, generators."""
+    assert losses_of(output) == losses_of(expected)
+    mine, theirs = (
+        torch.load(directory / "checkpoint.pth", weights_only=True) for directory in (output, expected)
+    )
+    for checkpoint in (mine, theirs):
+        del checkpoint["arguments"]["output"]
+    assert_same(mine, theirs)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with an uninterrupted run of one process, runs/one."""
+    directory = tmp_path_factory.mktemp("survival")
+    done = run_training(*OPTIONS, "--output", "runs/one", cwd=directory)
+    assert done.returncode == 0, done.stderr
+    assert list(losses_of(directory / "runs" / "one")) == list(range(1, 11))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def place_of_two(place: Path) -> Path:
+    """And one of two processes, runs/two."""
+    done = run_training(*OPTIONS, "--output", "runs/two", cwd=place, launcher=TWO_PROCESSES)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def test_the_same_command_goes_on_after_kill_9(place: Path) -> None:
+    command = (*OPTIONS, "--output", "runs/killed")
+    done = run_training(*command, cwd=place, environment={"KILL_AT": "0:8"})
+    assert done.returncode == -signal.SIGKILL
+    done = run_training(*command, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "resuming at iteration 6" in done.stdout
+    assert_same_run(place / "runs" / "killed", place / "runs" / "one")
+
+
+def test_the_checkpoint_before_is_used_if_the_newest_is_damaged(place: Path) -> None:
+    output = place / "runs" / "damaged"
+    shutil.copytree(place / "runs" / "one", output)
+    (output / "summary.json").unlink()
+    newest = max((output / "checkpoints").glob("*.pth"))
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    done = run_training(*OPTIONS, "--output", "runs/damaged", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert f"{newest.name} is damaged" in done.stdout
+    assert "resuming at iteration 9" in done.stdout
+    assert_same_run(output, place / "runs" / "one")
+
+
+def end_of(output: Path) -> torch.Tensor:
+    weights = torch.load(output / "checkpoint.pth", weights_only=True)["trained"]
+    return torch.cat([tensor.flatten() for tensor in weights.values()])
+
+
+def test_any_number_of_processes_and_parts_makes_the_same_steps(place_of_two: Path) -> None:
+    done = run_training(*OPTIONS, "--accumulate", "2", "--output", "runs/parts", cwd=place_of_two)
+    assert done.returncode == 0, done.stderr
+    expected = end_of(place_of_two / "runs" / "one")
+    for name in ("two", "parts"):
+        torch.testing.assert_close(end_of(place_of_two / "runs" / name), expected, rtol=0, atol=1e-5)
+
+
+def test_a_process_without_targets_makes_the_same_steps(place_of_two: Path) -> None:
+    data = place_of_two / "sparse"
+    shutil.copytree(place_of_two / "data" / "shapes", data)
+    file = data / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    first = content["images"][0]
+    content["images"] = [first, *(image for image in content["images"][1:] if image["id"] <= 4)]
+    content["annotations"] = [x for x in content["annotations"] if x["image_id"] == first["id"]]
+    file.write_text(json.dumps(content))
+    # One image of four has objects: in every step there is a process that sees none.
+    options = (*OPTIONS, "--data", data, "--backbone", "resnet10", "--backbone-weights", "none")
+    options += ("--sizes", "128", "--max-size", "128", "--eval-size", "128", "--num-heads", "4")
+    ends = []
+    for name, launcher in (("alone", ()), ("together", TWO_PROCESSES)):
+        done = run_training(*options, "--output", f"runs/{name}", cwd=place_of_two, launcher=launcher)
+        assert done.returncode == 0, done.stderr
+        ends.append(end_of(place_of_two / "runs" / name))
+    torch.testing.assert_close(ends[1], ends[0], rtol=0, atol=1e-5)
+
+
+def test_torchrun_starts_again_when_one_process_dies(place_of_two: Path) -> None:
+    launcher = (*TWO_PROCESSES, "--max-restarts", "1")
+    done = run_training(
+        *(*OPTIONS, "--output", "runs/restarted"),
+        cwd=place_of_two,
+        launcher=launcher,
+        environment={"KILL_AT": "1:8"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "resuming at iteration 6" in done.stdout
+    assert_same_run(place_of_two / "runs" / "restarted", place_of_two / "runs" / "two")
+
+
+def test_a_signal_to_one_process_stops_all_and_the_same_command_goes_on(place_of_two: Path) -> None:
+    command = (*OPTIONS, "--output", "runs/stopped")
+    done = run_training(*command, cwd=place_of_two, launcher=TWO_PROCESSES, environment={"TERM_AT": "1:5"})
+    assert done.returncode == 0, done.stderr
+    assert "stopped at iteration 5; the same command goes on from there" in done.stdout
+    output = place_of_two / "runs" / "stopped"
+    assert torch.load(output / "checkpoint.pth", weights_only=True)["iteration"] == 5
+    assert not (output / "summary.json").exists()
+    done = run_training(*command, cwd=place_of_two, launcher=TWO_PROCESSES)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(output, place_of_two / "runs" / "two")
+
+
+def test_two_nodes_of_one_process_are_like_one_node_of_two(place_of_two: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launcher = ("-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1")
+    launcher += ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "nodes")
+
+    def run_node(node: int) -> subprocess.CompletedProcess[str]:
+        return run_training(*OPTIONS, "--output", "runs/nodes", cwd=place_of_two, launcher=launcher)
+
+    with ThreadPoolExecutor(2) as nodes:
+        for done in nodes.map(run_node, range(2)):
+            assert done.returncode == 0, done.stderr
+    assert_same_run(place_of_two / "runs" / "nodes", place_of_two / "runs" / "two")
+
+
+def test_a_bad_batch_of_one_process_is_skipped_by_all(place_of_two: Path) -> None:
+    done = run_training(
+        *(*OPTIONS, "--output", "runs/nan"),
+        cwd=place_of_two,
+        launcher=TWO_PROCESSES,
+        environment={"NAN_IMAGES": "7"},
+    )
+    assert done.returncode == 0, done.stderr
+    output = place_of_two / "runs" / "nan"
+    entries = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    skipped = [entry for entry in entries if "image_ids" in entry]
+    assert len(skipped) >= 2  # once an epoch
+    for entry in skipped:
+        assert 7 in entry["image_ids"]
+        assert len(entry["image_ids"]) == 2  # those of the process that met it, not of both
+    assert losses_of(output).keys() == {*range(1, 11)} - {entry["iteration"] for entry in skipped}
+    checkpoint = torch.load(output / "checkpoint.pth", weights_only=True)
+    assert checkpoint["skipped"] == len(skipped)
+    assert all(tensor.isfinite().all() for tensor in checkpoint["model"].values())
+    assert {int(x["step"]) for x in checkpoint["optimizer"]["state"].values()} == {10 - len(skipped)}
+    dumps = [torch.load(path, weights_only=True) for path in (output / "bad_batches").iterdir()]
+    assert len(dumps) == 2 * len(skipped)
+    assert sum(bool(dump["batches"][0]["images"].isnan().any()) for dump in dumps) == len(skipped)
+
+
+def test_many_bad_batches_in_a_row_end_all_processes(place_of_two: Path) -> None:
+    done = run_training(
+        *(*OPTIONS, "--output", "runs/hopeless", "--max-bad-batches", "3"),
+        cwd=place_of_two,
+        launcher=TWO_PROCESSES,
+        environment={"NAN_IMAGES": ",".join(map(str, range(1, 17)))},
+    )
+    assert done.returncode == 1
+    assert "error: iteration 3: the loss or its gradient was not finite 3 times in a row" in done.stderr
+
+
+def test_a_missing_image_is_refused_at_the_start_and_replaced_later(place: Path) -> None:
+    data = place / "data_with_a_gap"
+    shutil.copytree(place / "data" / "shapes", data)
+    command = (*OPTIONS, "--shapes-dir", data, "--output", "runs/gap")
+    done = run_training(*command, cwd=place, environment={"KILL_AT": "0:8"})
+    assert done.returncode == -signal.SIGKILL
+    gap = data / "train2017" / "000000000005.jpg"
+    gap.unlink()
+    done = run_training(*command, "--output", "runs/new", cwd=place)
+    assert done.returncode == 1
+    assert "1 of 16 images are not in" in done.stderr
+    assert gap.name in done.stderr
+    done = run_training(*command, cwd=place)  # a run that has begun goes on
+    assert done.returncode == 0, done.stderr
+    assert "another image took its place" in done.stderr
+    assert torch.load(place / "runs" / "gap" / "checkpoint.pth", weights_only=True)["unreadable"] >= 1
+    done = run_training(*command, "--output", "runs/new", "--max-unreadable", "0", cwd=place)
+    assert done.returncode == 1
+    assert "1 times an image could not be read, and --max-unreadable is 0" in done.stderr
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_nothing_but_itself(place: Path) -> None:
+    before = place / "runs" / "full"
+    shutil.copytree(place / "runs" / "one", before)
+    (before / "summary.json").unlink()
+    for path in sorted((before / "checkpoints").iterdir())[1:]:
+        path.unlink()  # from iteration 6 on
+    kept = [path.name for path in (before / "checkpoints").iterdir()]
+    limit = 2**20  # bytes a file: the checkpoints have more, all else has less
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "train.py"), *OPTIONS, "--output", "runs/full"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert "cannot write the checkpoint of iteration 9" in said
+    assert "training goes on" in said
+    assert "error: cannot write the checkpoint of iteration 10" in done.stderr
+    assert losses_of(before) == losses_of(place / "runs" / "one")
+    assert [path.name for path in (before / "checkpoints").iterdir()] == kept
+    done = run_training(*OPTIONS, "--output", "runs/full", cwd=place)  # there is room again
+    assert done.returncode == 0, done.stderr
+    assert "resuming at iteration 6" in done.stdout
+    assert_same_run(before, place / "runs" / "one")
+
+
+def test_a_dry_run_writes_nothing(place: Path) -> None:
+    done = run_training(*OPTIONS, "--output", "runs/dry", "--dry-run", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "one step of 4 images a device, padded to the largest that may come (128 x 128)" in done.stdout
+    assert "dry run: everything is in order" in done.stdout
+    assert not (place / "runs" / "dry").exists()

@@ -1,0 +1,103 @@
+"""Which run goes on and which is set aside."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from train import find_run, read_resumed
+from training.arguments import parse_arguments, settings
+from training.checkpoints import CheckpointDirectory
+from training.processes import Processes
+
+ALONE = Processes(0, 0, 1, torch.device("cpu"))
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """A run of 1300 iterations that was interrupted at 3."""
+    checkpoint = {
+        "optimizer": {},
+        "arguments": settings(parse_arguments(None, ["--output", str(tmp_path / "run")])),
+        "iteration": 3,
+        "config": {"num_stages": 4},
+        "class_names": ["a"],
+        "num_images": 10,
+    }
+    CheckpointDirectory(tmp_path / "run").save(checkpoint, 3)
+    return tmp_path / "run"
+
+
+def find(output: Path, *options: str) -> Path | None:
+    arguments = parse_arguments(None, ["--output", str(output), *options])
+    return find_run(arguments, CheckpointDirectory(output), ALONE)
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--workers", "3"), ("--resume",), ("--resume", "--iterations", "9")]
+)
+def test_an_interrupted_run_of_the_same_options_goes_on(output: Path, options: tuple[str, ...]) -> None:
+    found = find(output, *options)
+    assert found is not None
+    assert found.parent == output / "checkpoints"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--seed", "1"), "--seed was 0, not 1"),
+        (("--iterations", "9"), "--iterations was 1300, not 9"),
+        (("--ema", "0.9", "--precision", "bf16"), "--ema was 0.0, not 0.9; --precision was fp32, not bf16"),
+        (("--no-resume",), "--no-resume"),
+    ],
+)
+def test_any_other_is_set_aside(
+    output: Path, options: tuple[str, ...], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert find(output, *options) is None
+    assert f"now {output}.1 ({reason})" in capsys.readouterr().out
+    assert not output.exists()
+    assert (output.parent / "run.1" / "checkpoint.pth").is_file()
+
+
+def test_a_complete_run_is_set_aside_unless_it_is_to_go_on(output: Path) -> None:
+    (output / "summary.json").write_text("{}")
+    assert find(output, "--resume", "--iterations", "2000") is not None
+    assert find(output) is None
+    assert (output.parent / "run.1" / "summary.json").is_file()
+
+
+def test_a_dry_run_sets_nothing_aside(output: Path) -> None:
+    assert find(output, "--seed", "1", "--dry-run") is None
+    assert (output / "checkpoint.pth").is_file()
+
+
+def test_what_torchrun_starts_again_goes_on_whatever_the_options(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert find(output, "--no-resume") is not None
+
+
+def test_nothing_to_resume_is_an_error_only_if_asked_for(tmp_path: Path) -> None:
+    assert find(tmp_path / "new") is None
+    with pytest.raises(ValueError, match="new: there is no checkpoint to resume"):
+        find(tmp_path / "new", "--resume")
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "message"),
+    [
+        (("--resume", "--seed", "1"), {}, "--seed was 0, not 1: give the same to resume"),
+        ((), {"num_images": 11}, "num_images was 10, not 11"),
+        ((), {"class_names": ["b"]}, "class_names was"),
+        ((), {"config": {"num_stages": 2}}, "config was"),
+        (("--resume", "--iterations", "2"), {}, "is at iteration 3, after --iterations 2"),
+    ],
+)
+def test_a_run_of_something_else_is_not_resumed(
+    output: Path, options: tuple[str, ...], changes: dict, message: str
+) -> None:
+    arguments = parse_arguments(None, ["--output", str(output), *options])
+    now = {"config": {"num_stages": 4}, "class_names": ["a"], "num_images": 10, **changes}
+    with pytest.raises(ValueError, match=message):
+        read_resumed(output / "checkpoint.pth", arguments, **now)

@@ -1,0 +1,159 @@
+"""Images that cannot be read, and the others that take their place."""
+
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from training.samples import MOST_IN_A_ROW, ReadableSamples, collate_readable, leave_group
+
+from sparse_rcnn.data import Draw, SeededDataset, ShapesDataset, UnreadableImageError, training_transform
+
+NUM_IMAGES = 12
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("samples") / "shapes"
+    ShapesDataset(directory, num_images=NUM_IMAGES, image_size=48)
+    return directory
+
+
+@pytest.fixture
+def root(intact: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(intact, tmp_path / "shapes"))
+
+
+def open_samples(root: Path, transform: Any = None) -> ReadableSamples:
+    dataset = ShapesDataset(root, num_images=NUM_IMAGES, image_size=48, transform=transform)
+    return ReadableSamples(SeededDataset(dataset, seed=5))
+
+
+def damage(root: Path, *indices: int) -> None:
+    for index in indices:
+        (root / "train2017" / f"{index + 1:012d}.jpg").write_bytes(b"no image")
+
+
+def assert_same(mine: tuple, theirs: tuple) -> None:
+    assert torch.equal(mine[0], theirs[0])
+    assert torch.equal(mine[1].boxes, theirs[1].boxes)
+    assert torch.equal(mine[1].labels, theirs[1].labels)
+    assert mine[1][2:] == theirs[1][2:]
+
+
+def test_what_can_be_read_is_the_sample_itself(root: Path) -> None:
+    samples = open_samples(root, training_transform((32, 48), 64))
+    for draw in (Draw(0, 0), Draw(3, 1), Draw(NUM_IMAGES - 1, 7)):
+        sample = samples[draw]
+        assert_same(sample, samples.dataset[draw])
+        assert sample[2] == []
+
+
+@pytest.mark.parametrize(
+    ("gone", "asked", "taken"),
+    [((3,), 3, 4), ((3, 4, 5), 3, 6), ((NUM_IMAGES - 1,), NUM_IMAGES - 1, 0), ((11, 0, 1), 10, 10)],
+)
+def test_the_next_that_can_be_read_takes_the_place(
+    root: Path, gone: tuple[int, ...], asked: int, taken: int
+) -> None:
+    damage(root, *gone)
+    samples = open_samples(root, training_transform((32, 48), 64))
+    sample = samples[Draw(asked, 2)]
+    assert_same(sample, samples.dataset[Draw(taken, 2)])  # as it looks in this epoch
+    assert len(sample[2]) == (taken - asked) % NUM_IMAGES
+    for offset, problem in enumerate(sample[2]):
+        assert f"{asked + offset + 1:012d}.jpg: cannot be read as an image" in problem
+
+
+def test_an_image_of_another_size_than_annotated_is_replaced_too(root: Path) -> None:
+    images = root / "train2017"
+    shutil.copy(images / f"{2:012d}.jpg", images / f"{1:012d}.jpg")
+    _, target, problems = open_samples(root)[Draw(0, 0)]
+    assert target.image_id == 2
+    assert "but its annotation says" in problems[0]
+
+
+def test_a_missing_file_is_replaced_too(root: Path) -> None:
+    samples = open_samples(root)
+    (root / "train2017" / f"{8:012d}.jpg").unlink()
+    _, target, problems = samples[Draw(7, 0)]
+    assert target.image_id == 9
+    assert len(problems) == 1
+
+
+def test_the_last_of_ten_may_be_the_first_that_can_be_read(root: Path) -> None:
+    damage(root, *range(MOST_IN_A_ROW - 1))
+    _, target, problems = open_samples(root)[Draw(0, 0)]
+    assert target.image_id == MOST_IN_A_ROW
+    assert len(problems) == MOST_IN_A_ROW - 1
+
+
+def test_ten_in_a_row_are_an_error_that_names_the_last(root: Path) -> None:
+    damage(root, *range(MOST_IN_A_ROW))
+    with pytest.raises(
+        UnreadableImageError, match=rf"10 images in a row, the last: .*/0*{MOST_IN_A_ROW}\.jpg"
+    ):
+        open_samples(root)[Draw(0, 0)]
+
+
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, KeyError])
+def test_other_errors_are_not_mistaken_for_a_broken_image(root: Path, error: type[Exception]) -> None:
+    def fail(image: Any, objects: Any) -> None:
+        raise error("the transform's own fault")
+
+    with pytest.raises(error, match="own fault"):
+        open_samples(root, fail)[Draw(0, 0)]
+
+
+@pytest.mark.parametrize("divisor", [1, 16])
+def test_a_batch_comes_with_all_that_could_not_be_read(root: Path, divisor: int) -> None:
+    damage(root, 1, 2, 7)
+    samples = open_samples(root)
+    batch, problems = collate_readable([samples[Draw(index, 0)] for index in (0, 1, 7, 10)], divisor)
+    assert batch.image_ids.tolist() == [1, 4, 9, 11]
+    assert batch.images.shape[0] == 4
+    assert batch.targets.valid.shape[1] % divisor == 0
+    assert [Path(problem.split(":")[0]).stem for problem in problems] == [f"{n:012d}" for n in (2, 3, 8)]
+
+
+def report_group(directory: Path, image: Any, objects: Any) -> tuple[Any, Any]:
+    (directory / f"{os.getpid()}").write_text(f"{os.getpgrp()}")
+    return image, objects
+
+
+def test_workers_replace_images_outside_of_the_group_that_ctrl_c_signals(root: Path, tmp_path: Path) -> None:
+    damage(root, 0, 5)
+    groups = tmp_path / "groups"
+    groups.mkdir()
+    loader = DataLoader(
+        open_samples(root, partial(report_group, groups)),
+        batch_sampler=[[Draw(0, 0), Draw(2, 0)], [Draw(3, 0), Draw(4, 0)], [Draw(5, 0), Draw(11, 0)]],
+        collate_fn=partial(collate_readable, target_divisor=1),
+        num_workers=1,
+        worker_init_fn=leave_group,
+    )
+    batches = list(loader)
+    assert [batch.image_ids.tolist() for batch, _ in batches] == [[2, 3], [4, 5], [7, 12]]
+    assert [len(problems) for _, problems in batches] == [1, 0, 1]
+    (worker,) = groups.iterdir()
+    assert int(worker.name) != os.getpid()
+    assert worker.read_text() == worker.name  # a group of its own
+    assert os.getpgrp() != int(worker.name)
+
+
+def test_a_worker_that_finds_no_image_says_which(root: Path) -> None:
+    damage(root, *range(NUM_IMAGES))
+    loader = DataLoader(
+        open_samples(root),
+        batch_sampler=[[Draw(3, 0)]],
+        collate_fn=partial(collate_readable, target_divisor=1),
+        num_workers=1,
+        worker_init_fn=leave_group,
+    )
+    with pytest.raises(UnreadableImageError, match=r"10 images in a row, the last: .*/000000000001\.jpg"):
+        next(iter(loader))

@@ -1,0 +1,61 @@
+"""train.py with faults: run in its place, with the same arguments and the faults in the environment:
+
+NAN_IMAGES=3,7   these images (by id) have no finite pixel
+KILL_AT=1:8      process 1 dies of SIGKILL when it begins its 8th step, unless torchrun started it again
+TERM_AT=1:8      process 1 gets a SIGTERM at that time
+"""
+
+import os
+import runpy
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+import training.samples  # noqa: E402
+import training.state  # noqa: E402
+
+
+def spoil_images() -> None:
+    ids = {int(number) for number in os.environ["NAN_IMAGES"].split(",")}
+    collate = training.samples.collate_readable
+
+    def spoiled(samples, target_divisor):
+        batch, problems = collate(samples, target_divisor)
+        images = batch.images.float() / 255
+        for index, number in enumerate(batch.image_ids.tolist()):
+            if number in ids:
+                images[index] = torch.nan
+        return batch._replace(images=images), problems
+
+    training.samples.collate_readable = spoiled
+
+
+def signal_at(where: str, number: int) -> None:
+    rank, count = map(int, where.split(":"))
+    if rank != int(os.environ.get("RANK", 0)) or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0:
+        return
+    begin = training.state.TrainingState.begin
+    begun = 0
+
+    def begin_and_signal(state):
+        nonlocal begun
+        begun += 1
+        if begun == count:
+            os.kill(os.getpid(), number)
+        begin(state)
+
+    training.state.TrainingState.begin = begin_and_signal
+
+
+if __name__ == "__main__":
+    if "NAN_IMAGES" in os.environ:
+        spoil_images()
+    for name, number in (("KILL_AT", signal.SIGKILL), ("TERM_AT", signal.SIGTERM)):
+        if name in os.environ:
+            signal_at(os.environ[name], number)
+    runpy.run_path(str(EXAMPLES / "train.py"), run_name="__main__")
