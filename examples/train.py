@@ -26,7 +26,7 @@ import resource
 import shutil
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -142,7 +142,7 @@ def memory_in_gb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
-def train(arguments: argparse.Namespace, processes: Processes, stop: Stop) -> None:
+def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack: ExitStack) -> None:
     rank, device = processes.rank, processes.device
     began = time.perf_counter()
     seed_everything(arguments.seed)
@@ -241,7 +241,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop) -> No
     model.train()
     if arguments.dry_run:
         batch, problems = next(batches)
-        batch = pad_to_largest(batch, training_set, max(arguments.sizes), arguments.max_size)
+        batch = pad_to_largest(batch, training_set, max(arguments.sizes), arguments.max_size, arguments.crop)
         state.begin()
         first = time.perf_counter()
         losses, _ = forward_backward(move(batch, device), batch.targets.valid.sum().to(device), last=True)
@@ -266,6 +266,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop) -> No
         if start < arguments.iterations:
             (output / "summary.json").unlink(missing_ok=True)
     journal = Journal(output if rank == 0 else None, start, arguments.iterations, rank)
+    stack.callback(journal.close)  # however this ends
 
     def save(iteration: int, needed: bool = False) -> None:
         """Writes a checkpoint; a disk that is full ends the run only where there is no later chance."""
@@ -497,7 +498,8 @@ def main() -> None:
     arguments = parse_arguments(__doc__)
     with stop_on_signal() as stop, joined(arguments.device) as processes:
         try:
-            train(arguments, processes, stop)
+            with ExitStack() as stack:
+                train(arguments, processes, stop, stack)
         except StopRequestedError as stopped:
             if processes.rank == 0:
                 print(f"{stop.signal_name or 'a signal'}: {stopped}; the same command goes on from there")

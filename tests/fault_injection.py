@@ -202,8 +202,8 @@ def main() -> None:
         rows.append(
             (
                 f"a disk of {size / 1e6:.0f} MB, full after the first checkpoint",
-                f"{len(failed) - 1} checkpoints not written, said each time; training went on to the end and "
-                f"failed with the last, status {status}; {', '.join(left)} was left; with more room, the same "
+                f"{len(failed) - 1} checkpoints not written, said each time; training went on to the end, "
+                f"which failed, status {status}; {', '.join(left)} was left; with more room, the same "
                 f"command: {compare(full, whole)}",
             )
         )

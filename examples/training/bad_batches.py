@@ -3,6 +3,7 @@
 Every process knows the same sums, so all of them come to the same decision.
 """
 
+import contextlib
 import io
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,8 @@ class BadBatches:
             self.directory.mkdir(parents=True, exist_ok=True)
             path.write_bytes(buffer.getbuffer())
         except OSError:  # a full disk: the ids are in the journal all the same
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
             return None
         return str(path)
 

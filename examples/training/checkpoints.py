@@ -73,22 +73,24 @@ class CheckpointDirectory:
         Returns:
             Its path, or None if there is none. Of files that were put there by hand, ``checkpoint.pth``.
         """
-        damaged = False
+        damaged: list[Path] = []
         for path in self._paths():
             if _is_whole(path):
                 if damaged:
                     self._point_to(path)
                 return path
-            damaged = True
             aside = path.with_suffix(".damaged")
             os.replace(path, aside)
+            damaged.append(aside)
             tell(f"{path} is damaged, now {aside.name}; looking for the one before")
         if damaged:
-            # The same file under another name.
-            self.newest.unlink(missing_ok=True)
             tell(f"no whole checkpoint is left in {self.directory}")
+        if not self.newest.is_file():
             return None
-        return self.newest if self.newest.is_file() else None
+        if any(self.newest.samefile(path) for path in damaged):  # the same content under its other name
+            self.newest.unlink()
+            return None
+        return self.newest
 
     def _paths(self) -> list[Path]:
         """Newest first; of the same iteration, the one that was written last."""
@@ -102,7 +104,11 @@ class CheckpointDirectory:
         try:
             os.link(path, temporary)
         except OSError:  # a file system without hard links
-            shutil.copyfile(path, temporary)
+            try:
+                shutil.copyfile(path, temporary)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
         os.replace(temporary, self.newest)
         temporary.unlink(missing_ok=True)  # replacing a name by another of the same file leaves both
         _sync(self.output)

@@ -57,9 +57,13 @@ def check_data(datasets: dict[str, DetectionDataset], tolerant: bool) -> None:
             print(f"  {error}; others will take their place")
 
 
-def pad_to_largest(batch: Batch, dataset: DetectionDataset, shortest: int, longest: int) -> Batch:
+def pad_to_largest(
+    batch: Batch, dataset: DetectionDataset, shortest: int, longest: int, crop: bool = False
+) -> Batch:
     """A batch with the padding of the largest that training can come to."""
     sizes = [shortest_side_resize(height, width, shortest, longest) for height, width in dataset.image_sizes]
+    if crop:  # of a window of any shape, less than the longest side on both
+        sizes.append((longest, longest))
     height, width = (-(-max(side) // 32) * 32 for side in zip(*sizes, strict=True))
     missing = (0, max(0, width - batch.images.shape[3]), 0, max(0, height - batch.images.shape[2]))
     return batch._replace(images=nn.functional.pad(batch.images, missing))

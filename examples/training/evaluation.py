@@ -52,7 +52,7 @@ def detect_together(
     # Nobody waits for results of a process that has none: all learn first how it went.
     outcomes = processes.gather((bool(stop), problem))
     if any(stopped for stopped, _ in outcomes):
-        raise StopRequestedError
+        raise StopRequestedError("stopped in an evaluation")
     if problems := [text for _, text in outcomes if text]:
         raise UnreadableImageError(problems[0])
     return [result for share in processes.gather_to_first(found) for result in share]

@@ -62,7 +62,7 @@ class Journal:
     def record(self, entry: dict[str, Any], group: str) -> None:
         """Adds an entry, with its "iteration"; lists hold a value per stage."""
         self.entries.append(entry)
-        if self.output is None or self._writer is None:
+        if self.output is None:
             return
         try:
             if self._complained:
@@ -71,17 +71,17 @@ class Journal:
             else:
                 with self._path.open("a") as file:
                     file.write(_line(entry))
-            for key, value in entry.items():
-                if isinstance(value, list):
-                    for stage, part in enumerate(value, start=1):
-                        name = f"{group}/{key.removesuffix('_by_stage')}/stage_{stage}"
-                        self._writer.add_scalar(name, part, entry["iteration"])
-                elif key != "iteration" and isinstance(value, (int, float)):
-                    self._writer.add_scalar(f"{group}/{key}", value, entry["iteration"])
         except OSError as error:  # a full disk must not end a run
             if not self._complained:
-                self.say(f"cannot write to {self.output}: {error}; training goes on")
+                self.say(f"cannot write to {self._path}: {error}; training goes on")
             self._complained = True
+        for key, value in entry.items():
+            if key.endswith("_by_stage"):
+                for stage, part in enumerate(value, start=1):
+                    name = f"{group}/{key.removesuffix('_by_stage')}/stage_{stage}"
+                    self._draw("add_scalar", name, part, entry["iteration"])
+            elif key != "iteration" and isinstance(value, (int, float)):
+                self._draw("add_scalar", f"{group}/{key}", value, entry["iteration"])
 
     def show(self, entry: dict[str, Any]) -> None:
         """Shows the latest losses in the progress bar."""
@@ -93,8 +93,7 @@ class Journal:
 
     def picture(self, name: str, picture: PIL.Image.Image, iteration: int) -> None:
         """Adds a picture to TensorBoard."""
-        if self._writer is not None:
-            self._writer.add_image(name, np.asarray(picture), iteration, dataformats="HWC")
+        self._draw("add_image", name, np.asarray(picture), iteration, dataformats="HWC")
 
     def close(self) -> None:
         """Ends the progress bar and writes what is left."""
@@ -103,7 +102,8 @@ class Journal:
             with contextlib.suppress(OSError):  # said when it happened
                 self._writer.close()
         if self._complained:
-            self._rewrite()
+            with contextlib.suppress(OSError):
+                self._rewrite()
 
     def plot(self, path: Path) -> None:
         """Losses of the last stage, IoU of the matches of every stage, and AP over iterations."""
@@ -127,9 +127,20 @@ class Journal:
         right.set(xlabel="iteration", ylim=(0, 1), title="validation")
         for axes in (left, middle, right):
             axes.grid(alpha=0.3)
-            axes.legend()
+            if axes.lines:
+                axes.legend()
         figure.savefig(path, dpi=120)
         pyplot.close(figure)
+
+    def _draw(self, kind: str, *arguments: Any, **options: Any) -> None:
+        """TensorBoard, until it fails: then it is over with it, and the run goes on."""
+        if self._writer is None:
+            return
+        try:
+            getattr(self._writer, kind)(*arguments, **options)
+        except OSError as error:
+            self.say(f"TensorBoard cannot write to {self.output}: {error}; training goes on without")
+            self._writer = None
 
     def _rewrite(self) -> None:
         temporary = self._path.with_suffix(".tmp")

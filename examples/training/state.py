@@ -91,6 +91,11 @@ class TrainingState:
             self.average.n_averaged.fill_(checkpoint["num_averaged"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.schedule.load_state_dict(checkpoint["schedule"])
+        # The next step's rate by the schedule of now: a run may go on with more iterations than it had.
+        done = self.schedule.last_epoch
+        for group, base in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
+            group["lr"] = base * self.schedule.lr_lambdas[0](done)
+        self.schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(checkpoint["scaler"])
 

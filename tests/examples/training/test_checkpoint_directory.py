@@ -248,6 +248,7 @@ def test_what_a_killed_process_left_half_written_does_no_harm(tmp_path: Path) ->
     checkpoints.save(checkpoint_of(20), 20)
     assert_holds(checkpoints.find_newest(say_nothing), 20)
     assert_holds(tmp_path / "checkpoint.pth", 20)
+    assert (tmp_path / "checkpoint.pth").samefile(path_of(checkpoints, 20))
     assert not any(path.exists() for path in leftovers)
 
 
@@ -261,6 +262,10 @@ def test_killed_between_the_two_names_a_run_goes_on_with_the_newer(
             checkpoints.save(checkpoint_of(20), 20)
     assert_holds(tmp_path / "checkpoint.pth", 10)
     assert_holds(checkpoints.find_newest(say_nothing), 20)
+    path_of(checkpoints, 20).write_bytes(b"")
+    assert_holds(checkpoints.find_newest([].append), 10)  # which has its second name already
+    assert_holds(tmp_path / "checkpoint.pth", 10)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pth", "checkpoints"]
 
 
 def no_room_to_sync(monkeypatch: pytest.MonkeyPatch) -> None:

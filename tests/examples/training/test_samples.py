@@ -106,8 +106,9 @@ def test_other_errors_are_not_mistaken_for_a_broken_image(root: Path, error: typ
     def fail(image: Any, objects: Any) -> None:
         raise error("the transform's own fault")
 
-    with pytest.raises(error, match="own fault"):
+    with pytest.raises(error, match="own fault") as raised:
         open_samples(root, fail)[Draw(0, 0)]
+    assert raised.type is error
 
 
 @pytest.mark.parametrize("divisor", [1, 16])

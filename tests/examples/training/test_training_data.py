@@ -37,8 +37,10 @@ def dataset_of(*image_sizes: tuple[int, int]) -> Any:
     return SimpleNamespace(image_sizes=list(image_sizes))
 
 
-def padded_size(batch: Batch, dataset: Any, shortest: int, longest: int) -> tuple[int, int]:
-    padded = pad_to_largest(batch, dataset, shortest, longest)
+def padded_size(
+    batch: Batch, dataset: Any, shortest: int, longest: int, crop: bool = False
+) -> tuple[int, int]:
+    padded = pad_to_largest(batch, dataset, shortest, longest, crop)
     height, width = batch.images.shape[2:]
     assert torch.equal(padded.images[:, :, :height, :width], batch.images)
     assert padded.images.sum() == batch.images.sum()  # the rest is 0
@@ -84,7 +86,7 @@ def test_no_draw_of_the_augmentation_is_larger(crop: bool) -> None:
     torch.manual_seed(0)
     draws = [transform(image) for _ in range(40)]
     largest = tuple(rounded_up(max(side)) for side in zip(*(draw.shape[1:] for draw in draws), strict=True))
-    found = padded_size(collate([blank(8, 8)]), dataset_of((40, 40)), 64, 200)
+    found = padded_size(collate([blank(8, 8)]), dataset_of((40, 40)), 64, 200, crop)
     assert found[0] >= largest[0]
     assert found[1] >= largest[1]
 
