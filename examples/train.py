@@ -82,7 +82,7 @@ def find_run(
     """The checkpoint to go on with, the same on all processes; a run that does not go on is set aside."""
     path = None
     if processes.rank == 0:
-        path = checkpoints.find_newest(print)
+        path = checkpoints.find_newest(print, repair=not arguments.dry_run)
         if arguments.resume and path is None:
             raise ValueError(f"{checkpoints.output}: there is no checkpoint to resume")
         # torchrun starts all processes again when one of them died: they go on with whatever there is.
@@ -193,7 +193,10 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     network: Any = step
     if processes.world_size > 1:
         network = DistributedDataParallel(
-            step, device_ids=[device.index] if device.type == "cuda" else None, gradient_as_bucket_view=True
+            step,
+            device_ids=[device.index] if device.type == "cuda" else None,
+            gradient_as_bucket_view=True,
+            broadcast_buffers=config["backbone_norm"] == "batch",  # the only buffers that change
         )
     if rank == 0:
         print(
@@ -322,8 +325,11 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
             journal.say(f"iteration {iteration}\n{format_metrics(metrics)}")
             sheet = sheet_of([*draw_predictions(detector, validation_set, device, 6).values()])
             journal.picture("predictions", sheet, iteration)
-            (output / "progress").mkdir(exist_ok=True)
-            sheet.save(output / "progress" / f"{iteration:08d}.png")
+            try:
+                (output / "progress").mkdir(exist_ok=True)
+                sheet.save(output / "progress" / f"{iteration:08d}.png")
+            except OSError as error:
+                journal.say(f"iteration {iteration}: no picture: {error}")
         model.train()
         return metrics
 
@@ -389,6 +395,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
                 f"iteration {done}: skipped, the loss is {all_losses[0]} and the gradient's norm "
                 f"{gradient_norm}; image ids {entry['image_ids']}"
             )
+            bad_batches.raise_if_hopeless(done, entry["image_ids"])
         for problem in problems:
             print(f"iteration {done}: {problem}; another image took its place", file=sys.stderr)
         num_unreadable += int(unread_now)
@@ -508,7 +515,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         # A DataLoader worker's error comes with its traceback; the last line says what is wrong.
         sys.exit(f"error: {str(error).strip().splitlines()[-1]}")
     except torch._dynamo.exc.TorchDynamoException as error:

@@ -229,7 +229,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         help="go on with the run in --output, also with more --iterations; --no-resume: set it aside and "
         "start anew. Without either, an interrupted run of the same options goes on, any other is set aside",
     )
-    keeping.add_argument("--checkpoint-interval", type=int, default=1000, help="iterations (1000)")
+    keeping.add_argument("--checkpoint-interval", type=int, default=5000, help="iterations (5000)")
     keeping.add_argument(
         "--checkpoint-minutes", type=float, default=15.0, help="and at the latest after these minutes (15)"
     )

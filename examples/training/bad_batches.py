@@ -47,9 +47,6 @@ class BadBatches:
         Returns:
             An entry for the journal, with the ids of the images of every process whose loss is not finite; if
             all losses are, those of all.
-
-        Raises:
-            ValueError: If it is one too many.
         """
         self.total += 1
         self.in_a_row += 1
@@ -65,13 +62,20 @@ class BadBatches:
             "gradient_norm": gradient_norm,
             "dump": dump,
         }
+        return entry
+
+    def raise_if_hopeless(self, iteration: int, image_ids: list[int]) -> None:
+        """Ends the run after too many bad steps in a row.
+
+        Raises:
+            ValueError: On all processes alike.
+        """
         if self.in_a_row >= self.limit:
             raise ValueError(
                 f"iteration {iteration}: the loss or its gradient was not finite {self.in_a_row} times in a "
-                f"row, the last time with image ids {ids}; the batches are in {self.directory}, and the "
-                "weights of the last checkpoint have not seen them"
+                f"row, the last time with image ids {image_ids}; see metrics.jsonl and {self.directory}; the "
+                "weights of the last checkpoint have not seen these batches"
             )
-        return entry
 
     def _dump(
         self, iteration: int, batches: list[Batch], own_losses: Tensor, gradient_norm: float

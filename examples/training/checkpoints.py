@@ -5,6 +5,7 @@ the names of torchvision's weights. `checkpoint.pth` is the newest under a secon
 cannot dangle.
 """
 
+import errno
 import hashlib
 import io
 import os
@@ -64,11 +65,12 @@ class CheckpointDirectory:
                 old.unlink()
         return path
 
-    def find_newest(self, tell: Callable[[str], None]) -> Path | None:
+    def find_newest(self, tell: Callable[[str], None], repair: bool = True) -> Path | None:
         """The newest checkpoint that is whole; says of each that is not, and puts it aside.
 
         Args:
             tell: Called with each sentence about a damaged checkpoint.
+            repair: False to leave everything where it is.
 
         Returns:
             Its path, or None if there is none. Of files that were put there by hand, ``checkpoint.pth``.
@@ -76,9 +78,12 @@ class CheckpointDirectory:
         damaged: list[Path] = []
         for path in self._paths():
             if _is_whole(path):
-                if damaged:
+                if repair and (damaged or not self.newest.is_file()):
                     self._point_to(path)
                 return path
+            if not repair:
+                tell(f"{path} is damaged; looking for the one before")
+                continue
             aside = path.with_suffix(".damaged")
             os.replace(path, aside)
             damaged.append(aside)
@@ -106,6 +111,7 @@ class CheckpointDirectory:
         except OSError:  # a file system without hard links
             try:
                 shutil.copyfile(path, temporary)
+                _sync(temporary)
             except OSError:
                 temporary.unlink(missing_ok=True)
                 raise
@@ -143,10 +149,13 @@ def _is_whole(path: Path) -> bool:
     return NAME.fullmatch(path.name)[2] == digest.hexdigest()[:16]  # type: ignore[index]
 
 
-def _sync(directory: Path) -> None:
-    """Makes renames in a directory last, even if the machine loses power."""
-    descriptor = os.open(directory, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Makes a file, or the names in a directory, last even if the machine loses power."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network drives cannot for directories
+            raise
     finally:
         os.close(descriptor)

@@ -14,6 +14,7 @@ from sparse_rcnn.data import (
     evaluation_transform,
     training_transform,
 )
+from sparse_rcnn.data.transforms import CROP_RANGE
 from sparse_rcnn.ops import shortest_side_resize
 
 WHOLE = 5000  # data sets of up to so many images are decoded before training; of larger ones, headers must do
@@ -62,8 +63,10 @@ def pad_to_largest(
 ) -> Batch:
     """A batch with the padding of the largest that training can come to."""
     sizes = [shortest_side_resize(height, width, shortest, longest) for height, width in dataset.image_sizes]
-    if crop:  # of a window of any shape, less than the longest side on both
-        sizes.append((longest, longest))
+    if crop:  # its most oblong windows, both ways
+        sizes += [
+            shortest_side_resize(*window, shortest, longest) for window in (CROP_RANGE, CROP_RANGE[::-1])
+        ]
     height, width = (-(-max(side) // 32) * 32 for side in zip(*sizes, strict=True))
     missing = (0, max(0, width - batch.images.shape[3]), 0, max(0, height - batch.images.shape[2]))
     return batch._replace(images=nn.functional.pad(batch.images, missing))

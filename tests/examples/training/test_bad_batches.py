@@ -81,15 +81,20 @@ def test_dumps_of_a_run_before_count(tmp_path: Path) -> None:
 def test_too_many_in_a_row_are_an_error_that_names_the_images(tmp_path: Path) -> None:
     bad_batches = BadBatches(tmp_path, 3, ALONE)
     for iteration in (1, 2):
-        bad_batches.skip(iteration, [batch_of(8)], BAD, INFINITE)
-    with pytest.raises(ValueError, match=r"iteration 3: .* 3 times in a row.* ids \[31, 77\]"):
-        bad_batches.skip(3, [batch_of(77, 31)], BAD, INFINITE)
+        entry = bad_batches.skip(iteration, [batch_of(8)], BAD, INFINITE)
+        bad_batches.raise_if_hopeless(iteration, entry["image_ids"])
+    entry = bad_batches.skip(3, [batch_of(77, 31)], BAD, INFINITE)
     assert (tmp_path / "iteration_00000003_rank_0.pth").is_file()
+    with pytest.raises(ValueError, match=r"iteration 3: .* 3 times in a row.* ids \[31, 77\]"):
+        bad_batches.raise_if_hopeless(3, entry["image_ids"])
 
 
 def test_a_limit_of_one_forgives_none(tmp_path: Path) -> None:
+    bad_batches = BadBatches(tmp_path, 1, ALONE)
+    bad_batches.raise_if_hopeless(0, [])
+    entry = bad_batches.skip(1, [batch_of(6)], BAD, INFINITE)
     with pytest.raises(ValueError, match=r"1 times in a row.* ids \[6\]"):
-        BadBatches(tmp_path, 1, ALONE).skip(1, [batch_of(6)], BAD, INFINITE)
+        bad_batches.raise_if_hopeless(1, entry["image_ids"])
 
 
 def test_a_good_step_in_between_starts_the_count_anew(tmp_path: Path) -> None:
@@ -97,6 +102,7 @@ def test_a_good_step_in_between_starts_the_count_anew(tmp_path: Path) -> None:
     for iteration in range(1, 20, 3):
         bad_batches.skip(iteration, [batch_of(8)], BAD, INFINITE)
         bad_batches.skip(iteration + 1, [batch_of(8)], BAD, INFINITE)
+        bad_batches.raise_if_hopeless(iteration + 1, [8])
         bad_batches.in_a_row = 0
     assert bad_batches.total == 14
 

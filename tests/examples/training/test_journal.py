@@ -211,6 +211,15 @@ def test_closing_on_a_disk_that_is_still_full_is_no_error(
         journal.close()
 
 
+def test_closing_again_does_nothing(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    journal.record(training_entry(1), "train")
+    journal.close()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    journal.close()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def broken_tensorboard(journal: Journal, patch: pytest.MonkeyPatch) -> None:
     """Its thread ends with the first error; every call after that raises the same again."""
     for function in ("add_scalar", "add_image", "flush"):

@@ -74,6 +74,15 @@ def test_the_papers_sizes_need_what_is_known_of_coco() -> None:
     assert padded_size(batch, dataset_of((100, 1000)), 800, 1333) == (160, 1344)
 
 
+def test_crops_need_no_more_than_their_most_oblong_window() -> None:
+    """600 x 384 pixels, at the largest size: not --max-size, which may be far away."""
+    batch = collate([blank(8, 8)])
+    assert padded_size(batch, dataset_of((640, 640)), 64, 1333, crop=True) == (128, 128)
+    assert padded_size(batch, dataset_of((480, 640)), 800, 1333, crop=True) == (1280, 1280)
+    assert padded_size(batch, dataset_of((480, 640)), 800, 1000, crop=True) == (1024, 1024)
+    assert padded_size(batch, dataset_of((100, 1000)), 64, 1333, crop=True) == (128, 640)
+
+
 def test_a_batch_that_is_larger_is_left_as_it_is() -> None:
     batch = collate([blank(128, 96)])
     assert padded_size(batch, dataset_of((50, 50)), 64, 64) == (128, 96)
