@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from detector_file import Detect, choose_device, detect_batch, load_detector
+from reader import outlive_signals
 from torch.utils.data import BatchSampler, DataLoader
 from tqdm import tqdm
 
@@ -81,6 +82,7 @@ def detect_dataset(
         batch_sampler=batches[rank::world_size],
         collate_fn=collate,
         num_workers=workers,
+        worker_init_fn=outlive_signals,
         generator=torch.Generator(),  # of its own: training's goes on as if nobody had looked
         pin_memory=device.type == "cuda",
     )

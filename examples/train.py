@@ -26,7 +26,7 @@ import resource
 import shutil
 import sys
 import time
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,13 @@ import torch
 import torchvision
 from detector_file import Detector, detect_batch
 from evaluate import without_nan
+from reader import outlive_signals, read_all
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from training.arguments import MAX_UNREADABLE, differences, parse_arguments, settings
 from training.bad_batches import BadBatches
-from training.checkpoints import CheckpointDirectory, read_run, set_aside
+from training.checkpoints import CheckpointDirectory, lock, read_run, set_aside
 from training.data import check_data, load_data, pad_to_largest
 from training.evaluation import detect_together
 from training.journal import Journal
@@ -49,7 +50,7 @@ from training.model import build_model
 from training.pictures import draw_predictions, sheet_of
 from training.processes import Processes, joined
 from training.random_states import random_states, restore_random_states, seed_everything
-from training.samples import ReadableSamples, collate_readable, leave_group
+from training.samples import ReadableSamples, collate_readable
 from training.state import TrainingState
 from training.step import (
     TrainingStep,
@@ -80,14 +81,15 @@ def find_run(
     arguments: argparse.Namespace, checkpoints: CheckpointDirectory, processes: Processes
 ) -> Path | None:
     """The checkpoint to go on with, the same on all processes; a run that does not go on is set aside."""
+    # torchrun starts all processes again when one of them died: they go on with whatever there is. It counts
+    # on each node what failed there.
+    restarts = processes.gather(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)))
     path = None
     if processes.rank == 0:
         path = checkpoints.find_newest(print, repair=not arguments.dry_run)
         if arguments.resume and path is None:
             raise ValueError(f"{checkpoints.output}: there is no checkpoint to resume")
-        # torchrun starts all processes again when one of them died: they go on with whatever there is.
-        restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
-        if path is not None and not arguments.resume and not restarted:
+        if path is not None and not arguments.resume and not any(restarts):
             reasons = differences(read_run(path)["arguments"], arguments)
             if (checkpoints.output / "summary.json").exists():
                 reasons = ["complete"]
@@ -154,6 +156,8 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         )
     output = Path(arguments.output)
     checkpoints = CheckpointDirectory(output, arguments.keep_checkpoints)
+    if rank == 0 and output.is_dir() and not arguments.dry_run:
+        stack.enter_context(lock(output))
     resumed = find_run(arguments, checkpoints, processes)
 
     # Data: everything that can be wrong with it is found here, before training starts.
@@ -177,6 +181,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         start = checkpoint["iteration"]
         state.load(checkpoint)
         bad_batches.total, num_unreadable = checkpoint.get("skipped", 0), checkpoint.get("unreadable", 0)
+        bad_batches.in_a_row = checkpoint.get("skipped_in_a_row", 0)
         states = checkpoint.get("random_states", [])
         if rank < len(states):
             restore_random_states(states[rank], device)
@@ -196,7 +201,6 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
             step,
             device_ids=[device.index] if device.type == "cuda" else None,
             gradient_as_bucket_view=True,
-            broadcast_buffers=config["backbone_norm"] == "batch",  # the only buffers that change
         )
     if rank == 0:
         print(
@@ -221,11 +225,12 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         # In blocks of 16, targets of all images make a few shapes, not one for every number of objects.
         collate_fn=partial(collate_readable, target_divisor=16 if arguments.compile else 1),
         num_workers=arguments.workers,
-        worker_init_fn=leave_group,
+        worker_init_fn=outlive_signals,
         generator=torch.Generator(),  # of its own: not the one whose state a checkpoint holds
         pin_memory=device.type == "cuda",
     )
-    batches = iter(loader)
+    batches = read_all(loader)
+    stack.enter_context(closing(batches))
     detect = EndToEndDetector(state.evaluated)
     detector = Detector(detect, class_names, arguments.eval_size, arguments.max_size)
 
@@ -266,16 +271,21 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
 
     if rank == 0:
         output.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(lock(output))
         if start < arguments.iterations:
             (output / "summary.json").unlink(missing_ok=True)
     journal = Journal(output if rank == 0 else None, start, arguments.iterations, rank)
     stack.callback(journal.close)  # however this ends
 
-    def save(iteration: int, needed: bool = False) -> None:
-        """Writes a checkpoint; a disk that is full ends the run only where there is no later chance."""
+    def save(iteration: int, needed: bool = False) -> int:
+        """Writes a checkpoint; a disk that is full ends the run only where there is no later chance.
+
+        Returns the iteration of the checkpoint, or -1 if it could not be written.
+        """
+        saved = iteration
         states = processes.gather(random_states(device))
         if rank != 0:
-            return
+            return processes.from_first(saved)
         try:
             checkpoints.save(
                 {
@@ -290,6 +300,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
                     "iteration": iteration,
                     "num_images": len(training_set),
                     "skipped": bad_batches.total,
+                    "skipped_in_a_row": bad_batches.in_a_row,
                     "unreadable": num_unreadable,
                     "random_states": states,
                     "arguments": settings(arguments),
@@ -306,6 +317,8 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
             if needed:
                 raise ValueError(f"cannot write the checkpoint of iteration {iteration}: {error}") from error
             journal.say(f"cannot write the checkpoint of iteration {iteration}: {error}; training goes on")
+            saved = -1
+        return processes.from_first(saved)
 
     def evaluate(iteration: int) -> dict[str, float]:
         """Metrics on rank 0, and pictures of what the model finds by now."""
@@ -330,6 +343,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
                 sheet.save(output / "progress" / f"{iteration:08d}.png")
             except OSError as error:
                 journal.say(f"iteration {iteration}: no picture: {error}")
+        processes.wait()  # for pycocotools, with more patience than the next step has
         model.train()
         return metrics
 
@@ -351,6 +365,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     ):
         evaluate_in_between(start)
     last_log, last_time, last_save = start, time.perf_counter(), time.perf_counter()
+    last_saved = start if resumed is not None else -1
     for iteration in range(start, arguments.iterations):
         done = iteration + 1
         parts: list[Batch] = []
@@ -359,9 +374,14 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
             batch, unread = next(batches)
             parts.append(move(batch, device))
             problems += unread
-        # The published normaliser, of the whole step: what one device with all images would divide by.
+        # All processes learn what the step needs: its number of targets, which is what one device with all
+        # its images would divide by, and what is to be done after it.
+        overdue = rank == 0 and time.perf_counter() - last_save > 60 * arguments.checkpoint_minutes
+        flags = torch.tensor([bool(stop), overdue, len(problems)], dtype=torch.float32)
+        if device.type == "cuda":
+            flags = flags.pin_memory().to(device, non_blocking=True)  # else the host waits for the device
         own_targets = torch.stack([batch.targets.valid.sum() for batch in parts]).sum()
-        num_targets = processes.sum(own_targets.float())
+        num_targets, *flags_of_all = processes.sum(torch.cat([own_targets.float()[None], flags])).unbind()
 
         state.begin()
         forward_began = time.perf_counter()
@@ -375,11 +395,9 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
             journal.say(f"compiling with {arguments.compile} and the first step took {waited:.0f} s")
             last_log, last_time = done, time.perf_counter()  # the rate is that of the steps after it
 
-        # One message a step tells all processes the same: how it went, and what is to be done.
-        overdue = rank == 0 and time.perf_counter() - last_save > 60 * arguments.checkpoint_minutes
-        told = own_losses.new_tensor([bool(stop), overdue, len(problems)])
-        told = torch.cat([processes.sum(torch.cat([own_losses, told])), norm[None]])
-        *all_losses, stopped, due, unread_now, gradient_norm = told.tolist()
+        # And how it went: the only time in a step that the host waits for the device, but for the matching.
+        told = torch.cat([processes.sum(own_losses.clone()), norm[None], torch.stack(flags_of_all)])
+        *all_losses, gradient_norm, stopped, due, unread_now = told.tolist()
         losses_are_finite = all(map(math.isfinite, all_losses))
         learning_rate = state.schedule.get_last_lr()[0]
         if losses_are_finite and math.isfinite(gradient_norm):
@@ -434,7 +452,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
             journal.show(entry)
         if stopped or due or done % arguments.checkpoint_interval == 0 or is_evaluated(done):
             # Before an evaluation, too: it takes a while on COCO.
-            save(done, needed=bool(stopped))
+            last_saved = save(done, needed=bool(stopped))
             last_save = time.perf_counter()
         if stopped:
             raise StopRequestedError(f"stopped at iteration {done}")
@@ -442,7 +460,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
             evaluate_in_between(done)
             last_log, last_time = done, time.perf_counter()
 
-    if start < arguments.iterations or resumed is None:
+    if last_saved < arguments.iterations:
         save(arguments.iterations, needed=True)
     metrics = evaluate(arguments.iterations)
     journal.close()
@@ -460,7 +478,9 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
             "unreadable": num_unreadable,
             "minutes": (time.perf_counter() - began) / 60,
         }
-        (output / "summary.json").write_text(json.dumps(without_nan(summary), indent=2))
+        # Renamed when whole: it says that the run is complete.
+        (output / "summary.tmp").write_text(json.dumps(without_nan(summary), indent=2))
+        (output / "summary.tmp").replace(output / "summary.json")
         print(
             f"AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f} on {len(validation_set)} images after "
             f"{arguments.iterations} iterations, {bad_batches.total} skipped, {num_unreadable} unreadable "

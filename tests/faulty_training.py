@@ -2,7 +2,7 @@
 
 NAN_IMAGES=3,7   these images (by id) have no finite pixel
 KILL_AT=1:8      process 1 dies of SIGKILL when it begins its 8th step, unless torchrun started it again
-TERM_AT=1:8      process 1 gets a SIGTERM at that time
+TERM_AT=1:8      process 1 and its readers get a SIGTERM at that time; under torchrun only
 """
 
 import os
@@ -46,7 +46,7 @@ def signal_at(where: str, number: int) -> None:
         nonlocal begun
         begun += 1
         if begun == count:
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid() if number == signal.SIGKILL else -os.getpgrp(), number)
         begin(state)
 
     training.state.TrainingState.begin = begin_and_signal

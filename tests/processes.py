@@ -59,6 +59,6 @@ def _run(
         env={**os.environ, "OMP_NUM_THREADS": "1", "MPLCONFIGDIR": str(cwd), **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=300,
         check=False,
     )

@@ -51,18 +51,19 @@ class BadBatches:
         self.total += 1
         self.in_a_row += 1
         image_ids = [int(number) for batch in batches for number in batch.image_ids]
-        told = self.processes.gather((bool(own_losses.isfinite().all()), image_ids))
-        guilty = [ids for finite, ids in told if not finite] or [ids for _, ids in told]
-        ids = sorted(number for part in guilty for number in part)
-        dump = self._dump(iteration, batches, own_losses, gradient_norm)
-        entry = {
+        finite = bool(own_losses.isfinite().all())
+        told = self.processes.gather((finite, image_ids))
+        guilty = [ids for fine, ids in told if not fine] or [ids for _, ids in told]
+        dump = None
+        if not finite or len(guilty) == len(told):
+            dump = self._dump(iteration, batches, own_losses, gradient_norm)
+        return {
             "iteration": iteration,
             "skipped": self.total,
-            "image_ids": ids,
+            "image_ids": sorted(number for ids in guilty for number in ids),
             "gradient_norm": gradient_norm,
-            "dump": dump,
+            "dumps": [path for path in self.processes.gather(dump) if path is not None],
         }
-        return entry
 
     def raise_if_hopeless(self, iteration: int, image_ids: list[int]) -> None:
         """Ends the run after too many bad steps in a row.

@@ -6,12 +6,14 @@ cannot dangle.
 """
 
 import errno
+import fcntl
 import hashlib
 import io
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,8 @@ class CheckpointDirectory:
         damaged: list[Path] = []
         for path in self._paths():
             if _is_whole(path):
-                if repair and (damaged or not self.newest.is_file()):
+                # A process may have died between writing one and pointing to it.
+                if repair and not (self.newest.is_file() and self.newest.samefile(path)):
                     self._point_to(path)
                 return path
             if not repair:
@@ -132,6 +135,21 @@ def read_run(path: Path) -> dict[str, Any]:
     return state
 
 
+@contextmanager
+def lock(output: Path) -> Iterator[None]:
+    """Keeps other processes out of the directory of a run that goes on.
+
+    Raises:
+        ValueError: If another process is in it.
+    """
+    with (output / "lock").open("w") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with this process, however it ends
+        except BlockingIOError as error:
+            raise ValueError(f"{output}: another process is training in it") from error
+        yield
+
+
 def set_aside(output: Path) -> Path:
     """Renames the directory of a run before this one: nothing that was trained is lost."""
     number = 1
@@ -143,9 +161,12 @@ def set_aside(output: Path) -> Path:
 
 def _is_whole(path: Path) -> bool:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError:  # a bad sector
+        return False
     return NAME.fullmatch(path.name)[2] == digest.hexdigest()[:16]  # type: ignore[index]
 
 

@@ -12,8 +12,8 @@ from detector_file import choose_device
 from torch import Tensor
 
 Value = TypeVar("Value")
-# Rank 0 checks every file of COCO and evaluates all detections while the others wait. A process that dies is
-# noticed by torchrun at once, not by this.
+# Rank 0 checks every file of COCO and evaluates all detections while the others wait. Steps have the default
+# of the backend: a process that dies is noticed by torchrun at once, but not by that of another node.
 PATIENCE = timedelta(hours=1)
 
 
@@ -24,6 +24,7 @@ class Processes(NamedTuple):
     local_rank: int
     world_size: int
     device: torch.device
+    patient: Any = None  # a group for what may take long, and for objects
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Sum over all processes, in place."""
@@ -36,7 +37,7 @@ class Processes(NamedTuple):
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=self.patient)
         return values
 
     def gather_to_first(self, value: Value) -> list[Value]:
@@ -44,7 +45,7 @@ class Processes(NamedTuple):
         if self.world_size == 1:
             return [value]
         values: list[Any] | None = [None] * self.world_size if self.rank == 0 else None
-        dist.gather_object(value, values)
+        dist.gather_object(value, values, group=self.patient)
         return values or []
 
     def from_first(self, value: Value) -> Value:
@@ -52,7 +53,7 @@ class Processes(NamedTuple):
         if self.world_size == 1:
             return value
         values = [value]
-        dist.broadcast_object_list(values)
+        dist.broadcast_object_list(values, group=self.patient)
         return values[0]
 
     def copy_first(self, tensors: Iterator[Tensor]) -> None:
@@ -64,7 +65,7 @@ class Processes(NamedTuple):
     def wait(self) -> None:
         """Returns when all processes have come here."""
         if self.world_size > 1:
-            dist.barrier()
+            dist.barrier(group=self.patient)
 
 
 @contextmanager
@@ -79,8 +80,13 @@ def joined(device_name: str) -> Iterator[Processes]:
     if device.type == "cuda":
         device = torch.device("cuda", local_rank if world_size > 1 else device.index or 0)
         torch.cuda.set_device(device)
+    patient = None
     if world_size > 1:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-    yield Processes(rank, local_rank, world_size, device)
+        if device.type == "cuda":
+            dist.init_process_group("nccl", device_id=device)
+        else:
+            dist.init_process_group("gloo")
+        patient = dist.new_group(backend="gloo", timeout=PATIENCE)
+    yield Processes(rank, local_rank, world_size, device, patient)
     if world_size > 1:
         dist.destroy_process_group()

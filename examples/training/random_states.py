@@ -1,4 +1,7 @@
-"""States of all random generators of a process, as plain data that a checkpoint may hold."""
+"""States of all random generators of a process, as plain data that a checkpoint may hold.
+
+Nothing in the trainer draws from them (data have seeds of their own); what one adds, such as dropout, may.
+"""
 
 import random
 from typing import Any

@@ -1,6 +1,5 @@
-"""What the loader's workers do: read samples, and put another in the place of one that cannot be read."""
+"""Samples for the loader: another in the place of one that cannot be read."""
 
-import os
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -39,8 +38,3 @@ def collate_readable(samples: Sequence[Sample], target_divisor: int) -> tuple[Ba
     """A batch, and what could not be read for it."""
     batch = collate([(image, target) for image, target, _ in samples], target_divisor=target_divisor)
     return batch, [problem for _, _, problems in samples for problem in problems]
-
-
-def leave_group(worker: int) -> None:
-    """Out of the group of processes that Ctrl-C and torchrun signal: workers end when the loader says so."""
-    os.setpgid(0, 0)

@@ -26,7 +26,7 @@ class TrainingState:
         self.model = model
         self.average = None
         if arguments.ema:
-            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(arguments.ema))
+            self.average = AveragedModel(model, device, multi_avg_fn=get_ema_multi_avg_fn(arguments.ema))
         self.clip_norm = arguments.clip_norm
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(

@@ -1,5 +1,6 @@
 """SIGTERM and SIGINT as a wish to stop soon, not at once."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ class Stop:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.signal_name = signal.Signals(number).name
+        if int(os.environ.get("RANK", 0)) == 0:
+            os.write(2, f"\n{self.signal_name}: stopping after this step\n".encode())
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -136,7 +136,11 @@ def test_a_process_without_targets_makes_the_same_steps(place_of_two: Path) -> N
 
 
 def test_torchrun_starts_again_when_one_process_dies(place_of_two: Path) -> None:
-    launcher = (*TWO_PROCESSES, "--max-restarts", "1")
+    launcher = (
+        *TWO_PROCESSES,
+        "--max-restarts",
+        "3",
+    )  # on a busy machine, gloo may not find itself again at once
     done = run_training(
         *(*OPTIONS, "--output", "runs/restarted"),
         cwd=place_of_two,
@@ -152,9 +156,11 @@ def test_a_signal_to_one_process_stops_all_and_the_same_command_goes_on(place_of
     command = (*OPTIONS, "--output", "runs/stopped")
     done = run_training(*command, cwd=place_of_two, launcher=TWO_PROCESSES, environment={"TERM_AT": "1:5"})
     assert done.returncode == 0, done.stderr
-    assert "stopped at iteration 5; the same command goes on from there" in done.stdout
+    assert "stopped at iteration 6; the same command goes on from there" in done.stdout
     output = place_of_two / "runs" / "stopped"
-    assert torch.load(output / "checkpoint.pth", weights_only=True)["iteration"] == 5
+    assert (
+        torch.load(output / "checkpoint.pth", weights_only=True)["iteration"] == 6
+    )  # the one in which all learn of it
     assert not (output / "summary.json").exists()
     done = run_training(*command, cwd=place_of_two, launcher=TWO_PROCESSES)
     assert done.returncode == 0, done.stderr
@@ -198,8 +204,9 @@ def test_a_bad_batch_of_one_process_is_skipped_by_all(place_of_two: Path) -> Non
     assert all(tensor.isfinite().all() for tensor in checkpoint["model"].values())
     assert {int(x["step"]) for x in checkpoint["optimizer"]["state"].values()} == {10 - len(skipped)}
     dumps = [torch.load(path, weights_only=True) for path in (output / "bad_batches").iterdir()]
-    assert len(dumps) == 2 * len(skipped)
-    assert sum(bool(dump["batches"][0]["images"].isnan().any()) for dump in dumps) == len(skipped)
+    assert len(dumps) == len(skipped)  # only of the process that met it
+    assert all(dump["batches"][0]["images"].isnan().any() for dump in dumps)
+    assert all((place_of_two / path).is_file() for entry in skipped for path in entry["dumps"])
 
 
 def test_many_bad_batches_in_a_row_end_all_processes(place_of_two: Path) -> None:

@@ -50,8 +50,8 @@ def test_the_entry_names_the_images_of_all_parts_of_the_step(tmp_path: Path) -> 
 def test_the_dump_holds_what_the_step_saw(tmp_path: Path) -> None:
     batches = [batch_of(9, 4), batch_of(120)]
     entry = BadBatches(tmp_path / "a" / "bad", 3, ALONE).skip(17, batches, BAD, INFINITE)
-    assert Path(entry["dump"]) == tmp_path / "a" / "bad" / "iteration_00000017_rank_0.pth"
-    dump = torch.load(entry["dump"], weights_only=True)
+    assert entry["dumps"] == [str(tmp_path / "a" / "bad" / "iteration_00000017_rank_0.pth")]
+    dump = torch.load(entry["dumps"][0], weights_only=True)
     assert dump["iteration"] == 17
     assert dump["gradient_norm"] == INFINITE
     assert dump["losses"].isnan().tolist() == [True, False]
@@ -64,8 +64,8 @@ def test_the_dump_holds_what_the_step_saw(tmp_path: Path) -> None:
 
 def test_many_bad_batches_do_not_fill_the_disk(tmp_path: Path) -> None:
     bad_batches = BadBatches(tmp_path, 1000, ALONE)
-    dumps = [bad_batches.skip(i, [batch_of(1)], BAD, INFINITE)["dump"] for i in range(1, MOST_DUMPS + 6)]
-    assert [dump is not None for dump in dumps] == [True] * MOST_DUMPS + [False] * 5
+    dumps = [bad_batches.skip(i, [batch_of(1)], BAD, INFINITE)["dumps"] for i in range(1, MOST_DUMPS + 6)]
+    assert [len(dump) for dump in dumps] == [1] * MOST_DUMPS + [0] * 5
     assert len(list(tmp_path.iterdir())) == MOST_DUMPS
     assert bad_batches.total == MOST_DUMPS + 5
 
@@ -73,9 +73,8 @@ def test_many_bad_batches_do_not_fill_the_disk(tmp_path: Path) -> None:
 def test_dumps_of_a_run_before_count(tmp_path: Path) -> None:
     bad_batches = BadBatches(tmp_path, 10, ALONE)
     bad_batches.total = MOST_DUMPS - 1  # from its checkpoint
-    dumps = [bad_batches.skip(i, [batch_of(1)], BAD, INFINITE)["dump"] for i in (5, 6)]
-    assert dumps[0] is not None
-    assert dumps[1] is None
+    dumps = [bad_batches.skip(i, [batch_of(1)], BAD, INFINITE)["dumps"] for i in (5, 6)]
+    assert [len(dump) for dump in dumps] == [1, 0]
 
 
 def test_too_many_in_a_row_are_an_error_that_names_the_images(tmp_path: Path) -> None:
@@ -144,7 +143,7 @@ def test_what_cannot_be_dumped_is_in_the_entry_all_the_same(
     with monkeypatch.context() as patch:
         fault(patch, directory)
         entry = bad_batches.skip(2, [batch_of(8, 3)], BAD, INFINITE)
-    assert entry["dump"] is None
+    assert entry["dumps"] == []
     assert entry["image_ids"] == [3, 8]
     assert not list(tmp_path.rglob("*.pth"))
 

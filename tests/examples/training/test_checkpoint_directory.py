@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from training.checkpoints import CheckpointDirectory, read_run, set_aside
+from processes import EXAMPLES, run_python
+from training.checkpoints import CheckpointDirectory, lock, read_run, set_aside
 
 
 def checkpoint_of(iteration: int) -> dict:
@@ -342,3 +343,50 @@ def test_runs_are_set_aside_under_the_first_free_number(tmp_path: Path) -> None:
 def test_a_run_whose_name_has_a_dot_keeps_it(tmp_path: Path) -> None:
     (tmp_path / "lr0.1").mkdir()
     assert set_aside(tmp_path / "lr0.1") == tmp_path / "lr0.1.1"
+
+
+LOCK = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from training.checkpoints import lock
+try:
+    with lock(Path(sys.argv[2])):
+        print("in")
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_one_process_at_a_time_is_in_the_directory(tmp_path: Path) -> None:
+    def another() -> str:
+        return run_python(LOCK, EXAMPLES, tmp_path, cwd=tmp_path).strip()
+
+    with lock(tmp_path):
+        assert another() == f"{tmp_path}: another process is training in it"
+    assert another() == "in"
+
+
+def test_checkpoint_pth_is_the_newest_though_a_process_died_before_pointing_to_it(tmp_path: Path) -> None:
+    checkpoints = CheckpointDirectory(tmp_path)
+    checkpoints.save({"optimizer": {}, "iteration": 10}, 10)
+    old = (tmp_path / "checkpoint.pth").read_bytes()
+    newest = checkpoints.save({"optimizer": {}, "iteration": 20}, 20)
+    (tmp_path / "checkpoint.pth").unlink()
+    (tmp_path / "checkpoint.pth").write_bytes(old)
+    assert checkpoints.find_newest(print, repair=False) == newest
+    assert read_run(tmp_path / "checkpoint.pth")["iteration"] == 10
+    assert checkpoints.find_newest(print) == newest
+    assert read_run(tmp_path / "checkpoint.pth")["iteration"] == 20
+
+
+def test_nothing_moves_without_repair(tmp_path: Path) -> None:
+    checkpoints = CheckpointDirectory(tmp_path)
+    before = checkpoints.save({"optimizer": {}, "iteration": 10}, 10)
+    newest = checkpoints.save({"optimizer": {}, "iteration": 20}, 20)
+    newest.write_bytes(b"")
+    said: list[str] = []
+    assert checkpoints.find_newest(said.append, repair=False) == before
+    assert "damaged" in said[0]
+    assert newest.is_file()
+    assert (tmp_path / "checkpoint.pth").samefile(newest)

@@ -2,14 +2,20 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from processes import EXAMPLES
+from reader import outlive_signals
 from torch.utils.data import DataLoader
-from training.samples import MOST_IN_A_ROW, ReadableSamples, collate_readable, leave_group
+from training.samples import MOST_IN_A_ROW, ReadableSamples, collate_readable
 
 from sparse_rcnn.data import Draw, SeededDataset, ShapesDataset, UnreadableImageError, training_transform
 
@@ -122,29 +128,59 @@ def test_a_batch_comes_with_all_that_could_not_be_read(root: Path, divisor: int)
     assert [Path(problem.split(":")[0]).stem for problem in problems] == [f"{n:012d}" for n in (2, 3, 8)]
 
 
-def report_group(directory: Path, image: Any, objects: Any) -> tuple[Any, Any]:
-    (directory / f"{os.getpid()}").write_text(f"{os.getpgrp()}")
+def signal_everybody(image: Any, objects: Any) -> tuple[Any, Any]:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)
     return image, objects
 
 
-def test_workers_replace_images_outside_of_the_group_that_ctrl_c_signals(root: Path, tmp_path: Path) -> None:
+def test_workers_replace_images_and_read_on_after_signals(root: Path) -> None:
     damage(root, 0, 5)
-    groups = tmp_path / "groups"
-    groups.mkdir()
     loader = DataLoader(
-        open_samples(root, partial(report_group, groups)),
+        open_samples(root, signal_everybody),
         batch_sampler=[[Draw(0, 0), Draw(2, 0)], [Draw(3, 0), Draw(4, 0)], [Draw(5, 0), Draw(11, 0)]],
         collate_fn=partial(collate_readable, target_divisor=1),
         num_workers=1,
-        worker_init_fn=leave_group,
+        worker_init_fn=outlive_signals,
     )
     batches = list(loader)
     assert [batch.image_ids.tolist() for batch, _ in batches] == [[2, 3], [4, 5], [7, 12]]
     assert [len(problems) for _, problems in batches] == [1, 0, 1]
-    (worker,) = groups.iterdir()
-    assert int(worker.name) != os.getpid()
-    assert worker.read_text() == worker.name  # a group of its own
-    assert os.getpgrp() != int(worker.name)
+
+
+ORPHAN = """
+import multiprocessing, os, signal, sys
+sys.path.insert(0, sys.argv[2])
+from reader import outlive_signals
+from torch.utils.data import DataLoader
+
+def main():
+    multiprocessing.set_start_method(sys.argv[1])
+    batches = iter(DataLoader(range(9), num_workers=1, worker_init_fn=outlive_signals))
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    print(worker.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_no_worker_outlives_the_process_that_it_reads_for(tmp_path: Path, method: str) -> None:
+    script = tmp_path / "orphan.py"
+    script.write_text(ORPHAN)
+    command = [sys.executable, str(script), method, str(EXAMPLES)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=100, check=False)
+    assert done.returncode == -signal.SIGKILL
+    worker = Path("/proc") / done.stdout.strip()
+    for _ in range(300):
+        if not worker.exists() or "State:\tZ" in (worker / "status").read_text():
+            return
+        time.sleep(0.1)
+    os.kill(int(worker.name), signal.SIGKILL)
+    pytest.fail(f"{method}: the worker is still there after half a minute")
 
 
 def test_a_worker_that_finds_no_image_says_which(root: Path) -> None:
@@ -154,7 +190,7 @@ def test_a_worker_that_finds_no_image_says_which(root: Path) -> None:
         batch_sampler=[[Draw(3, 0)]],
         collate_fn=partial(collate_readable, target_divisor=1),
         num_workers=1,
-        worker_init_fn=leave_group,
+        worker_init_fn=outlive_signals,
     )
     with pytest.raises(UnreadableImageError, match=r"10 images in a row, the last: .*/000000000001\.jpg"):
         next(iter(loader))

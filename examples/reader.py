@@ -1,0 +1,37 @@
+"""Processes that read images for another, and how long they live: as long as that one wants them."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Generator
+from multiprocessing.connection import wait
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+LAST_SECONDS = 60  # after a SIGTERM, should nobody say that it is over
+
+
+def outlive_signals(worker: int) -> None:
+    """For a DataLoader's ``worker_init_fn``: goes on after signals, and ends with the process that it serves.
+
+    Ctrl-C, torchrun and Slurm signal all processes at once. The one that trains finishes its step first, for
+    which it needs its readers.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_SECONDS))
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # torch watches the parent's id, which is another process's where workers come from a fork server.
+        threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def read_all(loader: DataLoader) -> Generator[Any, None, None]:
+    """Batches of a loader; closing this generator ends its workers."""
+    yield from loader
+
+
+def _end_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
