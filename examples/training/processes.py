@@ -82,11 +82,26 @@ def joined(device_name: str) -> Iterator[Processes]:
         torch.cuda.set_device(device)
     patient = None
     if world_size > 1:
+        own = _store_of_this_start(rank, world_size)
         if device.type == "cuda":
-            dist.init_process_group("nccl", device_id=device)
+            dist.init_process_group("nccl", device_id=device, **own)
         else:
-            dist.init_process_group("gloo")
+            dist.init_process_group("gloo", **own)
         patient = dist.new_group(backend="gloo", timeout=PATIENCE)
     yield Processes(rank, local_rank, world_size, device, patient)
     if world_size > 1:
         dist.destroy_process_group()
+
+
+def _store_of_this_start(rank: int, world_size: int) -> dict[str, Any]:
+    """Where processes tell each other their addresses: not where those before a restart told theirs.
+
+    torchrun (torch 2.14) keeps one store over its restarts, and who comes first finds addresses of the dead.
+    Of several nodes each counts its own: there, TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 is the remedy.
+    """
+    environment = os.environ
+    if environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or environment["GROUP_WORLD_SIZE"] != "1":
+        return {}
+    store = dist.TCPStore(environment["MASTER_ADDR"], int(environment["MASTER_PORT"]), is_master=False)
+    prefix = f"start_{environment['TORCHELASTIC_RESTART_COUNT']}"
+    return {"store": dist.PrefixStore(prefix, store), "rank": rank, "world_size": world_size}

@@ -136,11 +136,7 @@ def test_a_process_without_targets_makes_the_same_steps(place_of_two: Path) -> N
 
 
 def test_torchrun_starts_again_when_one_process_dies(place_of_two: Path) -> None:
-    launcher = (
-        *TWO_PROCESSES,
-        "--max-restarts",
-        "3",
-    )  # on a busy machine, gloo may not find itself again at once
+    launcher = (*TWO_PROCESSES, "--max-restarts", "1")
     done = run_training(
         *(*OPTIONS, "--output", "runs/restarted"),
         cwd=place_of_two,
