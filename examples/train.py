@@ -36,6 +36,7 @@ import torch
 import torchvision
 from detector_file import Detector, detect_batch
 from evaluate import without_nan
+from PIL.Image import Image
 from reader import outlive_signals, read_all
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -320,8 +321,8 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
             saved = -1
         return processes.from_first(saved)
 
-    def evaluate(iteration: int) -> dict[str, float]:
-        """Metrics on rank 0, and pictures of what the model finds by now."""
+    def evaluate(iteration: int) -> tuple[dict[str, float], dict[str, Image]]:
+        """Metrics and pictures of what the model finds by now, on rank 0."""
         results = detect_together(
             state.evaluated,
             detect,
@@ -332,11 +333,13 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
             stop,
         )
         metrics: dict[str, float] = {}
+        pictures: dict[str, Image] = {}
         if rank == 0:
             metrics = evaluate_coco(validation_set, results)
             journal.record({"iteration": iteration, **metrics}, "val")
             journal.say(f"iteration {iteration}\n{format_metrics(metrics)}")
-            sheet = sheet_of([*draw_predictions(detector, validation_set, device, 6).values()])
+            pictures = draw_predictions(detector, validation_set, device, 8)
+            sheet = sheet_of([*pictures.values()][:6])
             journal.picture("predictions", sheet, iteration)
             try:
                 (output / "progress").mkdir(exist_ok=True)
@@ -345,7 +348,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
                 journal.say(f"iteration {iteration}: no picture: {error}")
         processes.wait()  # for pycocotools, with more patience than the next step has
         model.train()
-        return metrics
+        return metrics, pictures
 
     def is_evaluated(iteration: int) -> bool:
         interval = arguments.eval_interval
@@ -462,11 +465,10 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
 
     if last_saved < arguments.iterations:
         save(arguments.iterations, needed=True)
-    metrics = evaluate(arguments.iterations)
+    metrics, pictures = evaluate(arguments.iterations)
     journal.close()
     if rank == 0:
         journal.plot(output / "training.png")
-        pictures = draw_predictions(detector, validation_set, device, 8)
         (output / "pictures").mkdir(exist_ok=True)
         for name, picture in pictures.items():
             picture.save(output / "pictures" / f"{name}.png")
