@@ -1,6 +1,6 @@
 """Trains in two processes, injects faults, and prints as Markdown what became of each.
 
-    python tests/fault_injection.py --data coco_mini --weights mobilenet_v2.pth --output /tmp/faults
+    python tests/fault_injection.py --data coco_mini --weights mobilenet_v2.pth --output runs/faults
 
 Not a test of the suite (it takes about twenty minutes on two cores): what it shows stands in RESULTS.md, and
 the suite tests each fault once (tests/examples/test_survival.py). Linux, and root for the small disk.

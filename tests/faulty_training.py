@@ -14,13 +14,11 @@ from pathlib import Path
 import torch
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
-import training.samples  # noqa: E402
-import training.state  # noqa: E402
 
 
 def spoil_images() -> None:
+    import training.samples
+
     ids = {int(number) for number in os.environ["NAN_IMAGES"].split(",")}
     collate = training.samples.collate_readable
 
@@ -36,6 +34,8 @@ def spoil_images() -> None:
 
 
 def signal_at(where: str, number: int) -> None:
+    import training.state
+
     rank, count = map(int, where.split(":"))
     if rank != int(os.environ.get("RANK", 0)) or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0:
         return
@@ -53,6 +53,7 @@ def signal_at(where: str, number: int) -> None:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(EXAMPLES))
     if "NAN_IMAGES" in os.environ:
         spoil_images()
     for name, number in (("KILL_AT", signal.SIGKILL), ("TERM_AT", signal.SIGTERM)):

@@ -167,7 +167,7 @@ def _is_whole(path: Path) -> bool:
                 digest.update(block)
     except OSError:  # a bad sector
         return False
-    return NAME.fullmatch(path.name)[2] == digest.hexdigest()[:16]  # type: ignore[index]
+    return path.stem.endswith(f"-{digest.hexdigest()[:16]}")
 
 
 def _sync(path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 
 def random_states(device: torch.device) -> dict[str, Any]:
     """States of the generators of Python, NumPy and torch, and of the device."""
-    name, key, *rest = np.random.get_state()  # noqa: NPY002
+    name, key, *rest = np.random.get_state()
     states: dict[str, Any] = {
         "python": random.getstate(),
         "numpy": [name, np.asarray(key).tolist(), *rest],
@@ -26,7 +26,7 @@ def random_states(device: torch.device) -> dict[str, Any]:
 def seed_everything(seed: int) -> None:
     """Seeds the generators of Python, NumPy and torch."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
+    np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
@@ -35,7 +35,7 @@ def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
     name, key, *rest = states["numpy"]
-    np.random.set_state((name, np.array(key, dtype=np.uint32), *rest))  # noqa: NPY002
+    np.random.set_state((name, np.array(key, dtype=np.uint32), *rest))
     torch.set_rng_state(states["torch"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)

@@ -53,14 +53,14 @@ def seeded_by(*numbers: int) -> Iterator[None]:
     """
     if min(numbers, default=0) < 0:
         raise ValueError(f"seeds must be at least 0, got {numbers}")
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     words = np.random.SeedSequence(numbers).generate_state(3).tolist()
     random.seed(words[0])
-    np.random.seed(words[1])  # noqa: NPY002
+    np.random.seed(words[1])
     torch.random.default_generator.manual_seed(words[2])
     try:
         yield
     finally:
         random.setstate(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
+        np.random.set_state(before[1])
         torch.set_rng_state(before[2])

@@ -59,13 +59,13 @@ def numbers_for_pixels(image, objects):
 
 
 def states():
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002
+    name, keys, *rest = np.random.get_state()
     return random.getstate(), (name, keys.tolist(), *rest), torch.get_rng_state().tolist()
 
 
 def start_anywhere(seed):
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
+    np.random.seed(seed)
     torch.manual_seed(seed)
     from_all_three(1)  # one normal number of a pair is left
 

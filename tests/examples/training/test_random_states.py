@@ -17,14 +17,14 @@ def draw_from_all() -> list[float]:
     """Uniform and normal: of the latter, Python and NumPy make two at a time and keep one."""
     return [
         *(random.random(), random.gauss(0, 1), random.randrange(2**40)),
-        *(np.random.random(), np.random.normal(), int(np.random.randint(2**31))),  # noqa: NPY002
+        *(np.random.random(), np.random.normal(), int(np.random.randint(2**31))),
         *(torch.rand(()).item(), torch.randn(()).item(), int(torch.randperm(1000)[0])),
     ]
 
 
 def seed_all(seed: int) -> None:
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
+    np.random.seed(seed)
     torch.manual_seed(seed)
     draw_from_all()
 
