@@ -80,30 +80,24 @@ from sparse_rcnn.nn.head import Predictions
 
 def find_run(
     arguments: argparse.Namespace, checkpoints: CheckpointDirectory, processes: Processes
-) -> Path | None:
-    """The checkpoint to go on with, the same on all processes; a run that does not go on is set aside."""
+) -> tuple[Path | None, str]:
+    """The checkpoint to go on with, or why the run that is there does not go on; the same on all processes."""
     # torchrun starts all processes again when one of them died: they go on with whatever there is. It counts
     # on each node what failed there.
     restarts = processes.gather(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)))
-    path = None
+    path, reason = None, ""
     if processes.rank == 0:
         path = checkpoints.find_newest(print, repair=not arguments.dry_run)
         if arguments.resume and path is None:
             raise ValueError(f"{checkpoints.output}: there is no checkpoint to resume")
         if path is not None and not arguments.resume and not any(restarts):
-            reasons = differences(read_run(path)["arguments"], arguments)
-            if (checkpoints.output / "summary.json").exists():
-                reasons = ["complete"]
             if arguments.resume is False:
-                reasons = ["--no-resume"]
-            if reasons:
-                path = None
-                if not arguments.dry_run:
-                    old = set_aside(checkpoints.output)
-                    print(
-                        f"{checkpoints.output} holds a run already, which is now {old} ({'; '.join(reasons)})"
-                    )
-    return processes.from_first(path)
+                reason = "--no-resume"
+            elif (checkpoints.output / "summary.json").exists():
+                reason = "complete"
+            else:
+                reason = "; ".join(differences(read_run(path)["arguments"], arguments))
+    return processes.from_first((None if reason else path, reason))
 
 
 def read_resumed(
@@ -159,7 +153,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     checkpoints = CheckpointDirectory(output, arguments.keep_checkpoints)
     if rank == 0 and output.is_dir() and not arguments.dry_run:
         stack.enter_context(lock(output))
-    resumed = find_run(arguments, checkpoints, processes)
+    resumed, not_resumed = find_run(arguments, checkpoints, processes)
 
     # Data: everything that can be wrong with it is found here, before training starts.
     tolerant = arguments.max_unreadable is not None or resumed is not None
@@ -271,6 +265,8 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         return
 
     if rank == 0:
+        if not_resumed:  # only now: a command that is wrong must not move what is there
+            print(f"{output} holds a run already, which is now {set_aside(output)} ({not_resumed})")
         output.mkdir(parents=True, exist_ok=True)
         stack.enter_context(lock(output))
         if start < arguments.iterations:

@@ -285,6 +285,7 @@ def test_bad_input_ends_with_one_line_that_names_it(
     options = ("--shapes-images", "16") if script == "train.py" else ()
     said = failure_of(script, *arguments, *options)
     assert message in said.splitlines()[-1]
+    assert (trained / "runs" / "shapes" / "checkpoint.pth").is_file()  # a wrong command moves nothing
 
 
 @pytest.mark.parametrize("script", ["train.py", "evaluate.py", "detect.py", "export.py", "benchmark.py"])
