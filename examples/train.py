@@ -81,7 +81,7 @@ from sparse_rcnn.nn.head import Predictions
 def find_run(
     arguments: argparse.Namespace, checkpoints: CheckpointDirectory, processes: Processes
 ) -> tuple[Path | None, str]:
-    """The checkpoint to go on with, or why the run that is there does not go on; the same on all processes."""
+    """The checkpoint to go on with, or why the run that is there is set aside; the same on all processes."""
     # torchrun starts all processes again when one of them died: they go on with whatever there is. It counts
     # on each node what failed there.
     restarts = processes.gather(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)))
