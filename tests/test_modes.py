@@ -84,6 +84,7 @@ class OneStage(nn.Module):
 
 TABLE: dict[str, tuple[Callable, Callable[[Inputs], tuple]]] = {
     # ops
+    "add_positional_encoding": (ops.add_positional_encoding, lambda x: (x.pyramid(), x.sizes)),
     "apply_deltas": (ops.apply_deltas, lambda x: (x.randn(x.batch, x.count, 4), x.boxes(x.batch, x.count))),
     "assign_levels": (ops.assign_levels, lambda x: (x.boxes(x.batch, x.count) * 10, 4)),
     "box_area": (ops.box_area, lambda x: (x.boxes(x.batch, x.count),)),
@@ -125,6 +126,12 @@ TABLE: dict[str, tuple[Callable, Callable[[Inputs], tuple]]] = {
 # Modules: what is called, of those of a small model, and its arguments. It is called by itself, as users do.
 MODULES: dict[str, tuple[Callable[[nn.Module], nn.Module], Callable[[Inputs], tuple]]] = {
     "Backbone": (lambda model: model.backbone, lambda x: (x.randn(x.batch, 3, 64, 96),)),
+    "BoxHead": (
+        lambda model: (
+            sparse_rcnn.nn.BoxHead(16, 8, 3).eval().requires_grad_(False).to(next(model.parameters()).dtype)
+        ),
+        lambda x: (x.randn(1, N, 16), x.randn(x.batch, N, 9, 16)),
+    ),
     "DynamicInteraction": (
         lambda model: model.head.stages[0].interaction,
         lambda x: (x.randn(x.batch, N, 16), x.randn(x.batch, N, 9, 16)),
@@ -146,7 +153,7 @@ SCRIPTED_ONLY = {"ImageListDetector"}
 # Functions of targets: with none of them in any image, and with more of them than proposals.
 OF_TARGETS = ["linear_sum_assignment", "match_proposals", "matching_cost", "set_prediction_loss"]
 # Functions that have boxes or proposals in their result, or a result of nothing.
-OF_BOXES = sorted(set(TABLE) - set(OF_TARGETS) - {"flatten_pyramid", "whwh"})
+OF_BOXES = sorted(set(TABLE) - set(OF_TARGETS) - {"add_positional_encoding", "flatten_pyramid", "whwh"})
 DIFFERENTIABLE = [
     *("apply_deltas", "dynamic_interaction", "paired_giou", "pairwise_giou", "pyramid_roi_align"),
     *("paired_giou_loss", "paired_l1_loss", "set_prediction_loss", "sigmoid_focal_loss"),
@@ -222,6 +229,32 @@ def test_the_table_is_complete():
 @pytest.mark.parametrize("mode", MODES)
 def test_float32(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.float32))
+
+
+# What the paper takes away or adds, each in as many combinations as make a difference to a graph.
+BOX_HEAD = {"interaction": "fully_connected", "fully_connected_dim": 8}
+BARE = {"self_attention": False, "feedforward_dim": 0, "classification_layers": 0, "regression_layers": 0}
+ABLATIONS = [
+    {**BOX_HEAD, **BARE, "feature_reuse": False},
+    {**BOX_HEAD, **BARE},
+    {**BOX_HEAD, **BARE, "self_attention": True},
+    BOX_HEAD,
+    {**BOX_HEAD, "self_attention": False, "feature_reuse": False, "positional_encoding": True},
+    {"feature_reuse": False},
+    {"self_attention": False, "positional_encoding": True},
+    {"feedforward_dim": 0, "regression_layers": 0},
+    {"positional_encoding": True},
+]
+
+
+@pytest.mark.parametrize("changes", ABLATIONS, ids=lambda changes: "-".join(changes))
+def test_ablations(changes):
+    model = build_small_model(backbone="resnet10", num_classes=K, num_proposals=N, **changes).eval()
+    args = Inputs(torch.float32).images()
+    expected = leaves(model(*args))
+    for mode in MODES:
+        for mine, theirs in zip(leaves(mode(model, args)), expected, strict=True):
+            assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", TABLE)

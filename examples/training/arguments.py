@@ -19,6 +19,13 @@ PAPER: dict[str, Any] = {
     "feedforward_dim": 2048,
     "num_heads": 8,
     "proposal_init": "image",
+    "interaction": "dynamic",
+    "self_attention": True,
+    "feature_reuse": True,
+    "fully_connected_dim": 1024,
+    "classification_layers": 1,
+    "regression_layers": 3,
+    "positional_encoding": False,
     "batch_size": 16,
     "iterations": 270_000,
     "schedule": "step",
@@ -44,6 +51,7 @@ SHAPES: dict[str, Any] = {
     "dynamic_dim": 16,
     "feedforward_dim": 256,
     "proposal_init": "grid",
+    "fully_connected_dim": 256,
     "batch_size": 8,
     "iterations": 1300,
     "schedule": "cosine",
@@ -136,9 +144,23 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     add(model, "--num-stages", "stages of the head, L", type=int)
     add(model, "--hidden-dim", "channels of features and proposals, C", type=int)
     add(model, "--dynamic-dim", "inner channels of the dynamic interaction, D", type=int)
-    add(model, "--feedforward-dim", "inner width of the feed-forward network", type=int)
+    add(model, "--feedforward-dim", "inner width of the feed-forward network; 0: a head without", type=int)
     add(model, "--num-heads", "of the self-attention", type=int)
     add(model, "--proposal-init", "image, center, grid or random")
+    ablation = parser.add_argument_group("ablations of the paper (see experiments.py)")
+    switch = argparse.BooleanOptionalAction
+    add(ablation, "--interaction", "dynamic, or fully_connected: two layers on the RoI (Tables 3 to 5)")
+    add(ablation, "--fully-connected-dim", "width of the first of these two", type=int)
+    add(ablation, "--self-attention", "among the proposals (Table 5)", action=switch)
+    add(
+        ablation,
+        "--feature-reuse",
+        "a stage gets the object features of the one before (Table 4)",
+        action=switch,
+    )
+    add(ablation, "--classification-layers", "before the class predictor", type=int)
+    add(ablation, "--regression-layers", "before the box predictor", type=int)
+    add(ablation, "--positional-encoding", "added to the feature pyramid (Table 10)", action=switch)
     model.add_argument(
         "--weights",
         metavar="CHECKPOINT",

@@ -23,6 +23,13 @@ def model_config(
         "feedforward_dim",
         "num_heads",
         "proposal_init",
+        "interaction",
+        "self_attention",
+        "feature_reuse",
+        "fully_connected_dim",
+        "classification_layers",
+        "regression_layers",
+        "positional_encoding",
     )
     config = {key: getattr(arguments, key) for key in keys}
     if weights is not None:

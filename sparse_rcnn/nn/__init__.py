@@ -1,6 +1,7 @@
 """Small modules that own parameters, the detector built of them, and its checkpoints."""
 
 from sparse_rcnn.nn.backbone import Backbone
+from sparse_rcnn.nn.box_head import BoxHead
 from sparse_rcnn.nn.build import build_sparse_rcnn
 from sparse_rcnn.nn.checkpoint_file import read_checkpoint
 from sparse_rcnn.nn.checkpoints import (
@@ -23,6 +24,7 @@ from sparse_rcnn.nn.stage import Stage
 
 __all__ = [
     "Backbone",
+    "BoxHead",
     "DynamicInteraction",
     "EndToEndDetector",
     "Head",

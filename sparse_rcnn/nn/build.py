@@ -27,6 +27,13 @@ def build_sparse_rcnn(
     num_heads: int = 8,
     pool_size: int = 7,
     proposal_init: str = "image",
+    interaction: str = "dynamic",
+    self_attention: bool = True,
+    feature_reuse: bool = True,
+    fully_connected_dim: int = 1024,
+    classification_layers: int = 1,
+    regression_layers: int = 3,
+    positional_encoding: bool = False,
     backbone_norm: str = "frozen",
     backbone_weights: str | None = "imagenet",
 ) -> SparseRCNN:
@@ -40,10 +47,18 @@ def build_sparse_rcnn(
         num_stages: L.
         hidden_dim: channels of pyramid and proposals, C.
         dynamic_dim: inner channels of the dynamic interaction, D.
-        feedforward_dim: inner channels of the feed-forward network.
+        feedforward_dim: inner channels of the feed-forward network; 0 for a head without.
         num_heads: of the self-attention; must divide ``hidden_dim``.
         pool_size: side of the pooled RoI, P.
         proposal_init: "image", "center", "grid" or "random" (Table 6).
+        interaction: "dynamic", or "fully_connected": two fully connected layers on the RoI (Tables 3 to 5).
+        self_attention: proposals attend to each other in every stage (Table 5).
+        feature_reuse: a stage gets the object features of the one before (Table 4). Without, a dynamic one
+            gets the learned proposal features again, and a fully connected one sees the RoI alone.
+        fully_connected_dim: inner channels of the fully connected layers.
+        classification_layers: layers of the tower before the class logits; may be 0.
+        regression_layers: layers of the tower before the box deltas; may be 0.
+        positional_encoding: add DETR's sine encoding to the pyramid (Table 10).
         backbone_norm: "frozen" (as published: batch norm, stem and first residual stage do not train),
             or, to train from scratch, "group" or "batch": everything trains.
         backbone_weights: "imagenet" (torchvision's, downloaded once), the path of a trunk's state dict in
@@ -54,8 +69,8 @@ def build_sparse_rcnn(
         The detector.
 
     Raises:
-        ValueError: if a size is less than 1, a name is unknown, ``num_heads`` does not divide
-            ``hidden_dim``, or the backbone weights do not fit.
+        ValueError: if a size is too small, a name is unknown, ``num_heads`` does not divide
+            ``hidden_dim``, nothing reads what self-attention gives, or the backbone weights do not fit.
     """
     sizes = {
         "num_classes": num_classes,
@@ -63,25 +78,52 @@ def build_sparse_rcnn(
         "num_stages": num_stages,
         "hidden_dim": hidden_dim,
         "dynamic_dim": dynamic_dim,
-        "feedforward_dim": feedforward_dim,
         "num_heads": num_heads,
         "pool_size": pool_size,
+        "fully_connected_dim": fully_connected_dim,
     }
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} must be at least 1, got {size}")
+    for name, size in {
+        "feedforward_dim": feedforward_dim,
+        "classification_layers": classification_layers,
+        "regression_layers": regression_layers,
+    }.items():
+        if size < 0:
+            raise ValueError(f"{name} must be at least 0, got {size}")
     if hidden_dim % num_heads != 0:
         raise ValueError(f"num_heads must divide hidden_dim, got {num_heads} and {hidden_dim}")
     trunk_and_pyramid = Backbone(backbone, backbone_norm, hidden_dim)
     if backbone_weights is not None:
         load_backbone_weights(trunk_and_pyramid, backbone, backbone_weights)
     stages = [
-        Stage(num_classes, hidden_dim, dynamic_dim, feedforward_dim, num_heads, pool_size)
+        Stage(
+            num_classes,
+            hidden_dim,
+            dynamic_dim,
+            feedforward_dim,
+            num_heads,
+            pool_size,
+            interaction=interaction,
+            self_attention=self_attention,
+            feature_reuse=feature_reuse,
+            fully_connected_dim=fully_connected_dim,
+            classification_layers=classification_layers,
+            regression_layers=regression_layers,
+        )
         for _ in range(num_stages)
     ]
     for stage in stages:
         initialize_stage(stage)
-    return SparseRCNN(trunk_and_pyramid, Proposals(num_proposals, hidden_dim, proposal_init), Head(stages))
+    # Nothing reads the features of proposals if stages see RoIs alone.
+    features_dim = hidden_dim if interaction == "dynamic" or feature_reuse else 0
+    return SparseRCNN(
+        trunk_and_pyramid,
+        Proposals(num_proposals, features_dim, proposal_init),
+        Head(stages, feature_reuse),
+        positional_encoding,
+    )
 
 
 def initialize_stage(stage: Stage) -> None:

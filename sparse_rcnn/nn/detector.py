@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_rcnn.nn.head import Predictions
+from sparse_rcnn.ops.positional_encoding import add_positional_encoding
 
 # ImageNet statistics of RGB in 0..255, as published.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -17,16 +18,20 @@ class SparseRCNN(nn.Module):
         backbone: normalised images ``[B, 3, H, W]`` to a list of pyramid levels of strides 4, 8, 16, 32.
         proposals: image sizes ``[B, 2]`` to proposal boxes ``[B, N, 4]`` and features ``[1, N, C]``.
         head: levels, boxes and features to :class:`Predictions`.
+        positional_encoding: add to the levels where in the image each cell is (Table 10).
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, backbone: nn.Module, proposals: nn.Module, head: nn.Module) -> None:
+    def __init__(
+        self, backbone: nn.Module, proposals: nn.Module, head: nn.Module, positional_encoding: bool = False
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.proposals = proposals
         self.head = head
+        self.positional_encoding = positional_encoding
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
 
@@ -53,6 +58,8 @@ class SparseRCNN(nn.Module):
             _check_image_sizes(image_sizes, images.shape[2], images.shape[3])
         image_sizes = image_sizes.to(images.device)
         levels = self.backbone(self.normalize(images, image_sizes))
+        if self.positional_encoding:
+            levels = add_positional_encoding(levels, image_sizes)
         boxes, features = self.proposals(image_sizes)
         return self.head(levels, boxes, features)
 

@@ -26,16 +26,19 @@ class Head(nn.Module):
 
     Args:
         stages: the stages, at least one.
+        feature_reuse: a stage gets the object features of the one before, and not the learned proposal
+            features again (paper, Table 4).
 
     Raises:
         ValueError: if there is no stage.
     """
 
-    def __init__(self, stages: Sequence[nn.Module]) -> None:
+    def __init__(self, stages: Sequence[nn.Module], feature_reuse: bool = True) -> None:
         super().__init__()
         if len(stages) == 0:
             raise ValueError("num_stages must be at least 1, got 0")
         self.stages = nn.ModuleList(stages)
+        self.feature_reuse = feature_reuse
 
     def forward(self, levels: list[Tensor], boxes: Tensor, features: Tensor) -> Predictions:
         """Runs all stages.
@@ -52,8 +55,10 @@ class Head(nn.Module):
         all_logits: list[Tensor] = []
         all_boxes: list[Tensor] = []
         for stage in self.stages:
-            logits, boxes, features = stage(pyramid, boxes, features)
+            logits, boxes, objects = stage(pyramid, boxes, features)
             all_logits.append(logits)
             all_boxes.append(boxes)
             boxes = boxes.detach()  # each stage learns its own step, not the steps before it
+            if self.feature_reuse:
+                features = objects
         return Predictions(torch.stack(all_logits), torch.stack(all_boxes))

@@ -50,7 +50,7 @@ class Proposals(nn.Module):
 
     Args:
         num_proposals: N, at least 1.
-        hidden_dim: channels of the features, C.
+        hidden_dim: channels of the features, C; 0 for boxes without features.
         init: see :func:`initial_boxes`.
 
     Raises:
@@ -62,7 +62,7 @@ class Proposals(nn.Module):
         if num_proposals < 1:
             raise ValueError(f"num_proposals must be at least 1, got {num_proposals}")
         self.boxes_norm_cxcywh = nn.Parameter(initial_boxes(init, num_proposals))
-        self.features = nn.Parameter(torch.randn(num_proposals, hidden_dim))
+        self.features = nn.Parameter(torch.randn(num_proposals, hidden_dim), requires_grad=hidden_dim > 0)
 
     def forward(self, image_sizes: Tensor) -> tuple[Tensor, Tensor]:
         """Proposals of a batch.

@@ -6,9 +6,12 @@ proposals -> self-attention -> interaction with the RoI -> feed-forward -> class
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparse_rcnn.nn.box_head import BoxHead
 from sparse_rcnn.nn.interaction import DynamicInteraction
 from sparse_rcnn.ops.deltas import apply_deltas
 from sparse_rcnn.ops.roi_align import Pyramid, pyramid_roi_align
+
+INTERACTIONS = ("dynamic", "fully_connected")
 
 
 def tower(hidden_dim: int, num_layers: int) -> nn.Sequential:
@@ -22,14 +25,25 @@ def tower(hidden_dim: int, num_layers: int) -> nn.Sequential:
 class Stage(nn.Module):
     """Self-attention, dynamic interaction, feed-forward and the two predictors.
 
+    The last arguments take parts away, for the paper's ablations; the defaults are Sparse R-CNN.
+
     Args:
         num_classes: K.
         hidden_dim: channels, C.
         dynamic_dim: inner channels of the interaction, D.
-        feedforward_dim: inner channels of the feed-forward network.
+        feedforward_dim: inner channels of the feed-forward network; 0 for none.
         num_heads: of the self-attention.
         pool_size: side of the pooled RoI, P.
         sampling_ratio: RoIAlign samples per bin and side.
+        interaction: "dynamic", or "fully_connected": :class:`BoxHead` on the RoI.
+        self_attention: proposals attend to each other before the interaction.
+        feature_reuse: the box head sees the proposal's feature; the dynamic interaction always does.
+        fully_connected_dim: inner channels of the box head.
+        classification_layers: layers of the tower before the class logits.
+        regression_layers: layers of the tower before the box deltas.
+
+    Raises:
+        ValueError: if ``interaction`` is unknown, or nothing reads what self-attention gives.
     """
 
     def __init__(
@@ -41,19 +55,40 @@ class Stage(nn.Module):
         num_heads: int = 8,
         pool_size: int = 7,
         sampling_ratio: int = 2,
+        interaction: str = "dynamic",
+        self_attention: bool = True,
+        feature_reuse: bool = True,
+        fully_connected_dim: int = 1024,
+        classification_layers: int = 1,
+        regression_layers: int = 3,
     ) -> None:
         super().__init__()
+        if interaction not in INTERACTIONS:
+            raise ValueError(f"interaction must be one of {INTERACTIONS}, got {interaction!r}")
+        if self_attention and interaction == "fully_connected" and not feature_reuse:
+            raise ValueError(
+                "self_attention has no effect without feature_reuse if interaction is 'fully_connected': "
+                "the box head then sees the RoI alone"
+            )
         self.pool_size = pool_size
         self.sampling_ratio = sampling_ratio
-        self.attention = nn.MultiheadAttention(hidden_dim, num_heads, batch_first=True)
-        self.attention_norm = nn.LayerNorm(hidden_dim)
-        self.interaction = DynamicInteraction(hidden_dim, dynamic_dim, pool_size)
-        self.interaction_norm = nn.LayerNorm(hidden_dim)
-        self.feedforward1 = nn.Linear(hidden_dim, feedforward_dim)
-        self.feedforward2 = nn.Linear(feedforward_dim, hidden_dim)
-        self.feedforward_norm = nn.LayerNorm(hidden_dim)
-        self.classification_tower = tower(hidden_dim, 1)
-        self.regression_tower = tower(hidden_dim, 3)
+        # None where a part is missing: TorchScript then leaves out what would use it.
+        self.attention = (
+            nn.MultiheadAttention(hidden_dim, num_heads, batch_first=True) if self_attention else None
+        )
+        if self_attention:
+            self.attention_norm = nn.LayerNorm(hidden_dim)
+        if interaction == "dynamic":
+            self.interaction: nn.Module = DynamicInteraction(hidden_dim, dynamic_dim, pool_size)
+        else:
+            self.interaction = BoxHead(hidden_dim, fully_connected_dim, pool_size, feature_reuse)
+        self.interaction_norm = nn.LayerNorm(hidden_dim) if interaction == "dynamic" else None
+        self.feedforward1 = nn.Linear(hidden_dim, feedforward_dim) if feedforward_dim > 0 else None
+        if feedforward_dim > 0:
+            self.feedforward2 = nn.Linear(feedforward_dim, hidden_dim)
+            self.feedforward_norm = nn.LayerNorm(hidden_dim)
+        self.classification_tower = tower(hidden_dim, classification_layers)
+        self.regression_tower = tower(hidden_dim, regression_layers)
         self.class_logits = nn.Linear(hidden_dim, num_classes)
         self.box_deltas = nn.Linear(hidden_dim, 4)
 
@@ -69,14 +104,18 @@ class Stage(nn.Module):
             logits ``[B, N, K]``, refined boxes ``[B, N, 4]``, and object features ``[B, N, C]`` for the
             next stage.
         """
-        attended = self.attention(features, features, features, need_weights=False)[0]
-        features = self.attention_norm(features + attended)
+        if self.attention is not None:
+            attended = self.attention(features, features, features, need_weights=False)[0]
+            features = self.attention_norm(features + attended)
         roi_features = pyramid_roi_align(
             pyramid, boxes, self.pool_size, self.sampling_ratio
         )  # [B, N, P*P, C]
-        features = self.interaction_norm(features + self.interaction(features, roi_features))  # [B, N, C]
-        inner = F.relu(self.feedforward1(features))
-        features = self.feedforward_norm(features + self.feedforward2(inner))
-        logits = self.class_logits(self.classification_tower(features))  # [B, N, K]
-        deltas = self.box_deltas(self.regression_tower(features))  # [B, N, 4]
-        return logits, apply_deltas(deltas, boxes), features
+        objects = self.interaction(features, roi_features)  # [B, N, C]
+        if self.interaction_norm is not None:
+            objects = self.interaction_norm(features + objects)
+        if self.feedforward1 is not None:
+            inner = F.relu(self.feedforward1(objects))
+            objects = self.feedforward_norm(objects + self.feedforward2(inner))
+        logits = self.class_logits(self.classification_tower(objects))  # [B, N, K]
+        deltas = self.box_deltas(self.regression_tower(objects))  # [B, N, 4]
+        return logits, apply_deltas(deltas, boxes), objects

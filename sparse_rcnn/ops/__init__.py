@@ -1,4 +1,7 @@
-"""Stateless functions of tensors: boxes, IoU, deltas, RoIAlign, interaction, assignment, detections."""
+"""Stateless functions of tensors: boxes, IoU, deltas, RoIAlign, interaction, assignment, detections.
+
+``add_positional_encoding`` is not part of Sparse R-CNN but of an ablation.
+"""
 
 from sparse_rcnn.ops.assignment import linear_sum_assignment
 from sparse_rcnn.ops.boxes import (
@@ -13,12 +16,14 @@ from sparse_rcnn.ops.deltas import apply_deltas, get_deltas
 from sparse_rcnn.ops.detections import Detections, select_detections
 from sparse_rcnn.ops.interaction import dynamic_interaction
 from sparse_rcnn.ops.iou import paired_giou, paired_iou, pairwise_giou, pairwise_iou
+from sparse_rcnn.ops.positional_encoding import add_positional_encoding
 from sparse_rcnn.ops.resize import shortest_side_resize
 from sparse_rcnn.ops.roi_align import Pyramid, assign_levels, flatten_pyramid, pyramid_roi_align
 
 __all__ = [
     "Detections",
     "Pyramid",
+    "add_positional_encoding",
     "apply_deltas",
     "assign_levels",
     "box_area",

@@ -18,9 +18,9 @@ SIZES = [
     "num_stages",
     "hidden_dim",
     "dynamic_dim",
-    "feedforward_dim",
     "num_heads",
     "pool_size",
+    "fully_connected_dim",
 ]
 
 
@@ -37,6 +37,13 @@ def test_defaults_are_the_papers():
         "num_heads": 8,
         "pool_size": 7,
         "proposal_init": "image",
+        "interaction": "dynamic",
+        "self_attention": True,
+        "feature_reuse": True,
+        "fully_connected_dim": 1024,
+        "classification_layers": 1,
+        "regression_layers": 3,
+        "positional_encoding": False,
         "backbone_norm": "frozen",
         "backbone_weights": "imagenet",
     }

@@ -1,0 +1,157 @@
+"""The experiments of the paper, by name: each a row of one of its tables, and options of train.py.
+
+    python examples/experiments.py list
+    python examples/experiments.py show self-attention
+    python examples/experiments.py train self-attention
+    python examples/experiments.py train self-attention --data /data/coco --processes 8
+    python examples/experiments.py table 5 --seeds 0 1 2 --jobs 2
+    python examples/experiments.py table 5 --scale photos --data bccd -- --backbone-weights mobilenet_v2.pth
+
+Without --data the built-in shapes, minutes for each model; with --data the paper's recipe, or with
+--scale photos a small model for a few hundred photos. What follows "--" goes to train.py as it is, for all
+models alike. `table` trains what is not there yet, and writes tableN.md, tableN.json and tableN.png into the
+output directory: the paper's figures beside ours, mean and standard deviation over the seeds.
+"""
+
+import argparse
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from detector_file import choose_device
+from paper.costs import build_detector, config_of, count
+from paper.models import MODELS, SCALES, arguments_of, find_model, options_of
+from paper.report import write_report
+from paper.runs import Run, train_missing
+from paper.tables import METRICS, TABLES
+
+SHAPES_CLASSES, COCO_CLASSES = 6, 80
+
+
+def make_run(arguments: argparse.Namespace, name: str, seed: int) -> Run:
+    """The run of a model with a seed."""
+    options = options_of(name, SCALES[arguments.scale], arguments.data)
+    words = [*arguments_of({**options, "seed": seed}), *arguments.rest]
+    return Run(words, Path(arguments.output) / name / f"seed-{seed}")
+
+
+def list_experiments() -> None:
+    for number, table in TABLES.items():
+        print(f"Table {number}: {table.title} ({table.claim})")
+        for row in table.rows:
+            figures = f"AP {row.figures[0]}" if row.figures else ""
+            print(f"  {row.model or '(measured only)':<22} {row.title:<46} {figures}")
+
+
+def show(arguments: argparse.Namespace) -> None:
+    print(arguments.name)
+    changes = find_model(arguments.name)
+    for number, table in TABLES.items():
+        for row in table.rows:
+            if row.model == arguments.name and row.figures:
+                figures = ", ".join(f"{key} {v}" for key, v in zip(METRICS, row.figures, strict=False))
+                more = f", {row.fps} images/s on a V100" if row.fps else ""
+                more += f", {row.hours} h of training on 8 V100" if row.hours else ""
+                print(f"Table {number}, {row.title}: {figures}{more}")
+    print("differs from Sparse R-CNN in: " + (", ".join(f"{k}={v}" for k, v in changes.items()) or "nothing"))
+    for key in [arguments.scale] if arguments.scale else ["paper", "shapes"]:
+        scale = SCALES[key]
+        data = None if key == "shapes" else arguments.data or "/data/coco"
+        words = [*arguments_of(options_of(arguments.name, scale, data)), *arguments.rest]
+        config = config_of(words, SHAPES_CLASSES if key == "shapes" else COCO_CLASSES)
+        cost = count(partial(build_detector, config), scale.size)
+        height, width = scale.size
+        print(
+            f"{scale.text}: {cost.parameters / 1e6:.4g} M parameters and {cost.flops / 1e9:.4g} GFLOP at "
+            f"{height} x {width}, with {config['num_classes']} classes\n"
+            f"  {shlex.join(['python', 'examples/train.py', *words])}"
+        )
+
+
+def parse_arguments() -> argparse.Namespace:
+    words = sys.argv[1:]
+    rest = words[words.index("--") + 1 :] if "--" in words else []
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="list, show, train or table")
+    commands.add_parser("list", help="all tables and the names of their models")
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--data", metavar="DIR", help="COCO or VOC directory; if absent, the built-in shapes")
+    where.add_argument(
+        "--scale", choices=tuple(SCALES), help="paper with --data, shapes without; show: both, unless given"
+    )
+    where.add_argument("--output", metavar="DIR", help="runs/experiments/ and the scale and the data's name")
+    show_parser = commands.add_parser(
+        "show", parents=[where], help="a model: figures, options, costs, command"
+    )
+    train_parser = commands.add_parser("train", parents=[where], help="train a model")
+    for one in (show_parser, train_parser):
+        one.add_argument("name", help="a model, as in the list")
+    train_parser.add_argument("--seed", type=int, default=0)
+    train_parser.add_argument("--processes", type=int, default=1, help="devices, with torchrun (1)")
+    table = commands.add_parser("table", parents=[where], help="train or collect the rows of a table")
+    table.add_argument("number", type=int, choices=tuple(TABLES))
+    table.add_argument("--seeds", type=int, nargs="+", default=[0], help="a run of every model for each (0)")
+    table.add_argument("--jobs", type=int, default=1, help="trainings at a time, which share the cores (1)")
+    table.add_argument("--collect", action="store_true", help="train nothing: report what is there")
+    table.add_argument("--repeats", type=int, default=15, help="rounds of measuring speed (15)")
+    table.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="for speed")
+    arguments = parser.parse_args(words[: len(words) - len(rest) - 1] if "--" in words else words)
+    arguments.rest = rest
+    if arguments.command == "list":
+        return arguments
+    for key in ("jobs", "repeats", "processes"):
+        if getattr(arguments, key, 1) < 1:
+            parser.error(f"--{key} must be at least 1")
+    if arguments.command == "show":
+        return arguments
+    if arguments.scale is None:
+        arguments.scale = "paper" if arguments.data else "shapes"
+    if arguments.scale == "shapes" and arguments.data:
+        parser.error("--scale shapes is for the built-in shapes: it goes without --data")
+    if arguments.scale != "shapes" and not arguments.data:
+        parser.error(f"--scale {arguments.scale} needs --data")
+    if arguments.output is None:
+        data = f"-{Path(arguments.data).resolve().name}" if arguments.data else ""
+        arguments.output = f"runs/experiments/{arguments.scale}{data}"
+    return arguments
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    if arguments.command == "list":
+        list_experiments()
+    elif arguments.command == "show":
+        show(arguments)
+    elif arguments.command == "train":
+        find_model(arguments.name)
+        make_run(arguments, arguments.name, arguments.seed).train(arguments.processes)
+    else:
+        device = choose_device(arguments.device)
+        models = {row.model for row in TABLES[arguments.number].rows if row.model}
+        runs = {
+            name: [make_run(arguments, name, seed) for seed in arguments.seeds]
+            for name in MODELS
+            if name in models
+        }
+        problems: list[str] = []
+        if not arguments.collect:
+            in_turn = [run for seed in zip(*runs.values(), strict=True) for run in seed]
+            problems = train_missing(in_turn, arguments.jobs)
+        write_report(
+            arguments.number, runs, SCALES[arguments.scale], Path(arguments.output), arguments.repeats, device
+        )
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on from there")

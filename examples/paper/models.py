@@ -1,0 +1,132 @@
+"""The paper's models as options of train.py, and the scales at which they can be trained.
+
+Options of a model are in the paper's numbers and on top of Sparse R-CNN itself, which is the recipe of
+train.py. A scale says what else differs, for all models alike.
+"""
+
+from typing import Any, NamedTuple
+
+# The box head of Faster R-CNN: two fully connected layers on the RoI, then class and box.
+FASTER_RCNN_HEAD: dict[str, Any] = {
+    "interaction": "fully_connected",
+    "self_attention": False,
+    "feature_reuse": False,
+    "feedforward_dim": 0,
+    "classification_layers": 0,
+    "regression_layers": 0,
+}
+MODELS: dict[str, dict[str, Any]] = {
+    "sparse-rcnn": {},
+    "sparse-rcnn-r101": {"backbone": "resnet101"},
+    "sparse-rcnn-300": {"num_proposals": 300, "crop": True},
+    "sparse-rcnn-r101-300": {"backbone": "resnet101", "num_proposals": 300, "crop": True},
+    # Tables 3 to 5, from Faster R-CNN to Sparse R-CNN.
+    "learned-boxes": {**FASTER_RCNN_HEAD, "num_stages": 1},
+    "cascade": FASTER_RCNN_HEAD,
+    "iterative": {**FASTER_RCNN_HEAD, "feature_reuse": True},
+    "self-attention": {**FASTER_RCNN_HEAD, "feature_reuse": True, "self_attention": True},
+    # Not in the paper: all of the dynamic head but its interaction.
+    "no-interaction": {"interaction": "fully_connected"},
+    "init-center": {"proposal_init": "center"},
+    "init-grid": {"proposal_init": "grid"},
+    "init-random": {"proposal_init": "random"},
+    "proposals-300": {"num_proposals": 300},
+    "proposals-500": {"num_proposals": 500},
+    "stages-1": {"num_stages": 1},
+    "stages-2": {"num_stages": 2},
+    "stages-3": {"num_stages": 3},
+    "stages-12": {"num_stages": 12},
+    "positional-encoding": {"positional_encoding": True},
+}
+
+
+class Scale(NamedTuple):
+    """What all models of a scale have in common."""
+
+    text: str
+    options: dict[str, Any]  # of train.py, where they are not its own defaults
+    proposals: float  # for each of the paper's
+    backbones: dict[str, str]  # for each of the paper's
+    size: tuple[int, int]  # height and width of the image that costs are measured on
+
+
+SCALES = {
+    "paper": Scale("the paper's recipe", {}, 1, {}, (800, 1216)),
+    "shapes": Scale(
+        "the built-in shapes of 128 px, from scratch",
+        {
+            "backbone": "resnet10",
+            "num_proposals": 100,
+            "num_stages": 6,
+            "proposal_init": "image",
+            "iterations": 400,
+            "eval_interval": 0,
+            "shapes_images": 2000,
+        },
+        0.12,
+        {"resnet50": "resnet10", "resnet101": "resnet18"},
+        (128, 128),
+    ),
+    "photos": Scale(
+        "a few hundred photos of about 200 px, a pretrained MobileNetV2",
+        {
+            "backbone": "mobilenet_v2",
+            "num_proposals": 100,
+            "hidden_dim": 64,
+            "dynamic_dim": 16,
+            "feedforward_dim": 256,
+            "fully_connected_dim": 256,
+            "batch_size": 4,
+            "iterations": 600,
+            "schedule": "cosine",
+            "learning_rate": 5e-4,
+            "sizes": [160, 192, 224],
+            "max_size": 320,
+            "eval_size": 192,
+            "eval_batch_size": 4,
+            "eval_interval": 0,
+            "workers": 1,
+        },
+        0.4,
+        {"resnet101": "mobilenet_v2", "resnet50": "mobilenet_v2"},
+        (192, 256),
+    ),
+}
+
+
+def find_model(name: str) -> dict[str, Any]:
+    """Options of a model.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if name not in MODELS:
+        raise ValueError(f"there is no model {name!r}, but {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def options_of(name: str, scale: Scale, data: str | None) -> dict[str, Any]:
+    """Options of train.py for a model at a scale."""
+    options = {**scale.options, **find_model(name)}
+    if "num_proposals" in options:
+        options["num_proposals"] = max(1, round(options["num_proposals"] * scale.proposals))
+    if "backbone" in options:
+        options["backbone"] = scale.backbones.get(options["backbone"], options["backbone"])
+    if data is None:
+        options.pop("crop", None)  # the built-in shapes are drawn as they are
+    else:
+        options["data"] = data
+    return options
+
+
+def arguments_of(options: dict[str, Any]) -> list[str]:
+    """The options as they stand on a command line."""
+    words: list[str] = []
+    for key, value in options.items():
+        name = key.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+        else:
+            values = value if isinstance(value, list) else [value]
+            words += [f"--{name}", *map(str, values)]
+    return words

@@ -1,0 +1,153 @@
+"""What came of a table: Markdown, JSON and a plot, the paper's figures beside ours."""
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import torch
+import torchvision
+from evaluate import without_nan
+from measuring import Table, to_markdown
+from torch import nn
+
+from paper.costs import build_detector, config_of, count, images_per_second
+from paper.models import Scale
+from paper.peers import PEERS
+from paper.runs import Run
+from paper.tables import TABLES, Row
+
+matplotlib.use("Agg")
+
+Build = Callable[[], nn.Module]
+
+
+def write_report(
+    number: int, runs: dict[str, list[Run]], scale: Scale, output: Path, repeats: int, device: torch.device
+) -> None:
+    """Prints the table and writes it; models without a complete run have costs only."""
+    results = {name: [r for run in seeds if (r := run.result()) is not None] for name, seeds in runs.items()}
+    rows, builds = [], {}
+    for row in TABLES[number].rows:
+        build, problem = _builder(row, runs, results)
+        if build is not None:
+            try:
+                builds[row.title] = build
+                cost = count(build, scale.size)
+            except ImportError as error:
+                builds.pop(row.title)
+                problem = str(error)
+        entry: dict[str, Any] = {"row": row.title, "model": row.model, "paper": list(row.figures)}
+        entry |= {"paper_fps": row.fps, "paper_hours": row.hours, "problem": problem}
+        if row.title in builds:
+            entry |= {"parameters": cost.parameters, "flops": cost.flops}
+        found = results.get(row.model, [])
+        entry["runs"] = [{k: v for k, v in result.items() if k != "config"} for result in found]
+        rows.append(entry)
+    speeds = images_per_second(builds, scale.size, repeats, device)
+    for entry in rows:
+        entry["images_per_second"] = speeds.get(entry["row"])
+    table = Table(f"Table {number}. {TABLES[number].title}", _shown(rows), _note(number, scale, device, rows))
+    text = to_markdown(table)
+    print(text)
+    output.mkdir(parents=True, exist_ok=True)
+    name = f"table{number}"
+    (output / f"{name}.md").write_text(text)
+    whole = {"table": number, "note": table.note, "rows": rows}
+    (output / f"{name}.json").write_text(json.dumps(without_nan(whole), indent=2))
+    _plot(number, rows, output / f"{name}.png")
+    print(f"written to {output / name}.md, .json and .png")
+
+
+def _builder(
+    row: Row, runs: dict[str, list[Run]], results: dict[str, list[dict[str, Any]]]
+) -> tuple[Build | None, str]:
+    """What makes the row's detector, or why there is none."""
+    if not row.model:
+        return PEERS.get(
+            row.title
+        ), "" if row.title in PEERS else "no library that is installed by pip has it"
+    if results[row.model]:
+        config = results[row.model][0]["config"]
+    else:
+        known = [result["config"]["num_classes"] for found in results.values() for result in found]
+        config = config_of(runs[row.model][0].words, known[0] if known else 80)
+    return lambda: build_detector(config), ""
+
+
+def _mean(entry: dict[str, Any], key: str) -> float | None:
+    values = [run[key] for run in entry["runs"] if run[key] is not None]
+    return statistics.mean(values) if values else None
+
+
+def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as they are printed: AP in percent, and what it gains over the first row that has one."""
+    first_paper = next((entry["paper"][0] for entry in rows if entry["paper"]), 0.0)
+    first = next((mean for entry in rows if (mean := _mean(entry, "AP")) is not None), 0.0)
+    shown = []
+    for entry in rows:
+        line: dict[str, Any] = {"": entry["row"], "paper AP": None, "gain": None}
+        if entry["paper"]:
+            line |= {
+                "paper AP": f"{entry['paper'][0]:.1f}",
+                "gain": f"{entry['paper'][0] - first_paper:+.1f}",
+            }
+        mean = _mean(entry, "AP")
+        line |= {"our AP": None, "our gain": None, "our AP50": None}
+        if mean is not None:
+            values = [run["AP"] for run in entry["runs"]]
+            spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+            line |= {"our AP": f"{100 * mean:.1f}{spread}", "our gain": f"{100 * (mean - first):+.1f}"}
+            line["our AP50"] = f"{100 * (_mean(entry, 'AP50') or 0.0):.1f}"
+        line["M parameters"] = entry["parameters"] / 1e6 if "parameters" in entry else None
+        line["GFLOP"] = entry["flops"] / 1e9 if "flops" in entry else None
+        line["images/s"] = entry["images_per_second"]
+        line["min of training"] = _mean(entry, "minutes")
+        shown.append(line)
+    return shown
+
+
+def _note(number: int, scale: Scale, device: torch.device, rows: list[dict[str, Any]]) -> str:
+    seeds = sorted({len(entry["runs"]) for entry in rows if entry["model"]})
+    count_text = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1]))) if seeds else "0"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    problems = "".join(f"; {entry['row']}: {entry['problem']}" for entry in rows if entry["problem"])
+    return (
+        f"The paper's claim: {TABLES[number].claim}. Ours: {scale.text}; {count_text} runs a row, mean ± "
+        f"standard deviation; costs of one image of {scale.size[0]}×{scale.size[1]}, speed with random "
+        f"weights on {name}, rows by turns; Python {platform.python_version()}, torch {torch.__version__}, "
+        f"torchvision {torchvision.__version__}{problems}"
+    )
+
+
+def _plot(number: int, rows: list[dict[str, Any]], path: Path) -> None:
+    """The paper's AP and ours, row by row; a point for each run."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        1, 2, figsize=(11, 1.2 + 0.45 * len(rows)), sharey=True, layout="constrained"
+    )
+    names = [entry["row"] for entry in rows]
+    for index, entry in enumerate(rows):
+        if entry["paper"]:
+            axes[0].barh(index, entry["paper"][0], color="tab:gray")
+            axes[0].text(entry["paper"][0], index, f" {entry['paper'][0]:.1f}", va="center")
+        mean = _mean(entry, "AP")
+        if mean is not None:
+            values = [100 * run["AP"] for run in entry["runs"]]
+            axes[1].barh(index, 100 * mean, color="tab:blue", alpha=0.6)
+            axes[1].plot(values, [index] * len(values), "k.", alpha=0.8)
+            axes[1].text(max(values), index, f"  {100 * mean:.1f}", va="center")
+    axes[0].set(title="paper, COCO val", xlabel="AP", yticks=range(len(names)), yticklabels=names)
+    axes[1].set(title="here, small", xlabel="AP, a point for each run")
+    axes[0].invert_yaxis()
+    for side in axes:
+        side.margins(x=0.15)
+        side.grid(axis="x", alpha=0.3)
+    figure.suptitle(f"Table {number}. {TABLES[number].title}")
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,97 @@
+"""Runs of train.py, one for each model and seed: what is there is collected, what is missing is trained."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sparse_rcnn.nn import read_checkpoint
+
+TRAIN = Path(__file__).parents[1] / "train.py"
+RECORD = "experiment.json"  # in the directory of a complete run: what was asked for
+
+
+class Run(NamedTuple):
+    """One training: options of train.py but for the output directory, and that."""
+
+    words: list[str]
+    output: Path
+
+    def command(self, processes: int = 1) -> list[str]:
+        """What trains it."""
+        python = [sys.executable]
+        if processes > 1:
+            python += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        return [*python, str(TRAIN), *self.words, "--output", str(self.output)]
+
+    def log(self) -> Path:
+        """The file of what a training says when it runs beside others."""
+        return self.output.with_name(f"{self.output.name}.log")
+
+    def result(self) -> dict[str, Any] | None:
+        """The summary of a complete run of these options with the model's "config", or None."""
+        record, summary = self.output / RECORD, self.output / "summary.json"
+        if not (record.is_file() and summary.is_file()):
+            return None
+        if json.loads(record.read_text())["options"] != self.words:
+            return None
+        config = read_checkpoint(self.output / "checkpoint.pth")["config"]
+        return {**json.loads(summary.read_text()), "config": config}
+
+    def train(self, processes: int = 1, threads: int | None = None) -> None:
+        """Trains in the foreground, or with the log as output if ``threads`` says how many it may use.
+
+        A run that was interrupted goes on, as train.py does.
+
+        Raises:
+            ValueError: If train.py fails; the message ends with what it said last.
+        """
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        command = self.command(processes)
+        if threads is None:
+            status, last = subprocess.run(command).returncode, ""
+        else:
+            environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+            with self.log().open("w") as log:
+                status = subprocess.run(
+                    command, env=environment, stdout=log, stderr=subprocess.STDOUT
+                ).returncode
+            lines = self.log().read_text(errors="replace").strip().splitlines()
+            last = f": {lines[-1]}; see {self.log()}" if lines else ""
+        if status != 0:
+            raise ValueError(
+                f"{self.output.parent.name}, {self.output.name}: train.py ended with {status}{last}"
+            )
+        if (self.output / "summary.json").is_file():  # else it was interrupted, and says so
+            (self.output / RECORD).write_text(json.dumps({"options": self.words}))
+
+
+def train_missing(runs: list[Run], jobs: int) -> list[str]:
+    """Trains all runs that are not complete, ``jobs`` at a time, and returns what went wrong."""
+    missing = [run for run in runs if run.result() is None]
+    print(
+        f"{len(runs) - len(missing)} of {len(runs)} runs are there, {len(missing)} to train, {jobs} at a time"
+    )
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    problems: list[str] = []
+
+    def train(run: Run) -> None:
+        name = f"{run.output.parent.name}, {run.output.name}"
+        try:
+            run.train(threads=threads)
+        except ValueError as error:
+            problems.append(str(error))
+            print(f"failed: {error}", flush=True)
+            return
+        result = run.result()
+        if result is None:
+            problems.append(f"{name}: interrupted")
+        else:
+            print(f"{name}: AP {result['AP']:.3f} in {result['minutes']:.1f} min", flush=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(train, missing))
+    return problems

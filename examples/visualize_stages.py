@@ -1,0 +1,226 @@
+"""How stages refine the learned proposal boxes, as figure 5 of the paper: on an image, or over a data set.
+
+    python examples/visualize_stages.py runs/shapes/checkpoint.pth photo.jpg --stages 1 3 6 --output six.png
+    python examples/visualize_stages.py runs/shapes/checkpoint.pth photo.jpg --animate stages.gif
+    python examples/visualize_stages.py runs/shapes/checkpoint.pth --data data/shapes --max-images 500
+
+The last writes, named after --output: stages_drift.png, how far each stage moves the boxes;
+stages_places.png, where each proposal ends up; and both as numbers, stages.json. The file is a checkpoint of
+this library, detectron2 or mmdetection.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import torch
+from detector_file import Detector, batch_of, choose_device, file_format, load_detector
+from evaluate import load_dataset
+from PIL import Image
+from stage_drawing import KINDS, draw_stages, moving_stages, plot_drift, plot_places
+from torch import Tensor
+from tqdm import tqdm
+
+from sparse_rcnn import SparseRCNN
+from sparse_rcnn.data import DetectionDataset, evaluation_transform, read_image
+from sparse_rcnn.nn import EndToEndDetector
+from sparse_rcnn.ops import box_area, clip_boxes, paired_iou, rescale_boxes
+
+ANIMATIONS = (".gif", ".png", ".webp")
+SMALL_AREA = 0.05  # of the image: boxes below are small, whatever their shape
+LEARNED_OPACITY = 0.8  # learned boxes have no score
+UNIT = torch.ones(1, 2)  # the size of an image that boxes_norm refer to
+
+
+class Refinement(NamedTuple):
+    """The boxes of an image, the learned ones first, and the best class of each at every stage."""
+
+    boxes_norm: Tensor  # [L+1, N, 4] xyxy divided by the image's size, not clipped
+    scores: Tensor  # [L, N]
+    labels: Tensor  # [L, N]
+
+
+class Survey(NamedTuple):
+    """Means over images, and the boxes of the last stage that score enough."""
+
+    iou: Tensor  # [L, N] of each stage's box with that of the stage before
+    scores: Tensor  # [L, N]
+    learned_norm: Tensor  # [N, 4]
+    boxes_norm: list[Tensor]  # of each of N proposals [D, 4], clipped
+    kinds: list[Tensor]  # of each of N proposals [D], indices into KINDS
+
+
+def refine(detector: Detector, image: Tensor, device: torch.device) -> Refinement:
+    """What all stages make of an image ``[3, H, W]`` uint8, on the CPU."""
+    model = cast(SparseRCNN, cast(EndToEndDetector, detector.detect).model)  # of every checkpoint
+    resized = evaluation_transform(detector.shortest_side, detector.longest_side)(image)
+    batch = batch_of([resized], [(image.shape[1], image.shape[2])])
+    with torch.inference_mode():
+        logits, boxes = model(batch.images.to(device), batch.image_sizes)
+        learned, _ = model.proposals(batch.image_sizes.to(device))
+    boxes = torch.cat([learned[None], boxes]).cpu()  # [L+1, 1, N, 4]
+    if not boxes.isfinite().all():
+        raise ValueError("the boxes of the model are not finite: did its training diverge?")
+    scores, labels = logits[:, 0].float().sigmoid().nan_to_num(0.0).cpu().max(dim=-1)  # [L, N]
+    return Refinement(rescale_boxes(boxes, batch.image_sizes, UNIT)[:, 0], scores, labels)
+
+
+def survey(
+    detector: Detector, dataset: DetectionDataset, num_images: int, device: torch.device, threshold: float
+) -> Survey:
+    """Drift and places of proposals over the first images; keeps sums, and boxes that score enough."""
+    iou = scores = torch.zeros(())
+    learned, ends = torch.zeros(0, 4), []
+    for index in tqdm(range(num_images), unit="image", leave=False):
+        image, _ = dataset[index]
+        boxes, found, _ = refine(detector, image, device)
+        iou = iou + paired_iou(boxes[1:], boxes[:-1]).double() / num_images  # [L, N]
+        scores = scores + found.double() / num_images  # [L, N]
+        learned, last = boxes[0], clip_boxes(boxes[-1:], UNIT)
+        pixels = rescale_boxes(last, UNIT, torch.tensor([image.shape[1:]]))[0]
+        width, height = (pixels[:, 2:] - pixels[:, :2]).unbind(1)  # [N]
+        kinds = torch.where(box_area(last[0]) < SMALL_AREA, 0, torch.where(width >= height, 1, 2))
+        kept = (found[-1] >= threshold) & (width > 0) & (height > 0)
+        ends.append((kept.nonzero()[:, 0], last[0, kept], kinds[kept]))
+    proposals, boxes, kinds = (torch.cat(column) for column in zip(*ends, strict=True))
+    mine = [proposals == proposal for proposal in range(len(learned))]
+    return Survey(iou, scores, learned, [boxes[these] for these in mine], [kinds[these] for these in mine])
+
+
+def numbers_of(found: Survey) -> dict[str, object]:
+    """A survey as JSON takes it: per stage and proposal, and per proposal."""
+    columns = zip(found.learned_norm, found.boxes_norm, found.kinds, strict=True)
+    return {
+        "mean_iou_with_stage_before": found.iou.mean(1).tolist(),
+        "mean_score": found.scores.mean(1).tolist(),
+        "iou_with_stage_before": found.iou.tolist(),
+        "score": found.scores.tolist(),
+        "proposals": [
+            {
+                "learned_box_norm": learned.tolist(),
+                "count": len(boxes),
+                **{kind: int((kinds == index).sum()) for index, kind in enumerate(KINDS)},
+                "boxes_norm": [[round(x, 4) for x in box] for box in boxes.tolist()],
+            }
+            for learned, boxes, kinds in columns
+        ],
+    }
+
+
+def choose_stages(wanted: list[int] | None, num_stages: int) -> list[int]:
+    """Stages to draw, counted from 1, each once; first, middle and last unless told."""
+    stages = list(dict.fromkeys(wanted or (1, (num_stages + 1) // 2, num_stages)))
+    for stage in stages:
+        if not 1 <= stage <= num_stages:
+            raise ValueError(f"--stages {stage}: no such stage, the checkpoint has stages 1 to {num_stages}")
+    return stages
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", help="file of this library, detectron2 or mmdetection")
+    parser.add_argument("image", nargs="?", help="image file to draw the stages on")
+    parser.add_argument("--stages", type=int, nargs="+", metavar="S", help="from 1 (first, middle and last)")
+    parser.add_argument("--output", default="stages.png", metavar="FILE", help="PNG to write (stages.png)")
+    parser.add_argument("--threshold", type=float, default=0.3, help="lowest score named, 0 to 1 (0.3)")
+    parser.add_argument("--animate", metavar="FILE", help="all stages as an animation: .gif, .png or .webp")
+    parser.add_argument("--data", metavar="DIR", help="COCO or VOC directory to survey")
+    parser.add_argument(
+        "--split", default="val", help="COCO: train or val; VOC: a file of ImageSets/Main (val)"
+    )
+    parser.add_argument("--max-images", type=int, metavar="N", help="the first N images of it (all)")
+    parser.add_argument("--max-panels", type=int, default=20, metavar="N", help="proposals shown (20)")
+    parser.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="shortest side of the images (as stored in the checkpoint, or 800)",
+    )
+    parser.add_argument(
+        "--max-size", type=int, metavar="PX", help="bound of the longest side (as stored, or 1333)"
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    arguments = parser.parse_args()
+    if not 0 <= arguments.threshold <= 1:
+        raise ValueError(f"--threshold must be in 0..1, got {arguments.threshold}")
+    for name in ("max_images", "max_panels", "size", "max_size"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if arguments.image is None and (arguments.animate or arguments.data is None):
+        raise ValueError("--animate needs an image" if arguments.animate else "an image or --data is needed")
+    if Path(arguments.output).suffix.lower() != ".png":
+        raise ValueError(f"--output must end in .png, got {arguments.output}")
+    if arguments.animate and Path(arguments.animate).suffix.lower() not in ANIMATIONS:
+        raise ValueError(f"--animate must end in one of {', '.join(ANIMATIONS)}, got {arguments.animate}")
+    if arguments.animate and Path(arguments.animate).resolve() == Path(arguments.output).resolve():
+        raise ValueError(f"--animate and --output must differ, both are {arguments.animate}")
+    return arguments
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    device, threshold, output = choose_device(arguments.device), arguments.threshold, Path(arguments.output)
+    image = None if arguments.image is None else read_image(arguments.image)
+    kind = file_format(arguments.checkpoint)
+    if kind != "checkpoint":
+        raise ValueError(f"{arguments.checkpoint}: exported as {kind}, but only checkpoints hold all stages")
+    detector = load_detector(arguments.checkpoint, device)
+    detector = detector._replace(
+        shortest_side=arguments.size or detector.shortest_side,
+        longest_side=arguments.max_size or detector.longest_side,
+    )
+    if image is not None:
+        boxes, scores, labels = refine(detector, image, device)
+        stages = choose_stages(arguments.stages, len(scores))
+        # The learned boxes, and then stages 1 to L.
+        opacity = torch.cat([torch.full_like(scores[:1], LEARNED_OPACITY), scores])
+        captions = [[""] * boxes.shape[1]]
+        for score, label in zip(scores.tolist(), labels.tolist(), strict=True):
+            pairs = zip(score, label, strict=True)
+            captions.append(
+                [f"{detector.class_names[k]} {s:.2f}" if s >= threshold else "" for s, k in pairs]
+            )
+        photo = Image.fromarray(image.permute(1, 2, 0).numpy())
+
+        output.parent.mkdir(parents=True, exist_ok=True)
+        draw_stages(photo, boxes, opacity, captions, stages, threshold).save(output)
+        print(f"learned boxes and stages {stages} of {arguments.image} -> {output}")
+
+        if arguments.animate:
+            frames, durations = zip(*moving_stages(photo, boxes, opacity, captions), strict=True)
+            Path(arguments.animate).parent.mkdir(parents=True, exist_ok=True)
+            frames[0].save(
+                arguments.animate, save_all=True, append_images=frames[1:], duration=list(durations), loop=0
+            )
+            print(f"{len(scores)} stages in {len(frames)} frames -> {arguments.animate}")
+
+    if arguments.data:
+        dataset = load_dataset(arguments.data, arguments.split, None, drop_degenerate=True)
+        dataset.check_images()
+        num_images = min(arguments.max_images or len(dataset), len(dataset))
+        found = survey(detector, dataset, num_images, device, threshold)
+        drift, places = (output.with_name(f"{output.stem}_{name}.png") for name in ("drift", "places"))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        plot_drift(drift, found.iou, found.scores)
+        counts = [len(boxes) for boxes in found.boxes_norm]
+        order = sorted(range(len(counts)), key=lambda proposal: -counts[proposal])[: arguments.max_panels]
+        caption = (
+            f"centres of the last stage's boxes that score {threshold:g} or more in {num_images} images, "
+            f"and how many they are\nsmall: less than {SMALL_AREA:.0%} of the image"
+        )
+        plot_places(places, found.learned_norm, found.boxes_norm, found.kinds, order, caption)
+        numbers = {"images": num_images, "threshold": threshold, **numbers_of(found)}
+        output.with_suffix(".json").write_text(json.dumps(numbers, indent=1))
+        print(f"{num_images} images -> {drift}, {places}, {output.with_suffix('.json')}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, ImportError) as error:
+        sys.exit(f"error: {str(error).strip().splitlines()[-1]}")

@@ -1,0 +1,54 @@
+"""Sine positional encoding of a feature pyramid (Carion et al. 2020, DETR, appendix A.4).
+
+angle_i = 2 pi p / T^(i / F)      i = 0 .. F - 1, F = C / 4, p the position relative to the image's side
+
+Channels are sin and cos of the F angles of the row in turn, then those of the column.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def add_positional_encoding(
+    levels: list[Tensor], image_sizes: Tensor, temperature: float = 10000.0
+) -> list[Tensor]:
+    """Adds to every cell where it is in its image; Sparse R-CNN does without (paper, Table 10).
+
+    Args:
+        levels: feature pyramid ``[B, C, H/4, W/4]``, ``[B, C, H/8, W/8]``, ...; C a multiple of 4.
+        image_sizes: ``[B, 2]`` true (height, width) of each image in pixels.
+        temperature: T, as in DETR.
+
+    Returns:
+        Levels of the same shapes and types.
+
+    Raises:
+        ValueError: if the channels are no multiple of 4.
+    """
+    encoded: list[Tensor] = []
+    stride = 4.0
+    for level in levels:
+        channels, height, width = level.shape[1], level.shape[2], level.shape[3]
+        if channels % 4 != 0:
+            raise ValueError(f"a positional encoding needs a multiple of 4 channels, got {channels}")
+        rows = (torch.arange(height, device=level.device) + 0.5) * stride / image_sizes[:, :1]  # [B, H]
+        columns = (torch.arange(width, device=level.device) + 0.5) * stride / image_sizes[:, 1:]  # [B, W]
+        encoding = torch.cat(
+            (
+                _encode(rows, channels // 4, temperature)[:, :, None].expand(-1, -1, width, -1),
+                _encode(columns, channels // 4, temperature)[:, None].expand(-1, height, -1, -1),
+            ),
+            dim=-1,
+        )  # [B, H, W, C]
+        encoded.append(level + encoding.permute(0, 3, 1, 2).to(level.dtype))
+        stride *= 2.0
+    return encoded
+
+
+def _encode(positions: Tensor, num_frequencies: int, temperature: float) -> Tensor:
+    """``[B, S]`` positions relative to the image to ``[B, S, 2 F]``."""
+    exponent = torch.arange(num_frequencies, device=positions.device) / num_frequencies
+    angles = 2 * math.pi * positions[..., None] / temperature**exponent  # [B, S, F]
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)

@@ -1,0 +1,262 @@
+"""The paper's experiments: what they build, what they cost, and that tables tell what the runs gave."""
+
+import inspect
+import json
+import sys
+from pathlib import Path
+
+import paper.runs
+import pytest
+import torch
+from paper.costs import build_detector, config_of, count
+from paper.models import MODELS, SCALES, arguments_of, options_of
+from paper.peers import PEERS
+from paper.report import write_report
+from paper.runs import Run, train_missing
+from paper.tables import ABLATION, TABLES
+from processes import TINY, failure_of, run_script
+
+from sparse_rcnn import build_sparse_rcnn
+
+# In place of train.py: an AP of a tenth of the seed, and a run with seed 7 fails.
+FAKE_TRAINER = """
+import json, sys
+from pathlib import Path
+import torch
+from training.arguments import parse_arguments
+from training.model import model_config
+
+arguments = parse_arguments(None)
+if arguments.seed == 7:
+    sys.exit("error: seed 7")
+output = Path(arguments.output)
+output.mkdir(parents=True, exist_ok=True)
+torch.save({"config": model_config(arguments, 3, None)}, output / "checkpoint.pth")
+summary = {"AP": arguments.seed / 10, "AP50": 0.5, "minutes": 2.0}
+(output / "summary.json").write_text(json.dumps(summary))
+with (output.parent / "calls").open("a") as calls:
+    calls.write(f"{arguments.seed} ")
+"""
+
+
+@pytest.fixture
+def fake_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "fake_trainer.py"
+    script.write_text(FAKE_TRAINER)
+    monkeypatch.setattr(paper.runs, "TRAIN", script)
+    monkeypatch.setenv("PYTHONPATH", str(Path(paper.runs.__file__).parents[1]))
+
+
+def make_run(output: Path, name: str, seed: int) -> Run:
+    options = options_of(name, SCALES["shapes"], None)
+    return Run(arguments_of({**options, "seed": seed}), output / name / f"seed-{seed}")
+
+
+def test_tables_and_models_know_each_other() -> None:
+    named = {row.model for table in TABLES.values() for row in table.rows if row.model}
+    assert named == set(MODELS)
+    peers = [row.title for row in TABLES[1].rows if not row.model]
+    assert set(peers) - set(PEERS) == {"Cascade R-CNN-R50"}
+    assert all(row.model for number, table in TABLES.items() if number != 1 for row in table.rows)
+
+
+def test_a_model_has_the_same_figures_in_all_ablations() -> None:
+    figures: dict[str, set[tuple[float, ...]]] = {}
+    for number, table in TABLES.items():
+        for row in table.rows:
+            assert len(row.figures) in ((0,) if row.model == "no-interaction" else (3, 6))
+            if number != 1:
+                figures.setdefault(row.model, set()).add(row.figures[:3])
+    assert all(len(found) == 1 for found in figures.values())
+    assert figures["sparse-rcnn"] == {ABLATION[:3]}
+
+
+def test_sparse_rcnn_at_the_papers_scale_is_what_the_library_builds() -> None:
+    config = config_of(arguments_of(options_of("sparse-rcnn", SCALES["paper"], "coco")), 80)
+    parameters = inspect.signature(build_sparse_rcnn).parameters
+    assert config == {key: parameters[key].default for key in config}
+    assert set(parameters) - set(config) == {"pool_size", "backbone_weights"}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_model_is_what_its_options_say(scale: str) -> None:
+    data = None if scale == "shapes" else "anything"
+    seen = set()
+    for name, changes in MODELS.items():
+        options = options_of(name, SCALES[scale], data)
+        config = config_of(arguments_of(options), 3)
+        assert all(
+            config[k] == v for k, v in changes.items() if k not in ("num_proposals", "backbone", "crop")
+        )
+        assert config["num_proposals"] == round(changes.get("num_proposals", 100) * SCALES[scale].proposals)
+        assert options.get("crop", False) == (data is not None and changes.get("crop", False))
+        with torch.device("meta"):
+            build_detector(config)
+        seen.add(str((sorted(config.items()), options.get("crop"))))
+    # Only the built-in shapes know no crop, and only photos have one backbone for both of the paper's.
+    assert len(MODELS) - len(seen) == {"paper": 0, "shapes": 1, "photos": 2}[scale]
+
+
+def convolution(channels: int, out: int, side: int, cells: int) -> tuple[int, int]:
+    """Weights, and a multiplication and an addition for each at every cell."""
+    weights = channels * out * side**2
+    return weights, 2 * weights * cells
+
+
+def linear(channels: int, out: int, rows: int, bias: bool = True) -> tuple[int, int]:
+    return channels * out + out * bias, 2 * channels * out * rows
+
+
+def resnet50_fpn(height: int, width: int) -> tuple[int, int]:
+    """Parameters and FLOPs by the published table (He et al. 2016, table 1), norms frozen."""
+    parts = [convolution(3, 64, 7, height * width // 4)]
+    channels, cells = 64, height * width // 16
+    for stage, (inner, blocks) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3))):
+        for block in range(blocks):
+            before = cells
+            if block == 0 and stage > 0:
+                cells //= 4
+            parts.append(convolution(channels, inner, 1, before))
+            parts.append(convolution(inner, inner, 3, cells))
+            parts.append(convolution(inner, 4 * inner, 1, cells))
+            if block == 0:
+                parts.append(convolution(channels, 4 * inner, 1, cells))
+            channels = 4 * inner
+        parts.append(convolution(channels, 256, 1, cells))  # FPN: lateral and output, with biases
+        parts.append(convolution(256, 256, 3, cells))
+        parts.append((2 * 256, 0))
+    return sum(p for p, _ in parts), sum(f for _, f in parts)
+
+
+def dynamic_stage(n: int, c: int, d: int, f: int, k: int) -> tuple[int, int]:
+    """Parameters and FLOPs of a stage of Sparse R-CNN with pooling 7."""
+    norms = 2 * (3 * c + d + 2 * c + 4 * c)  # three of the stage, three of the interaction, four of towers
+    parts = [
+        linear(c, 3 * c, n),  # attention
+        linear(c, c, n),
+        (0, 2 * 2 * n * n * c),
+        linear(c, 2 * c * d, n),  # interaction
+        (0, 2 * 2 * n * 49 * c * d),
+        linear(49 * c, c, n),
+        linear(c, f, n),
+        linear(f, c, n),
+        *[linear(c, c, n, bias=False)] * 4,
+        linear(c, k, n),
+        linear(c, 4, n),
+    ]
+    return norms + sum(p for p, _ in parts), sum(f for _, f in parts)
+
+
+def box_head_stage(n: int, c: int, f: int, k: int, reused: bool) -> tuple[int, int]:
+    parts = [linear(49 * c, f, n), linear(f + c * reused, c, n), linear(c, k, n), linear(c, 4, n)]
+    return sum(p for p, _ in parts), sum(f for _, f in parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "stages", "proposal"),
+    [
+        ("sparse-rcnn", dynamic_stage(100, 256, 64, 2048, 80), 6, 4 + 256),
+        ("learned-boxes", box_head_stage(100, 256, 1024, 80, False), 1, 4),
+        ("iterative", box_head_stage(100, 256, 1024, 80, True), 6, 4 + 256),
+    ],
+)
+def test_costs_by_hand(name: str, stage: tuple[int, int], stages: int, proposal: int) -> None:
+    height, width = 64, 96
+    config = config_of(arguments_of(options_of(name, SCALES["paper"], "coco")), 80)
+    parameters, flops = resnet50_fpn(height, width)
+    cost = count(lambda: build_detector(config), (height, width))
+    assert cost.parameters == parameters + stages * stage[0] + 100 * proposal
+    assert cost.flops == flops + stages * stage[1]
+
+
+@pytest.mark.usefixtures("fake_trainer")
+def test_table_trains_what_is_missing_and_tells_what_came_of_it(tmp_path: Path) -> None:
+    output = tmp_path / "runs"
+    names = ("positional-encoding", "sparse-rcnn")
+    runs = {name: [make_run(output, name, seed) for seed in (2, 4)] for name in names}
+    everything = [run for seeds in runs.values() for run in seeds]
+    assert train_missing(everything, jobs=2) == []
+    assert train_missing(everything, jobs=2) == []
+    assert sorted((output / "sparse-rcnn" / "calls").read_text().split()) == ["2", "4"]  # once each
+    assert "seed-2.log" in {path.name for path in (output / "sparse-rcnn").iterdir()}
+    other = everything[0]._replace(words=[*everything[0].words, "--learning-rate", "1e-5"])
+    assert everything[0].result() is not None
+    assert other.result() is None  # of other options
+
+    # A run that fails is told, and the table is made of what there is.
+    failing = make_run(output, "sparse-rcnn", 7)
+    (problem,) = train_missing([*everything, failing], 1)
+    assert problem.startswith("sparse-rcnn, seed-7: train.py ended with 1: error: seed 7; see ")
+    runs["sparse-rcnn"].append(failing)
+    write_report(10, runs, SCALES["shapes"], output, 1, torch.device("cpu"))
+    with_, without = json.loads((output / "table10.json").read_text())["rows"]
+    assert [run["AP"] for run in with_["runs"]] == [0.2, 0.4]
+    config = config_of(everything[0].words, 3)
+    assert with_["parameters"] == count(lambda: build_detector(config), (128, 128)).parameters
+    assert with_["flops"] == without["flops"] > 1e8
+    lines = (output / "table10.md").read_text().splitlines()
+    row = [cell.strip() for cell in next(line for line in lines if line.startswith("| without")).split("|")]
+    assert row[2:8] == ["42.3", "+0.4", "30.0 ± 14.1", "+0.0", "50.0", f"{without['parameters'] / 1e6:.3g}"]
+    assert (output / "table10.png").stat().st_size > 10_000
+
+
+def test_train_is_train_py(tmp_path: Path) -> None:
+    done = run_script(
+        *("experiments.py", "train", "self-attention", "--seed", "3", "--output", "runs", "--"),
+        *TINY,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    output = tmp_path / "runs" / "self-attention" / "seed-3"
+    checkpoint = torch.load(output / "checkpoint.pth", weights_only=True)
+    assert checkpoint["arguments"]["seed"] == 3
+    assert checkpoint["config"]["interaction"] == "fully_connected"
+    assert checkpoint["config"]["num_proposals"] == 5
+    assert "head.stages.1.interaction.fc2.weight" in checkpoint["model"]
+    assert json.loads((output / "experiment.json").read_text())["options"][-len(TINY) :] == list(TINY)
+    done = run_script(
+        "detect.py", output / "checkpoint.pth", "data/shapes/val2017", "--threshold", "0", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def run_here(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    import experiments
+
+    monkeypatch.setattr(sys, "argv", ["experiments.py", *arguments])
+    experiments.main()
+
+
+def test_list_names_every_model(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run_here(monkeypatch, "list")
+    said = capsys.readouterr().out
+    assert all(name in said for name in [*MODELS, *PEERS])
+
+
+def test_show_tells_figures_costs_and_a_command_that_parses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_here(monkeypatch, "show", "stages-1")
+    said = capsys.readouterr().out
+    assert "Table 8, 1: AP 21.7, AP50 36.7, AP75 22.3, 35 images/s on a V100, 12 h" in said
+    assert "num_stages=1" in said
+    assert "271.6 GFLOP at 800 x 1216" in said
+    for line in said.splitlines():
+        if line.startswith("  python examples/train.py "):
+            assert config_of(line.split()[2:], 6)["num_stages"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "stages-5"], "there is no model 'stages-5', but sparse-rcnn, "),
+        (["train", "stages-5"], "there is no model 'stages-5'"),
+        (["table", "2"], "invalid choice: 2"),
+        (["table", "5", "--scale", "paper"], "--scale paper needs --data"),
+        (["table", "5", "--scale", "shapes", "--data", "x"], "--scale shapes is for the built-in shapes"),
+        (["table", "5", "--jobs", "0"], "--jobs must be at least 1"),
+        ([], "required: list, show, train or table"),
+    ],
+)
+def test_errors(arguments: list[str], message: str) -> None:
+    assert message in failure_of("experiments.py", *arguments)
