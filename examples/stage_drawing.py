@@ -106,7 +106,7 @@ def draw_proposals(
         x1, y1, x2, y2 = boxes[index].tolist()
         frame = (x1, y1, max(x1, min(x2, picture.width - 1)), max(y1, min(y2, picture.height - 1)))
         alpha = f"{round(255 * float(opacity[index])):02x}"
-        thickness = 1 if colors[index] == REST else width
+        thickness = 2 if colors[index] == REST else width
         draw.rectangle(frame, outline=colors[index] + alpha, width=thickness)
     taken = torch.zeros(0, 4)
     for index in reversed(order):

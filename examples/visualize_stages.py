@@ -222,5 +222,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         sys.exit(f"error: {str(error).strip().splitlines()[-1]}")

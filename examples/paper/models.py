@@ -59,7 +59,7 @@ SCALES = {
             "num_proposals": 100,
             "num_stages": 6,
             "proposal_init": "image",
-            "iterations": 400,
+            "iterations": 500,
             "eval_interval": 0,
             "shapes_images": 2000,
         },
@@ -71,6 +71,7 @@ SCALES = {
         "a few hundred photos of about 200 px, a pretrained MobileNetV2",
         {
             "backbone": "mobilenet_v2",
+            "backbone_norm": "batch",  # frozen norms are slow to adapt in so few steps
             "num_proposals": 100,
             "hidden_dim": 64,
             "dynamic_dim": 16,

@@ -1,6 +1,7 @@
 """Pictures of stages: what is drawn where, and figures over a data set equal to a loop."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from torchvision.transforms import v2
 from visualize_stages import Refinement, choose_stages, main, numbers_of, refine, survey
 
 from sparse_rcnn.data import CocoDetection, ShapesDataset, evaluation_transform, read_image
-from sparse_rcnn.nn import to_detectron2
+from sparse_rcnn.nn import to_detectron2, to_mmdetection
 from sparse_rcnn.ops import pairwise_iou
 
 CPU = torch.device("cpu")
@@ -185,9 +186,10 @@ def test_stages_are_first_middle_and_last_or_those_asked_for(num_stages: int, ex
             choose_stages([stage], num_stages)
 
 
-def test_detectron2_checkpoints_give_the_same_stages(tmp_path: Path) -> None:
+@pytest.mark.parametrize("published", [to_detectron2, to_mmdetection])
+def test_published_layouts_give_the_same_stages(tmp_path: Path, published: Callable) -> None:
     model = build_small_model(num_heads=8, backbone_norm="frozen").eval()
-    torch.save({"model": to_detectron2(model.state_dict())}, tmp_path / "published.pth")
+    torch.save({"state_dict": published(model.state_dict())}, tmp_path / "published.pth")
     detector = load_detector(str(tmp_path / "published.pth"), CPU)
     assert detector.class_names == ["class 0", "class 1", "class 2"]
     detector = detector._replace(shortest_side=96, longest_side=200)
