@@ -91,7 +91,6 @@ def parse_arguments() -> argparse.Namespace:
     for one in (show_parser, train_parser):
         one.add_argument("name", help="a model, as in the list")
     train_parser.add_argument("--seed", type=int, default=0)
-    train_parser.add_argument("--processes", type=int, default=1, help="devices, with torchrun (1)")
     table = commands.add_parser("table", parents=[where], help="train or collect the rows of a table")
     table.add_argument("number", type=int, choices=tuple(TABLES))
     table.add_argument("--seeds", type=int, nargs="+", default=[0], help="a run of every model for each (0)")
@@ -99,6 +98,8 @@ def parse_arguments() -> argparse.Namespace:
     table.add_argument("--collect", action="store_true", help="train nothing: report what is there")
     table.add_argument("--repeats", type=int, default=15, help="rounds of measuring speed (15)")
     table.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="for speed")
+    for one in (train_parser, table):
+        one.add_argument("--processes", type=int, default=1, help="devices for a training, with torchrun (1)")
     arguments = parser.parse_args(words[: len(words) - len(rest) - 1] if "--" in words else words)
     arguments.rest = rest
     if arguments.command == "list":
@@ -108,6 +109,13 @@ def parse_arguments() -> argparse.Namespace:
             parser.error(f"--{key} must be at least 1")
     if arguments.command == "show":
         return arguments
+    for word in ("--seed", "--output", "--data"):
+        if word in rest:
+            parser.error(f'{word} goes before "--"')
+    if arguments.command == "table" and len(set(arguments.seeds)) < len(arguments.seeds):
+        parser.error("--seeds must differ")
+    if arguments.command == "table" and arguments.jobs > 1 and arguments.processes > 1:
+        parser.error("--jobs and --processes do not go together: each training would take the same devices")
     if arguments.scale is None:
         arguments.scale = "paper" if arguments.data else "shapes"
     if arguments.scale == "shapes" and arguments.data:
@@ -140,9 +148,17 @@ def main() -> None:
         problems: list[str] = []
         if not arguments.collect:
             in_turn = [run for seed in zip(*runs.values(), strict=True) for run in seed]
-            problems = train_missing(in_turn, arguments.jobs)
+            problems = train_missing(in_turn, arguments.jobs, arguments.processes)
+        conditions = f" from {arguments.data}" if arguments.data else ""
+        conditions += f", {shlex.join(arguments.rest)}" if arguments.rest else ""
         write_report(
-            arguments.number, runs, SCALES[arguments.scale], Path(arguments.output), arguments.repeats, device
+            arguments.number,
+            runs,
+            SCALES[arguments.scale],
+            Path(arguments.output),
+            arguments.repeats,
+            device,
+            conditions,
         )
         if problems:
             raise ValueError("; ".join(problems))

@@ -113,6 +113,8 @@ def read_resumed(
         )
     for name, now in (("config", config), ("class_names", class_names), ("num_images", num_images)):
         before = checkpoint.get(name, now)
+        if name == "config":
+            before = {**config, **before}  # options that were not there yet
         if before != now:
             raise ValueError(f"{path} is of another model or other data: {name} was {before}, not {now}")
     if checkpoint["iteration"] > arguments.iterations:
@@ -174,6 +176,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     if resumed is not None:
         checkpoint = read_resumed(resumed, arguments, config, class_names, len(training_set))
         start = checkpoint["iteration"]
+        began -= checkpoint.get("seconds", 0.0)
         state.load(checkpoint)
         bad_batches.total, num_unreadable = checkpoint.get("skipped", 0), checkpoint.get("unreadable", 0)
         bad_batches.in_a_row = checkpoint.get("skipped_in_a_row", 0)
@@ -295,6 +298,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
                         "longest_side": arguments.max_size,
                     },
                     "iteration": iteration,
+                    "seconds": time.perf_counter() - began,
                     "num_images": len(training_set),
                     "skipped": bad_batches.total,
                     "skipped_in_a_row": bad_batches.in_a_row,

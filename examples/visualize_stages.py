@@ -1,6 +1,6 @@
 """How stages refine the learned proposal boxes, as figure 5 of the paper: on an image, or over a data set.
 
-    python examples/visualize_stages.py runs/shapes/checkpoint.pth photo.jpg --stages 1 3 6 --output six.png
+    python examples/visualize_stages.py runs/coco/checkpoint.pth photo.jpg --stages 1 3 6 --output six.png
     python examples/visualize_stages.py runs/shapes/checkpoint.pth photo.jpg --animate stages.gif
     python examples/visualize_stages.py runs/shapes/checkpoint.pth --data data/shapes --max-images 500
 

@@ -43,7 +43,7 @@ def count(build: Callable[[], nn.Module], size: tuple[int, int]) -> Cost:
         size: (height, width) in pixels.
 
     Returns:
-        The cost. Nothing of it depends on the weights.
+        The cost, which depends on the weights in Faster R-CNN only: on how many proposals they leave.
     """
     detector = build()
     images = torch.zeros(1, 3, *size, dtype=torch.uint8)
@@ -56,14 +56,15 @@ def count(build: Callable[[], nn.Module], size: tuple[int, int]) -> Cost:
 def images_per_second(
     builds: dict[str, Callable[[], nn.Module]], size: tuple[int, int], repeats: int, device: torch.device
 ) -> dict[str, float]:
-    """Detectors on one image of that size, by turns, median of ``repeats`` rounds; weights are random."""
+    """Detectors on one image of that size, by turns, median of ``repeats`` rounds; weights are random.
+
+    Norms are folded into convolutions in all of them that have torchvision's, all but the DETRs.
+    """
     images = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, device=device)
-    image_sizes = torch.tensor([size], device=device)
+    image_sizes = torch.tensor([size])
 
     def run_of(build: Callable[[], nn.Module]) -> Callable[[], Any]:
-        detector = build()
-        detector = fold_norms(detector) if isinstance(detector, EndToEndDetector) else detector
-        detector = detector.to(device).to(memory_format=torch.channels_last)
+        detector = fold_norms(build()).to(device).to(memory_format=torch.channels_last)
 
         def run() -> None:
             with torch.no_grad():

@@ -6,7 +6,8 @@ train.py. A scale says what else differs, for all models alike.
 
 from typing import Any, NamedTuple
 
-# The box head of Faster R-CNN: two fully connected layers on the RoI, then class and box.
+# The head of Faster R-CNN: two fully connected layers on the RoI, then class and box. (Its second layer is as
+# wide as its first; here as wide as a proposal's feature, which the next stage may reuse.)
 FASTER_RCNN_HEAD: dict[str, Any] = {
     "interaction": "fully_connected",
     "self_attention": False,
@@ -24,6 +25,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "learned-boxes": {**FASTER_RCNN_HEAD, "num_stages": 1},
     "cascade": FASTER_RCNN_HEAD,
     "iterative": {**FASTER_RCNN_HEAD, "feature_reuse": True},
+    # Proposals attend to each other, and what comes of it is concatenated: the only way to the predictions.
     "self-attention": {**FASTER_RCNN_HEAD, "feature_reuse": True, "self_attention": True},
     # Not in the paper: all of the dynamic head but its interaction.
     "no-interaction": {"interaction": "fully_connected"},
@@ -51,27 +53,29 @@ class Scale(NamedTuple):
 
 
 SCALES = {
-    "paper": Scale("the paper's recipe", {}, 1, {}, (800, 1216)),
+    "paper": Scale("the paper's recipe", {"drop_degenerate_boxes": True}, 1, {}, (800, 1216)),
     "shapes": Scale(
-        "the built-in shapes of 128 px, from scratch",
+        "the built-in shapes of 128 px",
         {
             "backbone": "resnet10",
             "num_proposals": 100,
             "num_stages": 6,
             "proposal_init": "image",
-            "iterations": 500,
+            "iterations": 900,
             "eval_interval": 0,
             "shapes_images": 2000,
+            "shapes_dir": "data/shapes-2000",  # not where train.py keeps its 4000
         },
         0.12,
         {"resnet50": "resnet10", "resnet101": "resnet18"},
         (128, 128),
     ),
     "photos": Scale(
-        "a few hundred photos of about 200 px, a pretrained MobileNetV2",
+        "photos of about 200 px, a MobileNetV2",
         {
             "backbone": "mobilenet_v2",
             "backbone_norm": "batch",  # frozen norms are slow to adapt in so few steps
+            "drop_degenerate_boxes": True,
             "num_proposals": 100,
             "hidden_dim": 64,
             "dynamic_dim": 16,

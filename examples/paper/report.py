@@ -27,9 +27,15 @@ Build = Callable[[], nn.Module]
 
 
 def write_report(
-    number: int, runs: dict[str, list[Run]], scale: Scale, output: Path, repeats: int, device: torch.device
+    number: int,
+    runs: dict[str, list[Run]],
+    scale: Scale,
+    output: Path,
+    repeats: int,
+    device: torch.device,
+    conditions: str = "",
 ) -> None:
-    """Prints the table and writes it; models without a complete run have costs only."""
+    """Prints the table and writes it, with the conditions of the runs; those not complete have costs only."""
     results = {name: [r for run in seeds if (r := run.result()) is not None] for name, seeds in runs.items()}
     rows, builds = [], {}
     for row in TABLES[number].rows:
@@ -51,7 +57,8 @@ def write_report(
     speeds = images_per_second(builds, scale.size, repeats, device)
     for entry in rows:
         entry["images_per_second"] = speeds.get(entry["row"])
-    table = Table(f"Table {number}. {TABLES[number].title}", _shown(rows), _note(number, scale, device, rows))
+    note = _note(number, f"{scale.text}{conditions}", scale.size, device, rows)
+    table = Table(f"Table {number}. {TABLES[number].title}", _shown(rows), note)
     text = to_markdown(table)
     print(text)
     output.mkdir(parents=True, exist_ok=True)
@@ -68,9 +75,7 @@ def _builder(
 ) -> tuple[Build | None, str]:
     """What makes the row's detector, or why there is none."""
     if not row.model:
-        return PEERS.get(
-            row.title
-        ), "" if row.title in PEERS else "no library that is installed by pip has it"
+        return PEERS.get(row.title), "" if row.title in PEERS else "needs compiled extensions, not measured"
     if results[row.model]:
         config = results[row.model][0]["config"]
     else:
@@ -79,48 +84,63 @@ def _builder(
     return lambda: build_detector(config), ""
 
 
+def _values(entry: dict[str, Any], key: str) -> list[float]:
+    return [run[key] for run in entry["runs"] if run[key] is not None]
+
+
 def _mean(entry: dict[str, Any], key: str) -> float | None:
-    values = [run[key] for run in entry["runs"] if run[key] is not None]
+    values = _values(entry, key)
     return statistics.mean(values) if values else None
 
 
 def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows as they are printed: AP in percent, and what it gains over the first row that has one."""
-    first_paper = next((entry["paper"][0] for entry in rows if entry["paper"]), 0.0)
-    first = next((mean for entry in rows if (mean := _mean(entry, "AP")) is not None), 0.0)
+    """Rows as they are printed: AP in percent, what it gains over the first row that both have, costs."""
+    both = [entry for entry in rows if entry["paper"] and _values(entry, "AP")]
+    base = both[0] if both else rows[0]
+    costs = {"M parameters": "parameters", "GFLOP": "flops", "images/s": "images_per_second"}
+    scales = {"M parameters": 1e-6, "GFLOP": 1e-9, "images/s": 1}
     shown = []
     for entry in rows:
         line: dict[str, Any] = {"": entry["row"], "paper AP": None, "gain": None}
         if entry["paper"]:
-            line |= {
-                "paper AP": f"{entry['paper'][0]:.1f}",
-                "gain": f"{entry['paper'][0] - first_paper:+.1f}",
-            }
-        mean = _mean(entry, "AP")
+            gain = entry["paper"][0] - base["paper"][0]
+            line |= {"paper AP": f"{entry['paper'][0]:.1f}", "gain": f"{gain:+.1f}"}
         line |= {"our AP": None, "our gain": None, "our AP50": None}
-        if mean is not None:
-            values = [run["AP"] for run in entry["runs"]]
+        if values := _values(entry, "AP"):
+            mean = statistics.mean(values)
             spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
-            line |= {"our AP": f"{100 * mean:.1f}{spread}", "our gain": f"{100 * (mean - first):+.1f}"}
+            line["our AP"] = f"{100 * mean:.1f}{spread}"
+            if base["runs"]:
+                line["our gain"] = f"{100 * (mean - (_mean(base, 'AP') or 0.0)):+.1f}"
             line["our AP50"] = f"{100 * (_mean(entry, 'AP50') or 0.0):.1f}"
-        line["M parameters"] = entry["parameters"] / 1e6 if "parameters" in entry else None
-        line["GFLOP"] = entry["flops"] / 1e9 if "flops" in entry else None
-        line["images/s"] = entry["images_per_second"]
-        line["min of training"] = _mean(entry, "minutes")
+        for title, key in costs.items():
+            line[title] = _with_ratio(entry.get(key), base.get(key), scales[title])
+        line["min of training"] = _with_ratio(_mean(entry, "minutes"), _mean(base, "minutes"))
         shown.append(line)
     return shown
 
 
-def _note(number: int, scale: Scale, device: torch.device, rows: list[dict[str, Any]]) -> str:
-    seeds = sorted({len(entry["runs"]) for entry in rows if entry["model"]})
-    count_text = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1]))) if seeds else "0"
+def _with_ratio(value: float | None, base: float | None, scale: float = 1.0) -> str | None:
+    """Three digits, and how many times the first row's it is."""
+    if value is None:
+        return None
+    scaled = value * scale
+    text = f"{scaled:.0f}" if scaled >= 100 else f"{scaled:.3g}"
+    return f"{text} (×{value / base:.2f})" if base else text
+
+
+def _note(
+    number: int, text: str, size: tuple[int, int], device: torch.device, rows: list[dict[str, Any]]
+) -> str:
+    counts = sorted({len(entry["runs"]) for entry in rows if entry["model"]})
+    runs = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
     problems = "".join(f"; {entry['row']}: {entry['problem']}" for entry in rows if entry["problem"])
     return (
-        f"The paper's claim: {TABLES[number].claim}. Ours: {scale.text}; {count_text} runs a row, mean ± "
-        f"standard deviation; costs of one image of {scale.size[0]}×{scale.size[1]}, speed with random "
-        f"weights on {name}, rows by turns; Python {platform.python_version()}, torch {torch.__version__}, "
-        f"torchvision {torchvision.__version__}{problems}"
+        f"The paper's claim: {TABLES[number].claim}. Ours: {text}; {runs} runs a row, mean ± standard "
+        f"deviation; costs of one image of {size[0]}×{size[1]}, speed with random weights on {name}, rows by "
+        f"turns, and × of the first row that both have; Python {platform.python_version()}, torch "
+        f"{torch.__version__}, torchvision {torchvision.__version__}{problems}"
     )
 
 
@@ -138,7 +158,7 @@ def _plot(number: int, rows: list[dict[str, Any]], path: Path) -> None:
             axes[0].text(entry["paper"][0], index, f" {entry['paper'][0]:.1f}", va="center")
         mean = _mean(entry, "AP")
         if mean is not None:
-            values = [100 * run["AP"] for run in entry["runs"]]
+            values = [100 * value for value in _values(entry, "AP")]
             axes[1].barh(index, 100 * mean, color="tab:blue", alpha=0.6)
             axes[1].plot(values, [index] * len(values), "k.", alpha=0.8)
             axes[1].text(max(values), index, f"  {100 * mean:.1f}", va="center")

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from training.arguments import FREE, parse_arguments, settings
+
 from sparse_rcnn.nn import read_checkpoint
 
 TRAIN = Path(__file__).parents[1] / "train.py"
@@ -36,7 +38,7 @@ class Run(NamedTuple):
         record, summary = self.output / RECORD, self.output / "summary.json"
         if not (record.is_file() and summary.is_file()):
             return None
-        if json.loads(record.read_text())["options"] != self.words:
+        if _essence(json.loads(record.read_text())["options"]) != _essence(self.words):
             return None
         config = read_checkpoint(self.output / "checkpoint.pth")["config"]
         return {**json.loads(summary.read_text()), "config": config}
@@ -50,38 +52,56 @@ class Run(NamedTuple):
             ValueError: If train.py fails; the message ends with what it said last.
         """
         self.output.parent.mkdir(parents=True, exist_ok=True)
+        summary = self.output / "summary.json"
+        before = summary.stat().st_mtime_ns if summary.is_file() else 0
         command = self.command(processes)
         if threads is None:
-            status, last = subprocess.run(command).returncode, ""
+            status, last = _wait_for(subprocess.Popen(command)), ""
         else:
             environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
             with self.log().open("w") as log:
-                status = subprocess.run(
-                    command, env=environment, stdout=log, stderr=subprocess.STDOUT
-                ).returncode
+                status = _wait_for(
+                    subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+                )
             lines = self.log().read_text(errors="replace").strip().splitlines()
             last = f": {lines[-1]}; see {self.log()}" if lines else ""
         if status != 0:
             raise ValueError(
                 f"{self.output.parent.name}, {self.output.name}: train.py ended with {status}{last}"
             )
-        if (self.output / "summary.json").is_file():  # else it was interrupted, and says so
+        if summary.is_file() and summary.stat().st_mtime_ns != before:  # else interrupted, or a dry run
             (self.output / RECORD).write_text(json.dumps({"options": self.words}))
 
 
-def train_missing(runs: list[Run], jobs: int) -> list[str]:
+def _essence(words: list[str]) -> dict[str, Any]:
+    """What options of train.py mean for what comes out of it: not where, nor in how many processes."""
+    arguments = parse_arguments(None, words)
+    kept = {key: value for key, value in settings(arguments).items() if key not in FREE}
+    return {**kept, "data": arguments.data and str(Path(arguments.data).resolve())}
+
+
+def _wait_for(process: subprocess.Popen[bytes]) -> int:
+    """The status of a training; it hears Ctrl-C as well, and is given the time to save."""
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+
+
+def train_missing(runs: list[Run], jobs: int, processes: int = 1) -> list[str]:
     """Trains all runs that are not complete, ``jobs`` at a time, and returns what went wrong."""
     missing = [run for run in runs if run.result() is None]
     print(
         f"{len(runs) - len(missing)} of {len(runs)} runs are there, {len(missing)} to train, {jobs} at a time"
     )
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, (os.cpu_count() or 1) // (jobs * processes))
     problems: list[str] = []
 
     def train(run: Run) -> None:
         name = f"{run.output.parent.name}, {run.output.name}"
         try:
-            run.train(threads=threads)
+            run.train(processes, threads)
         except ValueError as error:
             problems.append(str(error))
             print(f"failed: {error}", flush=True)
@@ -93,5 +113,9 @@ def train_missing(runs: list[Run], jobs: int) -> list[str]:
             print(f"{name}: AP {result['AP']:.3f} in {result['minutes']:.1f} min", flush=True)
 
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(train, missing))
+        try:
+            list(pool.map(train, missing))
+        except KeyboardInterrupt:  # which all trainings have heard, too: none is to begin now
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return problems

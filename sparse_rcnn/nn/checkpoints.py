@@ -141,7 +141,8 @@ def infer_config(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         checkpoint: a checkpoint of this library (of a model with a ResNet), detectron2 or mmdetection.
 
     Returns:
-        The arguments but ``num_heads``, which no shape tells and which is 8 in every published model.
+        The arguments but ``num_heads``, which no shape tells and which is 8 in every published model, and
+        those of the paper's ablations, taken to be off: what trained an ablation writes its config.
 
     Raises:
         ValueError: if no shape tells one of them.

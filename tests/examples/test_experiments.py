@@ -2,6 +2,9 @@
 
 import inspect
 import json
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -179,9 +182,10 @@ def test_table_trains_what_is_missing_and_tells_what_came_of_it(tmp_path: Path) 
     assert train_missing(everything, jobs=2) == []
     assert sorted((output / "sparse-rcnn" / "calls").read_text().split()) == ["2", "4"]  # once each
     assert "seed-2.log" in {path.name for path in (output / "sparse-rcnn").iterdir()}
-    other = everything[0]._replace(words=[*everything[0].words, "--learning-rate", "1e-5"])
-    assert everything[0].result() is not None
-    assert other.result() is None  # of other options
+    first = everything[0]
+    assert first.result() is not None
+    assert first._replace(words=[*first.words, "--learning-rate", "1e-5"]).result() is None
+    assert first._replace(words=[*first.words, "--workers", "3"]).result() is not None  # changes nothing
 
     # A run that fails is told, and the table is made of what there is.
     failing = make_run(output, "sparse-rcnn", 7)
@@ -196,7 +200,9 @@ def test_table_trains_what_is_missing_and_tells_what_came_of_it(tmp_path: Path) 
     assert with_["flops"] == without["flops"] > 1e8
     lines = (output / "table10.md").read_text().splitlines()
     row = [cell.strip() for cell in next(line for line in lines if line.startswith("| without")).split("|")]
-    assert row[2:8] == ["42.3", "+0.4", "30.0 ± 14.1", "+0.0", "50.0", f"{without['parameters'] / 1e6:.3g}"]
+    assert row[2:7] == ["42.3", "+0.4", "30.0 ± 14.1", "+0.0", "50.0"]
+    assert row[7] == f"{without['parameters'] / 1e6:.3g} (×1.00)"
+    assert row[10] == "2 (×1.00)"
     assert (output / "table10.png").stat().st_size > 10_000
 
 
@@ -218,6 +224,42 @@ def test_train_is_train_py(tmp_path: Path) -> None:
         "detect.py", output / "checkpoint.pth", "data/shapes/val2017", "--threshold", "0", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
+
+
+# In place of train.py: takes a second to save what it has when it is interrupted.
+SLOW_TO_SAVE = """
+import signal, sys, time
+from pathlib import Path
+
+def save(*_):
+    time.sleep(1)
+    Path("saved").touch()
+    sys.exit()
+
+signal.signal(signal.SIGINT, save)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_an_interrupted_training_is_given_the_time_to_save(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW_TO_SAVE)
+    code = "import paper.runs as r, pathlib; r.TRAIN = 'slow.py'; r.Run([], pathlib.Path('out/one')).train()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(paper.runs.__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of the group hear it
+    assert process.wait(timeout=60) != 0
+    process.stdout.close()
+    assert (tmp_path / "saved").exists()
 
 
 def run_here(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -255,6 +297,9 @@ def test_show_tells_figures_costs_and_a_command_that_parses(
         (["table", "5", "--scale", "paper"], "--scale paper needs --data"),
         (["table", "5", "--scale", "shapes", "--data", "x"], "--scale shapes is for the built-in shapes"),
         (["table", "5", "--jobs", "0"], "--jobs must be at least 1"),
+        (["table", "5", "--seeds", "1", "1"], "--seeds must differ"),
+        (["table", "5", "--jobs", "2", "--processes", "2"], "--jobs and --processes do not go together"),
+        (["train", "cascade", "--", "--seed", "1"], '--seed goes before "--"'),
         ([], "required: list, show, train or table"),
     ],
 )
