@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-LAST_SECONDS = 60  # after a SIGTERM, should nobody say that it is over
+LAST_SECONDS = 600  # after a SIGTERM, should nobody say that it is over: longer than any step
 
 
 def outlive_signals(worker: int) -> None:

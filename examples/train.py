@@ -21,7 +21,6 @@ predictions.png, pictures/, progress/, summary.json and TensorBoard's files; bad
 import argparse
 import json
 import math
-import os
 import resource
 import shutil
 import sys
@@ -49,9 +48,9 @@ from training.evaluation import detect_together
 from training.journal import Journal
 from training.model import build_model
 from training.pictures import draw_predictions, sheet_of
-from training.processes import Processes, joined
+from training.processes import LAUNCH, Processes, begun_by_this_launch, joined, launch_name
 from training.random_states import random_states, restore_random_states, seed_everything
-from training.samples import ReadableSamples, collate_readable
+from training.samples import ReadableSamples, collate_readable, is_gone, is_gone_problem
 from training.state import TrainingState
 from training.step import (
     TrainingStep,
@@ -82,15 +81,13 @@ def find_run(
     arguments: argparse.Namespace, checkpoints: CheckpointDirectory, processes: Processes
 ) -> tuple[Path | None, str]:
     """The checkpoint to go on with, or why the run that is there is set aside; the same on all processes."""
-    # torchrun starts all processes again when one of them died: they go on with whatever there is. It counts
-    # on each node what failed there.
-    restarts = processes.gather(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)))
     path, reason = None, ""
     if processes.rank == 0:
         path = checkpoints.find_newest(print, repair=not arguments.dry_run)
         if arguments.resume and path is None:
             raise ValueError(f"{checkpoints.output}: there is no checkpoint to resume")
-        if path is not None and not arguments.resume and not any(restarts):
+        # torchrun starts all processes again when one of them died: they go on with what they began.
+        if path is not None and not arguments.resume and not begun_by_this_launch(checkpoints.output):
             if arguments.resume is False:
                 reason = "--no-resume"
             elif (checkpoints.output / "summary.json").exists():
@@ -172,13 +169,13 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     model = model.to(device).to(memory_format=torch.channels_last)
     state = TrainingState(model, arguments, device)
     bad_batches = BadBatches(output / "bad_batches", arguments.max_bad_batches, processes)
-    start, num_unreadable = 0, 0
+    start, unreadable = 0, set[str]()
     if resumed is not None:
         checkpoint = read_resumed(resumed, arguments, config, class_names, len(training_set))
         start = checkpoint["iteration"]
         began -= checkpoint.get("seconds", 0.0)
         state.load(checkpoint)
-        bad_batches.total, num_unreadable = checkpoint.get("skipped", 0), checkpoint.get("unreadable", 0)
+        bad_batches.total, unreadable = checkpoint.get("skipped", 0), set(checkpoint.get("unreadable", ()))
         bad_batches.in_a_row = checkpoint.get("skipped_in_a_row", 0)
         states = checkpoint.get("random_states", [])
         if rank < len(states):
@@ -248,10 +245,18 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     if arguments.dry_run:
         batch, problems = next(batches)
         batch = pad_to_largest(batch, training_set, max(arguments.sizes), arguments.max_size, arguments.crop)
-        state.begin()
-        first = time.perf_counter()
-        losses, _ = forward_backward(move(batch, device), batch.targets.valid.sum().to(device), last=True)
-        gradient_norm = state.clip().item()
+        if is_gone(problems):
+            raise ValueError(problems[-1])
+        num_targets = batch.targets.valid.sum().to(device)
+        while True:
+            state.begin()
+            first = time.perf_counter()
+            losses, _ = forward_backward(move(batch, device), num_targets, last=True)
+            gradient_norm = state.clip().item()
+            looks_for_scale = state.scaler.is_enabled() and state.scaler.get_scale() >= 1
+            if math.isfinite(gradient_norm) or not math.isfinite(losses[0].item()) or not looks_for_scale:
+                break
+            state.skip()
         state.advance()
         seconds = (time.perf_counter() - first) * arguments.accumulate
         count = min(arguments.eval_batch_size, len(validation_set))
@@ -272,6 +277,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
             print(f"{output} holds a run already, which is now {set_aside(output)} ({not_resumed})")
         output.mkdir(parents=True, exist_ok=True)
         stack.enter_context(lock(output))
+        (output / LAUNCH).write_text(launch_name())
         if start < arguments.iterations:
             (output / "summary.json").unlink(missing_ok=True)
     journal = Journal(output if rank == 0 else None, start, arguments.iterations, rank)
@@ -302,7 +308,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
                     "num_images": len(training_set),
                     "skipped": bad_batches.total,
                     "skipped_in_a_row": bad_batches.in_a_row,
-                    "unreadable": num_unreadable,
+                    "unreadable": sorted(unreadable),
                     "random_states": states,
                     "arguments": settings(arguments),
                     "versions": {
@@ -380,7 +386,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         # All processes learn what the step needs: its number of targets, which is what one device with all
         # its images would divide by, and what is to be done after it.
         overdue = rank == 0 and time.perf_counter() - last_save > 60 * arguments.checkpoint_minutes
-        flags = torch.tensor([bool(stop), overdue, len(problems)], dtype=torch.float32)
+        flags = torch.tensor([bool(stop), overdue, len(problems), is_gone(problems)], dtype=torch.float32)
         if device.type == "cuda":
             flags = flags.pin_memory().to(device, non_blocking=True)  # else the host waits for the device
         own_targets = torch.stack([batch.targets.valid.sum() for batch in parts]).sum()
@@ -400,7 +406,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
 
         # And how it went: the only time in a step that the host waits for the device, but for the matching.
         told = torch.cat([processes.sum(own_losses.clone()), norm[None], torch.stack(flags_of_all)])
-        *all_losses, gradient_norm, stopped, due, unread_now = told.tolist()
+        *all_losses, gradient_norm, stopped, due, unread_now, gone = told.tolist()
         losses_are_finite = all(map(math.isfinite, all_losses))
         learning_rate = state.schedule.get_last_lr()[0]
         if losses_are_finite and math.isfinite(gradient_norm):
@@ -419,12 +425,16 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
             bad_batches.raise_if_hopeless(done, entry["image_ids"])
         for problem in problems:
             print(f"iteration {done}: {problem}; another image took its place", file=sys.stderr)
-        num_unreadable += int(unread_now)
-        if num_unreadable > limit:
-            raise ValueError(
-                f"iteration {done}: {num_unreadable} times an image could not be read, "
-                f"and --max-unreadable is {limit}"
-            )
+        if unread_now:  # anywhere: all processes learn of it, and end together if it is too much
+            told_by_all = [problem for part in processes.gather(problems) for problem in part]
+            unreadable.update(told_by_all)
+            if gone:
+                raise ValueError(f"iteration {done}: {next(filter(is_gone_problem, told_by_all))}")
+            if len(unreadable) > limit:
+                raise ValueError(
+                    f"iteration {done}: {len(unreadable)} images could not be read, "
+                    f"and --max-unreadable is {limit}"
+                )
 
         journal.progress.update()
         if losses_are_finite and (done % arguments.log_interval == 0 or done == arguments.iterations):
@@ -442,7 +452,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
                 "images_per_second": (done - last_log) * arguments.batch_size / (now - last_time),
                 "memory_gb": memory_in_gb(device),
                 "skipped": bad_batches.total,
-                "unreadable": num_unreadable,
+                "unreadable": len(unreadable),
                 "classification_by_stage": by_stage[0],
                 "l1_by_stage": by_stage[1],
                 "giou_by_stage": by_stage[2],
@@ -468,16 +478,19 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     metrics, pictures = evaluate(arguments.iterations)
     journal.close()
     if rank == 0:
-        journal.plot(output / "training.png")
-        (output / "pictures").mkdir(exist_ok=True)
-        for name, picture in pictures.items():
-            picture.save(output / "pictures" / f"{name}.png")
-        sheet_of([*pictures.values()][:6]).save(output / "predictions.png")
+        try:
+            journal.plot(output / "training.png")
+            (output / "pictures").mkdir(exist_ok=True)
+            for name, picture in pictures.items():
+                picture.save(output / "pictures" / f"{name}.png")
+            sheet_of([*pictures.values()][:6]).save(output / "predictions.png")
+        except OSError as error:  # a full disk: the checkpoint and the figures are what counts
+            print(f"not all pictures could be written: {error}", file=sys.stderr)
         summary = {
             "iterations": arguments.iterations,
             **metrics,
             "skipped": bad_batches.total,
-            "unreadable": num_unreadable,
+            "unreadable": len(unreadable),
             "minutes": (time.perf_counter() - began) / 60,
         }
         # Renamed when whole: it says that the run is complete.
@@ -485,7 +498,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         (output / "summary.tmp").replace(output / "summary.json")
         print(
             f"AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f} on {len(validation_set)} images after "
-            f"{arguments.iterations} iterations, {bad_batches.total} skipped, {num_unreadable} unreadable "
+            f"{arguments.iterations} iterations, {bad_batches.total} skipped, {len(unreadable)} unreadable "
             f"images replaced, {summary['minutes']:.1f} min; see {output}"
         )
 

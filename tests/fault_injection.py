@@ -183,7 +183,7 @@ def main() -> None:
     rows.append(
         (
             "missing images, `--max-unreadable 50`",
-            f"{gap.metrics()['unreadable']} draws replaced, each said; {len(gap.losses())} steps done",
+            f"{gap.metrics()['unreadable']} images replaced, each said; {len(gap.losses())} steps done",
         )
     )
 

@@ -132,7 +132,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         "--max-unreadable",
         type=int,
         metavar="N",
-        help=f"how often another image may take the place of one that cannot be read ({MAX_UNREADABLE}); "
+        help=f"of how many images that cannot be read another may take the place ({MAX_UNREADABLE}); "
         "a new run refuses to start with any such image, unless this is given",
     )
 

@@ -76,10 +76,20 @@ class CheckpointDirectory:
 
         Returns:
             Its path, or None if there is none. Of files that were put there by hand, ``checkpoint.pth``.
+
+        Raises:
+            ValueError: If there are checkpoints of which none can be read now: the next try may find them.
         """
         damaged: list[Path] = []
+        unreadable = ""
         for path in self._paths():
-            if _is_whole(path):
+            try:
+                whole = _is_whole(path)
+            except OSError as error:  # a network drive, or a bad sector: nothing is known of its content
+                unreadable = f"{path} cannot be read: {error}"
+                tell(f"{unreadable}; looking for the one before")
+                continue
+            if whole:
                 # A process may have died between writing one and pointing to it.
                 if repair and not (self.newest.is_file() and self.newest.samefile(path)):
                     self._point_to(path)
@@ -91,6 +101,8 @@ class CheckpointDirectory:
             os.replace(path, aside)
             damaged.append(aside)
             tell(f"{path} is damaged, now {aside.name}; looking for the one before")
+        if unreadable:
+            raise ValueError(f"{unreadable}; move {self.output} away to start anew")
         if damaged:
             tell(f"no whole checkpoint is left in {self.directory}")
         if not self.newest.is_file():
@@ -161,12 +173,9 @@ def set_aside(output: Path) -> Path:
 
 def _is_whole(path: Path) -> bool:
     digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError:  # a bad sector
-        return False
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
     return path.stem.endswith(f"-{digest.hexdigest()[:16]}")
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,10 @@ class Journal:
 
     def _rewrite(self) -> None:
         temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(map(_line, self.entries)))
+        with temporary.open("w") as file:
+            file.write("".join(map(_line, self.entries)))
+            file.flush()
+            os.fsync(file.fileno())  # or losing power may leave an empty history
         temporary.replace(self._path)
 
 
@@ -153,9 +157,9 @@ def _line(entry: dict[str, Any]) -> str:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    """Entries of a file whose last line may be cut off."""
+    """Entries of a file whose last line may be cut off, or of any bytes."""
     entries = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
         try:
             entries.append(json.loads(line))
         except ValueError:

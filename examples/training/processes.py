@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ Value = TypeVar("Value")
 # Rank 0 checks every file of COCO and evaluates all detections while the others wait. Steps have the default
 # of the backend: a process that dies is noticed by torchrun at once, but not by that of another node.
 PATIENCE = timedelta(hours=1)
+LAUNCH = "launch"  # a file in the directory of a run: which torchrun began it
 
 
 class Processes(NamedTuple):
@@ -66,6 +68,25 @@ class Processes(NamedTuple):
         """Returns when all processes have come here."""
         if self.world_size > 1:
             dist.barrier(group=self.patient)
+
+
+def launch_name() -> str:
+    """The torchrun that started this process, the same over its restarts; empty without torchrun."""
+    run = os.environ.get("TORCHELASTIC_RUN_ID")
+    if run is None:
+        return ""
+    agent = os.getppid()
+    try:  # its start, too: in containers the same numbers come again
+        started = Path(f"/proc/{agent}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        started = ""
+    return f"{run} {agent} {started}"
+
+
+def begun_by_this_launch(output: Path) -> bool:
+    """Whether the run in a directory was begun by the torchrun that started this process."""
+    file = output / LAUNCH
+    return file.is_file() and file.read_text() == launch_name() != ""
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import training.checkpoints
 from processes import EXAMPLES, run_python
 from training.checkpoints import CheckpointDirectory, lock, read_run, set_aside
 
@@ -210,6 +211,34 @@ def test_where_files_have_no_second_name_a_whole_checkpoint_pth_outlives_all_oth
     assert 20 in [read_run(path)["iteration"] for path in tmp_path.rglob("*.pth")], (
         "the only whole checkpoint was deleted"
     )
+
+
+def fail_to_read(monkeypatch: pytest.MonkeyPatch, *iterations: int) -> None:
+    """A drive that is away for a while."""
+    is_whole = training.checkpoints._is_whole
+
+    def fail(path: Path) -> bool:
+        if int(path.name.split("-")[0]) in iterations:
+            raise OSError(5, "Input/output error", str(path))
+        return is_whole(path)
+
+    monkeypatch.setattr(training.checkpoints, "_is_whole", fail)
+
+
+def test_what_cannot_be_read_now_is_left_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = with_checkpoints(tmp_path, 10, 20)
+    before = sorted(tmp_path.rglob("*"))
+    said: list[str] = []
+    with monkeypatch.context() as patch:
+        fail_to_read(patch, 20)
+        assert checkpoints.find_newest(said.append) == path_of(checkpoints, 10)
+        assert "cannot be read: [Errno 5] Input/output error" in said[0]
+        fail_to_read(patch, 10, 20)
+        with pytest.raises(ValueError, match=r"cannot be read: .*; move .* away to start anew"):
+            checkpoints.find_newest(said.append)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert_holds(checkpoints.find_newest(say_nothing), 20)
+    assert_holds(tmp_path / "checkpoint.pth", 20)
 
 
 def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:

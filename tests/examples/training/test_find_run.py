@@ -7,7 +7,7 @@ import torch
 from train import find_run, read_resumed
 from training.arguments import parse_arguments, settings
 from training.checkpoints import CheckpointDirectory
-from training.processes import Processes
+from training.processes import LAUNCH, Processes, launch_name
 
 ALONE = Processes(0, 0, 1, torch.device("cpu"))
 
@@ -66,8 +66,18 @@ def test_a_complete_run_goes_on_only_if_it_is_to(output: Path) -> None:
 def test_what_torchrun_starts_again_goes_on_whatever_the_options(
     output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "this")
+    assert find(output, "--no-resume") == (None, "--no-resume")  # of another launch: nothing of it has begun
+    (output / LAUNCH).write_text(launch_name())
     assert find(output, "--no-resume")[0] is not None
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another")
+    assert find(output, "--no-resume") == (None, "--no-resume")
+
+
+def test_a_file_of_no_torchrun_means_nothing(output: Path) -> None:
+    (output / LAUNCH).write_text(launch_name())
+    assert launch_name() == ""
+    assert find(output, "--no-resume") == (None, "--no-resume")
 
 
 def test_nothing_to_resume_is_an_error_only_if_asked_for(tmp_path: Path) -> None:
