@@ -15,7 +15,11 @@ from typing import Any
 
 import pytest
 import torch
+from detector_file import load_detector
+from evaluate import detect_dataset
 from processes import EXAMPLES, FAULTY, TWO_PROCESSES, run_script
+
+from sparse_rcnn.data import ShapesDataset, evaluation_transform
 
 # Three epochs of 16 images; a checkpoint in the middle of each.
 OPTIONS = (
@@ -146,9 +150,39 @@ def test_a_process_without_targets_makes_the_same_steps(place_of_two: Path) -> N
     torch.testing.assert_close(ends[1], ends[0], rtol=0, atol=1e-5)
 
 
+def annotate_as_detected(data: Path, checkpoint: Path) -> None:
+    """Makes the objects of the validation images what the model finds there, moved a little."""
+    file = data / "annotations" / "instances_val2017.json"
+    content = json.loads(file.read_text())
+    dataset = ShapesDataset(data, "val", 16, transform=evaluation_transform(128, 128))
+    detector = load_detector(str(checkpoint), torch.device("cpu"))
+    found = detect_dataset(detector.detect, dataset, torch.device("cpu"))
+    content["annotations"] = []
+    for image in content["images"]:
+        inside = [x for x in found if x["image_id"] == image["id"] and min(x["bbox"][2:]) > 8]
+        for number, result in enumerate(inside[:2]):
+            x, y, width, height = result["bbox"]
+            shrunk = [x, y, width * (1 - 0.02 * image["id"]), height]  # AP is not the same at all thresholds
+            content["annotations"].append(
+                {
+                    "id": 10 * image["id"] + number,
+                    "image_id": image["id"],
+                    "category_id": result["category_id"],
+                    "bbox": shrunk,
+                    "area": shrunk[2] * height,
+                    "iscrowd": 0,
+                }
+            )
+    file.write_text(json.dumps(content))
+
+
 def test_two_processes_evaluate_as_one_to_the_last_digit(place: Path) -> None:
     shutil.copytree(place / "runs" / "one", place / "runs" / "evaluated")
+    data = place / "data_as_detected"
+    shutil.copytree(place / "data" / "shapes", data)
+    annotate_as_detected(data, place / "runs" / "one" / "checkpoint.pth")
     command = (*OPTIONS, "--output", "runs/evaluated", "--resume", "--eval-batch-size", "3")
+    command = (*command, "--shapes-dir", str(data))
     summaries = []
     for launcher in ((), TWO_PROCESSES):  # 16 images in 6 batches: the last is smaller
         done = run_training(*command, cwd=place, launcher=launcher)
@@ -158,7 +192,7 @@ def test_two_processes_evaluate_as_one_to_the_last_digit(place: Path) -> None:
         del summary["minutes"]
         summaries.append(summary)
     assert summaries[0] == summaries[1]
-    assert any(value for key, value in summaries[0].items() if key.startswith("A"))
+    assert 0.1 < summaries[0]["AP"] < 0.9
 
 
 def test_ten_unreadable_neighbours_of_one_process_end_all(place: Path) -> None:
