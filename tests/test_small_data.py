@@ -80,7 +80,7 @@ def crowded(shapes: ShapesDataset) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_stages", [4, 1])
+@pytest.mark.parametrize("num_stages", [4, pytest.param(1, marks=pytest.mark.release)])
 def test_one_image_with_five_objects_overfits(shapes: ShapesDataset, crowded: int, num_stages: int) -> None:
     model = small_model(num_stages)
     fit(model, Subset(shapes, [crowded]), steps=300, batch_size=1, rate=5e-4)

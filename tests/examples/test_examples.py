@@ -226,7 +226,7 @@ def test_detection_goes_on_after_an_unreadable_image_and_says_so(trained: Path, 
     assert list(json.loads((tmp_path / "detections" / "detections.json").read_text())) == [str(image)]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.release), 2])
 def test_compiled_training_is_the_same_training(trained_by_two: Path, processes: int) -> None:
     trained = trained_by_two
     launcher = TWO_PROCESSES if processes == 2 else ()

@@ -221,7 +221,7 @@ def test_train_is_train_py(tmp_path: Path) -> None:
     assert "head.stages.1.interaction.fc2.weight" in checkpoint["model"]
     assert json.loads((output / "experiment.json").read_text())["options"][-len(TINY) :] == list(TINY)
     done = run_script(
-        "detect.py", output / "checkpoint.pth", "data/shapes/val2017", "--threshold", "0", cwd=tmp_path
+        "detect.py", output / "checkpoint.pth", "data/shapes-2000/val2017", "--threshold", "0", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
 
@@ -244,8 +244,11 @@ time.sleep(60)
 
 def test_an_interrupted_training_is_given_the_time_to_save(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW_TO_SAVE)
-    code = "import paper.runs as r, pathlib; r.TRAIN = 'slow.py'; r.Run([], pathlib.Path('out/one')).train()"
-    process = subprocess.Popen(
+    code = (
+        "import paper.runs as r, pathlib, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    )
+    code += "r.TRAIN = 'slow.py'; r.Run([], pathlib.Path('out/one')).train()"
+    with subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path(paper.runs.__file__).parents[1])},
@@ -253,12 +256,11 @@ def test_an_interrupted_training_is_given_the_time_to_save(tmp_path: Path) -> No
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of the group hear it
-    assert process.wait(timeout=60) != 0
-    process.stdout.close()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of the group hear it
+        assert process.wait(timeout=60) != 0
     assert (tmp_path / "saved").exists()
 
 

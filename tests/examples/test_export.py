@@ -275,6 +275,7 @@ def test_largest_differences() -> None:
             largest_differences(expected, broken)
 
 
+@pytest.mark.release
 @pytest.mark.skipif(shutil.which("g++") is None, reason="says the same without being asked")
 def test_aoti_without_a_compiler_says_so(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "/nonexistent")

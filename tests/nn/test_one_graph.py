@@ -154,6 +154,7 @@ def num_compiled_for(first, second, mark=False) -> int:
     return num_compiled(detector)
 
 
+@pytest.mark.release
 def test_what_makes_a_graph_of_its_own():
     """The exceptions in docs/one_graph.md, all of PyTorch's making."""
     for first, second, graphs in [
