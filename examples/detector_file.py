@@ -45,7 +45,10 @@ class Detector(NamedTuple):
 
 def choose_device(name: str) -> torch.device:
     """The device of --device, if it is there."""
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device {name}: PyTorch knows no such device") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {name}: PyTorch finds no GPU that it can use")
     return device

@@ -26,6 +26,7 @@ from paper.models import MODELS, SCALES, arguments_of, find_model, options_of
 from paper.report import write_report
 from paper.runs import Run, train_missing
 from paper.tables import METRICS, TABLES
+from training.arguments import PAPER
 
 SHAPES_CLASSES, COCO_CLASSES = 6, 80
 
@@ -50,12 +51,15 @@ def show(arguments: argparse.Namespace) -> None:
     changes = find_model(arguments.name)
     for number, table in TABLES.items():
         for row in table.rows:
-            if row.model == arguments.name and row.figures:
+            if row.model == arguments.name and not row.figures:
+                print(f"Table {number}, {row.title}")
+            elif row.model == arguments.name:
                 figures = ", ".join(f"{key} {v}" for key, v in zip(METRICS, row.figures, strict=False))
                 more = f", {row.fps} images/s on a V100" if row.fps else ""
                 more += f", {row.hours} h of training on 8 V100" if row.hours else ""
                 print(f"Table {number}, {row.title}: {figures}{more}")
-    print("differs from Sparse R-CNN in: " + (", ".join(f"{k}={v}" for k, v in changes.items()) or "nothing"))
+    differing = [f"{key}={value}" for key, value in changes.items() if value != PAPER.get(key, False)]
+    print(f"differs from Sparse R-CNN in: {', '.join(differing) or 'nothing'}")
     for key in [arguments.scale] if arguments.scale else ["paper", "shapes"]:
         scale = SCALES[key]
         data = None if key == "shapes" else arguments.data or "/data/coco"
@@ -94,7 +98,7 @@ def parse_arguments() -> argparse.Namespace:
     table = commands.add_parser("table", parents=[where], help="train or collect the rows of a table")
     table.add_argument("number", type=int, choices=tuple(TABLES))
     table.add_argument("--seeds", type=int, nargs="+", default=[0], help="a run of every model for each (0)")
-    table.add_argument("--jobs", type=int, default=1, help="trainings at a time, which share the cores (1)")
+    table.add_argument("--jobs", type=int, default=1, help="trainings at a time, each with a log (1)")
     table.add_argument("--collect", action="store_true", help="train nothing: report what is there")
     table.add_argument("--repeats", type=int, default=15, help="rounds of measuring speed (15)")
     table.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="for speed")
@@ -146,9 +150,13 @@ def main() -> None:
             if name in models
         }
         problems: list[str] = []
+        in_turn = [run for seed in zip(*runs.values(), strict=True) for run in seed]
         if not arguments.collect:
-            in_turn = [run for seed in zip(*runs.values(), strict=True) for run in seed]
             problems = train_missing(in_turn, arguments.jobs, arguments.processes)
+        elif any(run.is_of_others() for run in in_turn) and not any(run.result() for run in in_turn):
+            raise ValueError(
+                f'{arguments.output}: the runs there had other options; give what followed "--" then'
+            )
         conditions = f" from {arguments.data}" if arguments.data else ""
         conditions += f", {shlex.join(arguments.rest)}" if arguments.rest else ""
         write_report(

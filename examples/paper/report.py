@@ -1,7 +1,6 @@
 """What came of a table: Markdown, JSON and a plot, the paper's figures beside ours."""
 
 import json
-import os
 import platform
 import statistics
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from paper.models import Scale
 from paper.peers import PEERS
 from paper.runs import Run
 from paper.tables import TABLES, Row
+from sparse_rcnn.data.shape_drawing import CLASS_NAMES
 
 matplotlib.use("Agg")
 
@@ -79,8 +79,9 @@ def _builder(
     if results[row.model]:
         config = results[row.model][0]["config"]
     else:
+        words = runs[row.model][0].words
         known = [result["config"]["num_classes"] for found in results.values() for result in found]
-        config = config_of(runs[row.model][0].words, known[0] if known else 80)
+        config = config_of(words, (known or [80 if "--data" in words else len(CLASS_NAMES)])[0])
     return lambda: build_detector(config), ""
 
 
@@ -134,13 +135,20 @@ def _note(
 ) -> str:
     counts = sorted({len(entry["runs"]) for entry in rows if entry["model"]})
     runs = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{torch.get_num_threads()} CPU threads"
+    )
+    peers = ""
+    if number == 1 and size != (800, 1216):
+        peers = "; Sparse R-CNN is the small network of this scale, the others are the published ones"
     problems = "".join(f"; {entry['row']}: {entry['problem']}" for entry in rows if entry["problem"])
     return (
         f"The paper's claim: {TABLES[number].claim}. Ours: {text}; {runs} runs a row, mean ± standard "
         f"deviation; costs of one image of {size[0]}×{size[1]}, speed with random weights on {name}, rows by "
         f"turns, and × of the first row that both have; Python {platform.python_version()}, torch "
-        f"{torch.__version__}, torchvision {torchvision.__version__}{problems}"
+        f"{torch.__version__}, torchvision {torchvision.__version__}{peers}{problems}"
     )
 
 
@@ -163,7 +171,7 @@ def _plot(number: int, rows: list[dict[str, Any]], path: Path) -> None:
             axes[1].plot(values, [index] * len(values), "k.", alpha=0.8)
             axes[1].text(max(values), index, f"  {100 * mean:.1f}", va="center")
     axes[0].set(title="paper, COCO val", xlabel="AP", yticks=range(len(names)), yticklabels=names)
-    axes[1].set(title="here, small", xlabel="AP, a point for each run")
+    axes[1].set(title="here", xlabel="AP, a point for each run")
     axes[0].invert_yaxis()
     for side in axes:
         side.margins(x=0.15)

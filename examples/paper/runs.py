@@ -43,6 +43,10 @@ class Run(NamedTuple):
         config = read_checkpoint(self.output / "checkpoint.pth")["config"]
         return {**json.loads(summary.read_text()), "config": config}
 
+    def is_of_others(self) -> bool:
+        """Whether what is there is complete, but of other options."""
+        return (self.output / RECORD).is_file() and self.result() is None
+
     def train(self, processes: int = 1, threads: int | None = None) -> None:
         """Trains in the foreground, or with the log as output if ``threads`` says how many it may use.
 
