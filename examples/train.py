@@ -277,7 +277,8 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
             print(f"{output} holds a run already, which is now {set_aside(output)} ({not_resumed})")
         output.mkdir(parents=True, exist_ok=True)
         stack.enter_context(lock(output))
-        (output / LAUNCH).write_text(launch_name())
+        if name := launch_name():
+            (output / LAUNCH).write_text(name)
         if start < arguments.iterations:
             (output / "summary.json").unlink(missing_ok=True)
     journal = Journal(output if rank == 0 else None, start, arguments.iterations, rank)
