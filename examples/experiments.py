@@ -38,6 +38,11 @@ def make_run(arguments: argparse.Namespace, name: str, seed: int) -> Run:
     return Run(words, Path(arguments.output) / name / f"seed-{seed}")
 
 
+def output_of(scale: str, data: str | None) -> str:
+    """Where the runs of a scale and a data set are unless told."""
+    return f"runs/experiments/{scale}" + (f"-{Path(data).resolve().name}" if data else "")
+
+
 def list_experiments() -> None:
     for number, table in TABLES.items():
         print(f"Table {number}: {table.title} ({table.claim})")
@@ -63,6 +68,7 @@ def show(arguments: argparse.Namespace) -> None:
     for key in [arguments.scale] if arguments.scale else ["paper", "shapes"]:
         scale = SCALES[key]
         data = None if key == "shapes" else arguments.data or "/data/coco"
+        output = Path(arguments.output or output_of(key, data)) / arguments.name / "seed-0"
         words = [*arguments_of(options_of(arguments.name, scale, data)), *arguments.rest]
         config = config_of(words, SHAPES_CLASSES if key == "shapes" else COCO_CLASSES)
         cost = count(partial(build_detector, config), scale.size)
@@ -70,7 +76,7 @@ def show(arguments: argparse.Namespace) -> None:
         print(
             f"{scale.text}: {cost.parameters / 1e6:.4g} M parameters and {cost.flops / 1e9:.4g} GFLOP at "
             f"{height} x {width}, with {config['num_classes']} classes\n"
-            f"  {shlex.join(['python', 'examples/train.py', *words])}"
+            f"  {shlex.join(['python', 'examples/train.py', *words, '--output', str(output)])}"
         )
 
 
@@ -126,9 +132,7 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--scale shapes is for the built-in shapes: it goes without --data")
     if arguments.scale != "shapes" and not arguments.data:
         parser.error(f"--scale {arguments.scale} needs --data")
-    if arguments.output is None:
-        data = f"-{Path(arguments.data).resolve().name}" if arguments.data else ""
-        arguments.output = f"runs/experiments/{arguments.scale}{data}"
+    arguments.output = arguments.output or output_of(arguments.scale, arguments.data)
     return arguments
 
 

@@ -8,12 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.arguments import FREE, parse_arguments, settings
-
-from sparse_rcnn.nn import read_checkpoint
+from training.arguments import differences, parse_arguments
+from training.checkpoints import read_run
 
 TRAIN = Path(__file__).parents[1] / "train.py"
-RECORD = "experiment.json"  # in the directory of a complete run: what was asked for
 
 
 class Run(NamedTuple):
@@ -35,17 +33,19 @@ class Run(NamedTuple):
 
     def result(self) -> dict[str, Any] | None:
         """The summary of a complete run of these options with the model's "config", or None."""
-        record, summary = self.output / RECORD, self.output / "summary.json"
-        if not (record.is_file() and summary.is_file()):
+        summary = self.output / "summary.json"
+        if not summary.is_file():
             return None
-        if _essence(json.loads(record.read_text())["options"]) != _essence(self.words):
+        checkpoint = read_run(self.output / "checkpoint.pth")
+        asked = parse_arguments(None, self.words)
+        before = checkpoint["arguments"]
+        if differences(before, asked) or _directory(before["data"]) != _directory(asked.data):
             return None
-        config = read_checkpoint(self.output / "checkpoint.pth")["config"]
-        return {**json.loads(summary.read_text()), "config": config}
+        return {**json.loads(summary.read_text()), "config": checkpoint["config"]}
 
     def is_of_others(self) -> bool:
         """Whether what is there is complete, but of other options."""
-        return (self.output / RECORD).is_file() and self.result() is None
+        return (self.output / "summary.json").is_file() and self.result() is None
 
     def train(self, processes: int = 1, threads: int | None = None) -> None:
         """Trains in the foreground, or with the log as output if ``threads`` says how many it may use.
@@ -56,8 +56,6 @@ class Run(NamedTuple):
             ValueError: If train.py fails; the message ends with what it said last.
         """
         self.output.parent.mkdir(parents=True, exist_ok=True)
-        summary = self.output / "summary.json"
-        before = summary.stat().st_mtime_ns if summary.is_file() else 0
         command = self.command(processes)
         if threads is None:
             status, last = _wait_for(subprocess.Popen(command)), ""
@@ -73,15 +71,11 @@ class Run(NamedTuple):
             raise ValueError(
                 f"{self.output.parent.name}, {self.output.name}: train.py ended with {status}{last}"
             )
-        if summary.is_file() and summary.stat().st_mtime_ns != before:  # else interrupted, or a dry run
-            (self.output / RECORD).write_text(json.dumps({"options": self.words}))
 
 
-def _essence(words: list[str]) -> dict[str, Any]:
-    """What options of train.py mean for what comes out of it: not where, nor in how many processes."""
-    arguments = parse_arguments(None, words)
-    kept = {key: value for key, value in settings(arguments).items() if key not in FREE}
-    return {**kept, "data": arguments.data and str(Path(arguments.data).resolve())}
+def _directory(data: str | None) -> Path | None:
+    """Where data is, however it is written; None for the built-in shapes."""
+    return None if data is None else Path(data).resolve()
 
 
 def _wait_for(process: subprocess.Popen[bytes]) -> int:

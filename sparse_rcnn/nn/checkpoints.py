@@ -50,7 +50,8 @@ def to_detectron2(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """This library's state dict in the layout of the authors' code.
 
     Args:
-        state_dict: of a model with a ResNet.
+        state_dict: of a model with a ResNet. Shapes must tell all of it: no layout has a place for the
+            ablations ``positional_encoding`` and ``feature_reuse``, and their models would load as others.
 
     Returns:
         State dict in detectron2's layout (their files wrap it as ``{"model": ...}``).
@@ -66,7 +67,8 @@ def to_mmdetection(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """This library's state dict in mmdetection's layout.
 
     Args:
-        state_dict: of a model with a ResNet.
+        state_dict: of a model with a ResNet. Shapes must tell all of it: no layout has a place for the
+            ablations ``positional_encoding`` and ``feature_reuse``, and their models would load as others.
 
     Returns:
         State dict in mmdetection's layout (their files wrap it as ``{"state_dict": ...}``).

@@ -26,7 +26,7 @@ FAKE_TRAINER = """
 import json, sys
 from pathlib import Path
 import torch
-from training.arguments import parse_arguments
+from training.arguments import parse_arguments, settings
 from training.model import model_config
 
 arguments = parse_arguments(None)
@@ -34,7 +34,8 @@ if arguments.seed == 7:
     sys.exit("error: seed 7")
 output = Path(arguments.output)
 output.mkdir(parents=True, exist_ok=True)
-torch.save({"config": model_config(arguments, 3, None)}, output / "checkpoint.pth")
+checkpoint = {"config": model_config(arguments, 3, None), "arguments": settings(arguments), "optimizer": {}}
+torch.save(checkpoint, output / "checkpoint.pth")
 summary = {"AP": arguments.seed / 10, "AP50": 0.5, "minutes": 2.0}
 (output / "summary.json").write_text(json.dumps(summary))
 with (output.parent / "calls").open("a") as calls:
@@ -219,7 +220,9 @@ def test_train_is_train_py(tmp_path: Path) -> None:
     assert checkpoint["config"]["interaction"] == "fully_connected"
     assert checkpoint["config"]["num_proposals"] == 5
     assert "head.stages.1.interaction.fc2.weight" in checkpoint["model"]
-    assert json.loads((output / "experiment.json").read_text())["options"][-len(TINY) :] == list(TINY)
+    words = arguments_of({**options_of("self-attention", SCALES["shapes"], None), "seed": 3})
+    assert Run([*words, *TINY], output).result() is not None
+    assert Run(words, output).is_of_others()
     done = run_script(
         "detect.py", output / "checkpoint.pth", "data/shapes-2000/val2017", "--threshold", "0", cwd=tmp_path
     )
