@@ -69,14 +69,15 @@ def show(arguments: argparse.Namespace) -> None:
         scale = SCALES[key]
         data = None if key == "shapes" else arguments.data or "/data/coco"
         output = Path(arguments.output or output_of(key, data)) / arguments.name / "seed-0"
-        words = [*arguments_of(options_of(arguments.name, scale, data)), *arguments.rest]
+        options = {**options_of(arguments.name, scale, data), "output": output}
+        words = [*arguments_of(options), *arguments.rest]
         config = config_of(words, SHAPES_CLASSES if key == "shapes" else COCO_CLASSES)
         cost = count(partial(build_detector, config), scale.size)
         height, width = scale.size
         print(
             f"{scale.text}: {cost.parameters / 1e6:.4g} M parameters and {cost.flops / 1e9:.4g} GFLOP at "
             f"{height} x {width}, with {config['num_classes']} classes\n"
-            f"  {shlex.join(['python', 'examples/train.py', *words, '--output', str(output)])}"
+            f"  {shlex.join(['python', 'examples/train.py', *words])}"
         )
 
 
@@ -120,7 +121,7 @@ def parse_arguments() -> argparse.Namespace:
     if arguments.command == "show":
         return arguments
     for word in ("--seed", "--output", "--data"):
-        if word in rest:
+        if any(given == word or given.startswith(f"{word}=") for given in rest):
             parser.error(f'{word} goes before "--"')
     if arguments.command == "table" and len(set(arguments.seeds)) < len(arguments.seeds):
         parser.error("--seeds must differ")
@@ -155,12 +156,14 @@ def main() -> None:
         }
         problems: list[str] = []
         in_turn = [run for seed in zip(*runs.values(), strict=True) for run in seed]
+        for run in in_turn:  # train.py would set them aside and begin anew
+            if (found := run.found()) and found[1]:
+                raise ValueError(
+                    f'{run.output} is complete, but {"; ".join(found[1])}: give what followed "--" then, or '
+                    "another --output"
+                )
         if not arguments.collect:
             problems = train_missing(in_turn, arguments.jobs, arguments.processes)
-        elif any(run.is_of_others() for run in in_turn) and not any(run.result() for run in in_turn):
-            raise ValueError(
-                f'{arguments.output}: the runs there had other options; give what followed "--" then'
-            )
         conditions = f" from {arguments.data}" if arguments.data else ""
         conditions += f", {shlex.join(arguments.rest)}" if arguments.rest else ""
         write_report(

@@ -159,6 +159,10 @@ def parse_arguments() -> argparse.Namespace:
         raise ValueError(f"--animate must end in one of {', '.join(ANIMATIONS)}, got {arguments.animate}")
     if arguments.animate and Path(arguments.animate).resolve() == Path(arguments.output).resolve():
         raise ValueError(f"--animate and --output must differ, both are {arguments.animate}")
+    for name in ("output", "animate"):
+        path = getattr(arguments, name)
+        if path and arguments.image and Path(path).resolve() == Path(arguments.image).resolve():
+            raise ValueError(f"--{name} is the image itself: {path}")
     return arguments
 
 

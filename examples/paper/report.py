@@ -79,7 +79,7 @@ def _builder(
     if results[row.model]:
         config = results[row.model][0]["config"]
     else:
-        words = runs[row.model][0].words
+        words = runs[row.model][0].arguments()
         known = [result["config"]["num_classes"] for found in results.values() for result in found]
         config = config_of(words, (known or [80 if "--data" in words else len(CLASS_NAMES)])[0])
     return lambda: build_detector(config), ""

@@ -25,27 +25,48 @@ class Run(NamedTuple):
         python = [sys.executable]
         if processes > 1:
             python += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        return [*python, str(TRAIN), *self.words, "--output", str(self.output)]
+        return [*python, str(TRAIN), *self.arguments()]
+
+    def arguments(self) -> list[str]:
+        """Of train.py."""
+        return [*self.words, "--output", str(self.output)]
 
     def log(self) -> Path:
         """The file of what a training says when it runs beside others."""
         return self.output.with_name(f"{self.output.name}.log")
 
-    def result(self) -> dict[str, Any] | None:
-        """The summary of a complete run of these options with the model's "config", or None."""
+    def found(self) -> tuple[dict[str, Any], list[str]] | None:
+        """What is there: the summary of a complete run with the model's "config", and how it differs.
+
+        Returns:
+            None if there is no complete run. The list names options that are not as asked for.
+
+        Raises:
+            ValueError: If a complete run is there, but damaged; the message names the file.
+        """
         summary = self.output / "summary.json"
         if not summary.is_file():
             return None
-        checkpoint = read_run(self.output / "checkpoint.pth")
-        asked = parse_arguments(None, self.words)
+        path = self.output / "checkpoint.pth"
+        checkpoint = read_run(path)
+        if "arguments" not in checkpoint:
+            raise ValueError(f"{path}: was not written by train.py")
+        asked = parse_arguments(None, self.arguments())
+        asked.resume = None  # which would allow another number of iterations
         before = checkpoint["arguments"]
-        if differences(before, asked) or _directory(before["data"]) != _directory(asked.data):
-            return None
-        return {**json.loads(summary.read_text()), "config": checkpoint["config"]}
+        reasons = differences(before, asked)
+        if _directory(before["data"]) != _directory(asked.data):
+            reasons.append(f"--data was {before['data']}, not {asked.data}")
+        try:
+            values = json.loads(summary.read_text())
+        except ValueError as error:
+            raise ValueError(f"{summary}: damaged: {error}") from error
+        return {**values, "config": checkpoint["config"]}, reasons
 
-    def is_of_others(self) -> bool:
-        """Whether what is there is complete, but of other options."""
-        return (self.output / "summary.json").is_file() and self.result() is None
+    def result(self) -> dict[str, Any] | None:
+        """The summary of a complete run of these options with the model's "config", or None."""
+        found = self.found()
+        return None if found is None or found[1] else found[0]
 
     def train(self, processes: int = 1, threads: int | None = None) -> None:
         """Trains in the foreground, or with the log as output if ``threads`` says how many it may use.
@@ -100,15 +121,16 @@ def train_missing(runs: list[Run], jobs: int, processes: int = 1) -> list[str]:
         name = f"{run.output.parent.name}, {run.output.name}"
         try:
             run.train(processes, threads)
+            result = run.result()
         except ValueError as error:
             problems.append(str(error))
             print(f"failed: {error}", flush=True)
             return
-        result = run.result()
         if result is None:
             problems.append(f"{name}: interrupted")
         else:
-            print(f"{name}: AP {result['AP']:.3f} in {result['minutes']:.1f} min", flush=True)
+            precision = "none" if result["AP"] is None else f"{result['AP']:.3f}"  # no boxes to find
+            print(f"{name}: AP {precision} in {result['minutes']:.1f} min", flush=True)
 
     with ThreadPoolExecutor(jobs) as pool:
         try:

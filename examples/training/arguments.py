@@ -73,6 +73,7 @@ FREE = {
 }
 # ... and what may, besides, if --resume says that it is meant.
 LENGTH = {"iterations", "steps", "warmup"}
+PATHS = ("data", "weights", "backbone_weights")
 AT_LEAST_1 = [
     *("iterations", "batch_size", "accumulate", "group_size", "log_interval", "checkpoint_interval"),
     *("keep_checkpoints", "shapes_images", "eval_batch_size", "max_bad_batches"),
@@ -310,13 +311,20 @@ def parse_arguments(description: str | None, argv: list[str] | None = None) -> a
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All options as plain data, for the checkpoint."""
-    return {key: value for key, value in vars(arguments).items() if key != "given"}
+    """All options as plain data, for the checkpoint; paths mean the same in whatever directory."""
+    options = {key: value for key, value in vars(arguments).items() if key != "given"}
+    for key in PATHS:
+        if options[key] not in (None, "imagenet", "none"):
+            options[key] = str(Path(options[key]).resolve())
+    return options
 
 
 def differences(before: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
     """What was set otherwise in a run and changes what it computes: "--seed was 0, not 1"."""
     now = settings(arguments)
+    # Options that were not there yet were as they are now if nothing is said of them.
+    words = ["--data", before["data"]] if before.get("data") else []
+    before = {**settings(parse_arguments(None, words)), **before}
     if arguments.resume:
         free = FREE | LENGTH
     elif before.get("iterations") != now["iterations"]:
@@ -325,6 +333,6 @@ def differences(before: dict[str, Any], arguments: argparse.Namespace) -> list[s
         free = FREE
     return [
         f"--{key.replace('_', '-')} was {before[key]}, not {now[key]}"
-        for key in sorted(now.keys() & before.keys() - free)
+        for key in sorted(now.keys() - free)
         if before[key] != now[key]
     ]

@@ -69,8 +69,9 @@ def build_sparse_rcnn(
         The detector.
 
     Raises:
-        ValueError: if a size is too small, a name is unknown, ``num_heads`` does not divide
-            ``hidden_dim``, nothing reads what self-attention gives, or the backbone weights do not fit.
+        ValueError: if a size is too small, a name is unknown, ``num_heads`` (or 4, with positional
+            encoding) does not divide ``hidden_dim``, nothing reads what self-attention gives, or the
+            backbone weights do not fit.
     """
     sizes = {
         "num_classes": num_classes,
@@ -94,6 +95,8 @@ def build_sparse_rcnn(
             raise ValueError(f"{name} must be at least 0, got {size}")
     if hidden_dim % num_heads != 0:
         raise ValueError(f"num_heads must divide hidden_dim, got {num_heads} and {hidden_dim}")
+    if positional_encoding and hidden_dim % 4 != 0:
+        raise ValueError(f"positional_encoding needs a hidden_dim that 4 divides, got {hidden_dim}")
     trunk_and_pyramid = Backbone(backbone, backbone_norm, hidden_dim)
     if backbone_weights is not None:
         load_backbone_weights(trunk_and_pyramid, backbone, backbone_weights)

@@ -32,11 +32,12 @@ from training.model import model_config
 arguments = parse_arguments(None)
 if arguments.seed == 7:
     sys.exit("error: seed 7")
+precision = None if arguments.seed == 8 else arguments.seed / 10  # nothing to find
 output = Path(arguments.output)
 output.mkdir(parents=True, exist_ok=True)
 checkpoint = {"config": model_config(arguments, 3, None), "arguments": settings(arguments), "optimizer": {}}
 torch.save(checkpoint, output / "checkpoint.pth")
-summary = {"AP": arguments.seed / 10, "AP50": 0.5, "minutes": 2.0}
+summary = {"AP": precision, "AP50": 0.5, "minutes": 2.0}
 (output / "summary.json").write_text(json.dumps(summary))
 with (output.parent / "calls").open("a") as calls:
     calls.write(f"{arguments.seed} ")
@@ -186,6 +187,11 @@ def test_table_trains_what_is_missing_and_tells_what_came_of_it(tmp_path: Path) 
     first = everything[0]
     assert first.result() is not None
     assert first._replace(words=[*first.words, "--learning-rate", "1e-5"]).result() is None
+    longer = first._replace(words=[*first.words, "--resume", "--iterations", "2000"])
+    assert longer.result() is None
+    found = longer.found()
+    assert found is not None
+    assert "--iterations was 900, not 2000" in found[1]
     assert first._replace(words=[*first.words, "--workers", "3"]).result() is not None  # changes nothing
 
     # A run that fails is told, and the table is made of what there is.
@@ -207,6 +213,26 @@ def test_table_trains_what_is_missing_and_tells_what_came_of_it(tmp_path: Path) 
     assert (output / "table10.png").stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("fake_trainer")
+def test_a_table_tells_of_runs_that_it_cannot_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = make_run(Path("runs"), "sparse-rcnn", 8)
+    assert train_missing([run], 1) == []
+    assert "sparse-rcnn, seed-8: AP none in 2.0 min" in capsys.readouterr().out
+    table = ("table", "10", "--seeds", "8", "--output", "runs")
+    with pytest.raises(ValueError, match=r"seed-8 is complete, but --precision was fp32, not bf16: give"):
+        run_here(monkeypatch, *table, "--", "--precision", "bf16")
+    assert (run.output / "summary.json").is_file()
+    (run.output / "summary.json").write_text("")
+    with pytest.raises(ValueError, match=r"seed-8/summary\.json: damaged"):
+        run_here(monkeypatch, *table)
+    (run.output / "checkpoint.pth").unlink()
+    with pytest.raises(ValueError, match=r"seed-8/checkpoint\.pth"):
+        run_here(monkeypatch, *table, "--collect")
+
+
 def test_train_is_train_py(tmp_path: Path) -> None:
     done = run_script(
         *("experiments.py", "train", "self-attention", "--seed", "3", "--output", "runs", "--"),
@@ -222,7 +248,9 @@ def test_train_is_train_py(tmp_path: Path) -> None:
     assert "head.stages.1.interaction.fc2.weight" in checkpoint["model"]
     words = arguments_of({**options_of("self-attention", SCALES["shapes"], None), "seed": 3})
     assert Run([*words, *TINY], output).result() is not None
-    assert Run(words, output).is_of_others()
+    found = Run(words, output).found()
+    assert found is not None
+    assert "--num-proposals was 5, not 12" in found[1]
     done = run_script(
         "detect.py", output / "checkpoint.pth", "data/shapes-2000/val2017", "--threshold", "0", cwd=tmp_path
     )
@@ -305,6 +333,7 @@ def test_show_tells_figures_costs_and_a_command_that_parses(
         (["table", "5", "--seeds", "1", "1"], "--seeds must differ"),
         (["table", "5", "--jobs", "2", "--processes", "2"], "--jobs and --processes do not go together"),
         (["train", "cascade", "--", "--seed", "1"], '--seed goes before "--"'),
+        (["table", "5", "--", "--seed=1"], '--seed goes before "--"'),
         ([], "required: list, show, train or table"),
     ],
 )

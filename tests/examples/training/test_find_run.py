@@ -1,11 +1,12 @@
 """Which run goes on, and why another does not."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 from train import find_run, read_resumed
-from training.arguments import parse_arguments, settings
+from training.arguments import differences, parse_arguments, settings
 from training.checkpoints import CheckpointDirectory
 from training.processes import LAUNCH, Processes, launch_name
 
@@ -55,6 +56,31 @@ def test_any_other_does_not_and_why(output: Path, options: tuple[str, ...], reas
     assert find(output, *options) == (None, reason)
     # Where it was, for there may be something wrong with this command.
     assert (output / "checkpoint.pth").is_file()
+
+
+def test_an_option_that_was_not_there_yet_had_its_default(output: Path) -> None:
+    directory = CheckpointDirectory(output)
+    newest = directory.find_newest(print)
+    assert newest is not None
+    checkpoint = torch.load(newest)
+    del checkpoint["arguments"]["positional_encoding"]
+    directory.save({**checkpoint, "iteration": 4}, 4)
+    assert find(output)[0] is not None
+    assert find(output, "--positional-encoding") == (None, "--positional-encoding was False, not True")
+
+
+def test_paths_mean_the_same_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def arguments_of(data: str, trunk: str) -> Namespace:
+        return parse_arguments(None, ["--data", data, "--backbone-weights", trunk])
+
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    before = settings(arguments_of("photos", "trunk.pth"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert differences(before, arguments_of("../photos", "../trunk.pth")) == []
+    (reason,) = differences(before, arguments_of("../photos", "trunk.pth"))
+    assert reason.startswith("--backbone-weights was ")
+    assert differences(settings(parse_arguments(None, [])), parse_arguments(None, [])) == []
 
 
 def test_a_complete_run_goes_on_only_if_it_is_to(output: Path) -> None:
