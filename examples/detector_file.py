@@ -51,6 +51,8 @@ def choose_device(name: str) -> torch.device:
         raise ValueError(f"--device {name}: PyTorch knows no such device") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {name}: PyTorch finds no GPU that it can use")
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # for what takes the current one: synchronising, AOTInductor
     return device
 
 

@@ -161,7 +161,7 @@ def main() -> None:
             f"{dataset.class_names}"
         )
     if dataset.num_dropped:
-        print(f"{dataset.num_dropped} annotated boxes without area are left out: nothing can match them")
+        print(f"{dataset.num_dropped} annotated boxes have no area: nothing can match them, but they count")
     print(
         f"{len(dataset)} images, {len(dataset.class_names)} classes, "
         f"shortest side {shortest_side}, longest at most {longest_side}, on {device}"

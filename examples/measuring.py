@@ -127,17 +127,22 @@ def peak_memory(build: Callable[..., Run], machine: Machine, *arguments: Any) ->
 
     Measured in a process of its own. On a GPU, what PyTorch allocates at most. On a CPU, all tensors that
     stay after a call, and what the process needs beyond that during the next ones: compilers and imported
-    modules do not count. None where the system does not tell, or the process was ended for lack of memory.
+    modules do not count. None where the system does not tell, or memory did not suffice.
     """
+    if machine.device.type == "cuda":  # what this process holds for later, that one may need now
+        gc.collect()
+        torch.cuda.empty_cache()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
             return pool.submit(_peak_memory, build, machine, *arguments).result()
-        except (OSError, BrokenProcessPool):
+        except (OSError, BrokenProcessPool, torch.OutOfMemoryError):
             return None
 
 
 def _peak_memory(build: Callable[..., Run], machine: Machine, *arguments: Any) -> float:
+    if machine.device.type == "cuda" and machine.device.index is not None:
+        torch.cuda.set_device(machine.device)
     run = build(machine, *arguments)
     run()
     run()  # by now, what is made once is there

@@ -98,9 +98,9 @@ def find_run(
 
 
 def read_resumed(
-    path: Path, arguments: argparse.Namespace, config: dict[str, Any], class_names: list[str], num_images: int
+    path: Path, arguments: argparse.Namespace, class_names: list[str], num_images: int
 ) -> dict[str, Any]:
-    """The checkpoint of a run that is of the same options, model and data as this one."""
+    """The checkpoint of a run that is of the same options and data as this one."""
     if not path.is_file():
         raise ValueError(f"{path} is not there: all processes must share the output directory")
     checkpoint = read_run(path)
@@ -108,12 +108,10 @@ def read_resumed(
         raise ValueError(
             f"{'; '.join(reasons)}: give the same to resume, or start anew with --no-resume or --weights"
         )
-    for name, now in (("config", config), ("class_names", class_names), ("num_images", num_images)):
+    for name, now in (("class_names", class_names), ("num_images", num_images)):
         before = checkpoint.get(name, now)
-        if name == "config":
-            before = {**config, **before}  # options that were not there yet
         if before != now:
-            raise ValueError(f"{path} is of another model or other data: {name} was {before}, not {now}")
+            raise ValueError(f"{path} is of other data: {name} was {before}, not {now}")
     if checkpoint["iteration"] > arguments.iterations:
         raise ValueError(
             f"{path} is at iteration {checkpoint['iteration']}, after --iterations {arguments.iterations}"
@@ -165,13 +163,15 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     class_names = training_set.class_names
 
     # Model, and what trains it; then on from where a checkpoint ends.
-    model, config = build_model(arguments, class_names, resumed is not None, rank)
+    checkpoint: dict[str, Any] | None = None
+    if resumed is not None:
+        checkpoint = read_resumed(resumed, arguments, class_names, len(training_set))
+    model, config = build_model(arguments, class_names, checkpoint, rank)
     model = model.to(device).to(memory_format=torch.channels_last)
     state = TrainingState(model, arguments, device)
     bad_batches = BadBatches(output / "bad_batches", arguments.max_bad_batches, processes)
     start, unreadable = 0, set[str]()
-    if resumed is not None:
-        checkpoint = read_resumed(resumed, arguments, config, class_names, len(training_set))
+    if checkpoint is not None:
         start = checkpoint["iteration"]
         began -= checkpoint.get("seconds", 0.0)
         state.load(checkpoint)

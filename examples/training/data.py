@@ -49,7 +49,7 @@ def check_data(datasets: dict[str, DetectionDataset], tolerant: bool) -> None:
     for name, dataset in datasets.items():
         print(f"{name}: {len(dataset)} images, {len(dataset.class_names)} classes")
         print(f"  {dataset.num_crowd} crowd regions kept for evaluation only")
-        print(f"  {dataset.num_clipped} boxes clipped, {dataset.num_dropped} without area dropped")
+        print(f"  {dataset.num_clipped} boxes clipped, {dataset.num_dropped} without area left out")
         try:
             dataset.check_images(decode=len(dataset) <= WHOLE)
         except UnreadableImageError as error:

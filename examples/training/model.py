@@ -40,12 +40,18 @@ def model_config(
 
 
 def build_model(
-    arguments: argparse.Namespace, class_names: list[str], resuming: bool, rank: int
+    arguments: argparse.Namespace, class_names: list[str], resumed: dict[str, Any] | None, rank: int
 ) -> tuple[SparseRCNN, dict[str, Any]]:
-    """The model, with pretrained weights or those of --weights, and the arguments that it was built with."""
-    weights = read_checkpoint(arguments.weights) if arguments.weights else None
+    """The model, with pretrained weights or those of --weights, and the arguments that it was built with.
+
+    The one of a run that goes on (its checkpoint is ``resumed``) is as it was, without weights: the file of
+    --weights may be gone by now.
+    """
+    weights = resumed
+    if weights is None and arguments.weights:
+        weights = read_checkpoint(arguments.weights)
     config = model_config(arguments, len(class_names), weights)
-    stored = weights is not None or resuming
+    stored = weights is not None
     pretrained = None if arguments.backbone_weights == "none" or stored else arguments.backbone_weights
     if config["backbone_norm"] == "frozen" and pretrained is None and not stored:
         raise ValueError(
@@ -55,7 +61,7 @@ def build_model(
     if config["backbone_norm"] == "group" and pretrained == "imagenet":
         raise ValueError("--backbone-norm group trains from scratch: give --backbone-weights none")
     model = build_sparse_rcnn(**config, backbone_weights=pretrained)
-    if weights is not None and not resuming:
+    if weights is not None and resumed is None:
         names = checkpoint_class_names(weights)
         if names is None and recognize_layout(weights) != "sparse_rcnn":
             names = list(COCO_CLASS_NAMES)  # the authors' files carry no names, and are COCO's

@@ -27,6 +27,8 @@ class TrainingState:
         self.average = None
         if arguments.ema:
             self.average = AveragedModel(model, device, multi_avg_fn=get_ema_multi_avg_fn(arguments.ema))
+            # Its counter decides on the host what is to be done: there, no step waits for the device.
+            self.average.n_averaged = self.average.n_averaged.cpu()
         self.clip_norm = arguments.clip_norm
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(

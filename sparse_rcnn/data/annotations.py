@@ -25,6 +25,7 @@ class Annotations(NamedTuple):
         boxes: [A, 4] float32, xyxy in pixels, clipped to the image.
         areas: [A] float64, in square pixels.
         is_crowd: [A] bool, regions that are evaluated as ignored and never trained on.
+        is_target: [A] bool, boxes to learn from: neither crowd nor without area.
     """
 
     ids: np.ndarray
@@ -34,10 +35,11 @@ class Annotations(NamedTuple):
     boxes: np.ndarray
     areas: np.ndarray
     is_crowd: np.ndarray
+    is_target: np.ndarray
 
 
 class CheckedAnnotations(NamedTuple):
-    """Checked annotations, how many boxes were clipped to their image, and how many were dropped."""
+    """Checked annotations, how many boxes were clipped to their image, and how many have no area."""
 
     annotations: Annotations
     num_clipped: int
@@ -57,10 +59,10 @@ def check_annotations(
         annotations: Columns in the order of the file; `boxes` not yet clipped, any float type.
         image_sizes: [I, 2] (height, width) of every image in pixels.
         describe: From an index into the columns to "file: annotation id: field value" for messages.
-        drop_degenerate: Drop and count boxes without width or height instead of refusing them.
+        drop_degenerate: Keep boxes without width or height out of targets instead of refusing them.
 
     Returns:
-        The annotations with float32 `boxes`, and the counts of clipped and dropped boxes.
+        The annotations with float32 `boxes`, and the counts of clipped boxes and of those without area.
 
     Raises:
         ValueError: For a non-finite box, a negative width or height, or (unless `drop_degenerate`) a box
@@ -80,11 +82,10 @@ def check_annotations(
         outside = " inside its image (drop_degenerate=True drops such boxes)"
         _refuse(degenerate, describe, "has no width or height" + outside)
 
-    kept = np.flatnonzero(~degenerate)
-    kept = kept[np.argsort(annotations.image_indices[kept], kind="stable")]
-    columns = annotations._replace(boxes=clipped)
+    order = np.argsort(annotations.image_indices, kind="stable")
+    columns = annotations._replace(boxes=clipped, is_target=annotations.is_target & ~degenerate)
     return CheckedAnnotations(
-        annotations=Annotations(*(np.ascontiguousarray(column[kept]) for column in columns)),
+        annotations=Annotations(*(np.ascontiguousarray(column[order]) for column in columns)),
         num_clipped=int(np.count_nonzero(moved & ~degenerate)),
         num_dropped=int(np.count_nonzero(degenerate)),
     )

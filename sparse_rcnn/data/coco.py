@@ -26,8 +26,8 @@ class CocoDetection(DetectionDataset):
         image_dir: The directory that `file_name` of the images is relative to.
         annotation_file: COCO JSON with "images", "annotations" and "categories"; segmentations are ignored.
         transform: A transform of torchvision.transforms.v2, called with (image, {"boxes", "labels"}).
-        drop_degenerate: Drop and count boxes without width or height instead of refusing them
-            (the published train2017 has a few).
+        drop_degenerate: Keep boxes without width or height out of targets, and count them, instead of
+            refusing them (the published train2017 has a few). The ground truth has them, as pycocotools'.
         allow_missing: Keep images whose files are not there; reading one raises `UnreadableImageError`.
 
     Raises:
@@ -89,6 +89,7 @@ class CocoDetection(DetectionDataset):
             boxes=corners,
             areas=np.array(areas, dtype=np.float64),
             is_crowd=np.array(crowd, dtype=bool),
+            is_target=~np.array(crowd, dtype=bool),
         )
         checked = check_annotations(
             annotations,

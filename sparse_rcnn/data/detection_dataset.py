@@ -29,7 +29,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         image_sizes: (height, width) of each image file in pixels, as annotated.
         image_paths: The path of each image file.
         num_clipped: Boxes that left their image and were clipped to it.
-        num_dropped: Boxes without width or height that were dropped.
+        num_dropped: Boxes without width or height, which are kept out of targets.
         num_crowd: Regions that are evaluated as ignored and kept out of targets.
         transform: A transform of torchvision.transforms.v2, or None.
     """
@@ -77,23 +77,23 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         check_size(path, (image.shape[1], image.shape[2]), size)
 
         rows = slice(self._first[index], self._first[index + 1])
-        trained = ~self._annotations.is_crowd[rows]
-        boxes = torch.from_numpy(self._annotations.boxes[rows][trained])  # [M, 4]
-        labels = torch.from_numpy(self._annotations.labels[rows][trained])  # [M]
+        targets = self._annotations.is_target[rows]
+        boxes = torch.from_numpy(self._annotations.boxes[rows][targets])  # [M, 4]
+        labels = torch.from_numpy(self._annotations.labels[rows][targets])  # [M]
         if self.transform is not None:
             image, boxes, labels = _apply(self.transform, image, boxes, labels, path)
         return image, Target(boxes, labels, self.image_ids[index], size)
 
     @property
     def num_objects(self) -> int:
-        """Boxes to learn from: all but crowd regions."""
-        return len(self._annotations.is_crowd) - self.num_crowd
+        """Boxes to learn from: all but crowd regions and boxes without area."""
+        return int(np.count_nonzero(self._annotations.is_target))
 
     def coco_ground_truth(self) -> dict[str, Any]:
-        """The data set in COCO's format, crowd regions included, for `evaluate_coco` or pycocotools.
+        """The data set in COCO's format, for `evaluate_coco` or pycocotools.
 
-        Boxes are as written in the file, not clipped, so that figures equal pycocotools' on that file;
-        degenerate boxes that were dropped are left out here, too.
+        All boxes of the file as written there, not clipped, crowd regions and boxes without area included,
+        so that figures equal pycocotools' on that file.
         """
         images = [
             {"id": image_id, "file_name": Path(path).name, "height": height, "width": width}

@@ -30,7 +30,8 @@ class VocDetection(DetectionDataset):
         transform: A transform of torchvision.transforms.v2, called with (image, {"boxes", "labels"}).
         class_names: The names by label. None takes the sorted names found in all files of
             `Annotations`, so that all splits of a directory agree.
-        drop_degenerate: Drop and count boxes without width or height instead of refusing them.
+        drop_degenerate: Keep boxes without width or height out of targets, and count them, instead of
+            refusing them. The ground truth has them.
         allow_missing: Keep images whose files are not there; reading one raises `UnreadableImageError`.
 
     Attributes:
@@ -92,6 +93,7 @@ class VocDetection(DetectionDataset):
             boxes=corners,
             areas=areas,
             is_crowd=np.array([item.difficult for _, _, item in items], dtype=bool),
+            is_target=np.array([not item.difficult for _, _, item in items], dtype=bool),
         )
 
         def describe(index: int) -> str:

@@ -47,7 +47,7 @@ def matching_cost(
     # 1e-8: the published code's guard of the logarithm. It decides near-ties, so it is kept to the letter.
     positive = alpha * (1 - p) ** gamma * -(p + 1e-8).log()
     negative = (1 - alpha) * p**gamma * -(1 - p + 1e-8).log()
-    scale = whwh(image_sizes)[:, None, :]  # [B, 1, 4]
+    scale = whwh(image_sizes).to(boxes.device)[:, None, :]  # [B, 1, 4]
     boxes_norm, target_boxes_norm = at_least_float32(boxes) / scale, at_least_float32(target_boxes) / scale
     l1 = paired_l1_loss(boxes_norm[..., :, None, :], target_boxes_norm[..., None, :, :])
     giou = pairwise_giou(boxes, target_boxes)

@@ -52,7 +52,7 @@ def set_prediction_loss(
         target_boxes: ``[B, M, 4]`` xyxy in pixels; M may be 0.
         target_labels: ``[B, M]`` int64 in 0..K-1; anything where not valid.
         target_valid: ``[B, M]`` bool, False for padding.
-        image_sizes: ``[B, 2]`` (height, width) in pixels.
+        image_sizes: ``[B, 2]`` (height, width) in pixels, on any device.
         num_targets: scalar normaliser: the number of valid targets, averaged over ranks by the caller.
             Less than 1 counts as 1.
         classification_weight: λ_cls, of cost and loss.
@@ -101,7 +101,7 @@ def set_prediction_loss(
     # Swapped before the arithmetic, not masked after it: 0 * NaN would be NaN, in the gradient too.
     safe_boxes = torch.where(matched[..., None], matched_boxes, torch.zeros_like(matched_boxes))
     safe_targets = torch.where(matched[..., None], at_least_float32(target_boxes)[None], safe_boxes)
-    scale = whwh(image_sizes)[:, None, :]  # [B, 1, 4]
+    scale = whwh(image_sizes).to(logits.device)[:, None, :]  # [B, 1, 4]
     l1 = paired_l1_loss(safe_boxes / scale, safe_targets / scale)  # [L, B, M]
     giou = paired_giou_loss(safe_boxes, safe_targets) * matched
 

@@ -53,6 +53,11 @@ def read_off_config(state_dict: Mapping[str, Tensor], name: Naming) -> dict[str,
             raise ValueError(f"missing key {names[0]!r}: without it the {what} cannot be known")
         return sizes.most_common(1)[0][0]
 
+    def layers(tower: str) -> int:
+        """Layers of a tower in most stages; in the sequence, each is a linear, a norm and a ReLU."""
+        counts = (_count(state_dict, name(f"head.stages.{stage}.{tower}.")) for stage in range(num_stages))
+        return (Counter(counts).most_common(1)[0][0] + 1) // 3
+
     hidden_dim = size("head.stages.*.attention_norm.weight", 0, "hidden_dim")
     bins = size("head.stages.*.interaction.out.weight", 1, "pool_size") // hidden_dim
     boxes, features = name("proposals.boxes_norm_cxcywh"), name("proposals.features")
@@ -68,6 +73,8 @@ def read_off_config(state_dict: Mapping[str, Tensor], name: Naming) -> dict[str,
         "dynamic_dim": size("head.stages.*.interaction.norm1.weight", 0, "dynamic_dim"),
         "feedforward_dim": size("head.stages.*.feedforward1.bias", 0, "feedforward_dim"),
         "pool_size": max(1, round(bins**0.5)),
+        "classification_layers": layers("classification_tower"),
+        "regression_layers": layers("regression_tower"),
         "backbone_norm": "frozen" if any("running_" in key for key in state_dict) else "group",
     }
 

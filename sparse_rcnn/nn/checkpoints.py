@@ -144,7 +144,8 @@ def infer_config(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         The arguments but ``num_heads``, which no shape tells and which is 8 in every published model, and
-        those of the paper's ablations, taken to be off: what trained an ablation writes its config.
+        those that say which part of the head is there or used, as in Sparse R-CNN: what trained an ablation
+        writes its config.
 
     Raises:
         ValueError: if no shape tells one of them.

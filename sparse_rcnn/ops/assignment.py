@@ -11,7 +11,10 @@ from scipy.optimize import linear_sum_assignment as solve
 from torch import Tensor
 
 
-@torch.library.custom_op("sparse_rcnn::linear_sum_assignment", mutates_args=())
+# It waits for the host, which no CUDA graph may contain.
+@torch.library.custom_op(
+    "sparse_rcnn::linear_sum_assignment", mutates_args=(), tags=(torch.Tag.cudagraph_unsafe,)
+)
 def linear_sum_assignment(cost: Tensor, valid: Tensor) -> Tensor:
     """Assigns each column its row such that the sum of the costs is smallest.
 

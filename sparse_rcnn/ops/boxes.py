@@ -73,13 +73,13 @@ def clip_boxes(boxes: Tensor, image_sizes: Tensor) -> Tensor:
 
     Args:
         boxes: ``[B, N, 4]`` xyxy in pixels.
-        image_sizes: ``[B, 2]`` (height, width) in pixels.
+        image_sizes: ``[B, 2]`` (height, width) in pixels, on any device.
 
     Returns:
         ``[B, N, 4]`` with 0 <= x <= width and 0 <= y <= height.
     """
     boxes = at_least_float32(boxes)
-    limit = whwh(image_sizes).to(boxes.dtype)[..., None, :]  # [B, 1, 4]
+    limit = whwh(image_sizes).to(boxes)[..., None, :]  # [B, 1, 4]
     return torch.minimum(boxes.clamp(min=0), limit)
 
 
@@ -95,5 +95,5 @@ def rescale_boxes(boxes: Tensor, from_sizes: Tensor, to_sizes: Tensor) -> Tensor
         ``[B, N, 4]`` xyxy in pixels of images of ``to_sizes``.
     """
     boxes = at_least_float32(boxes)
-    scale = whwh(to_sizes).to(boxes.dtype) / whwh(from_sizes).to(boxes.dtype)  # [B, 4]
+    scale = whwh(to_sizes).to(boxes) / whwh(from_sizes).to(boxes)  # [B, 4]
     return boxes * scale[..., None, :]

@@ -122,14 +122,18 @@ DEGENERATE = [(5, 5, 0, 10), (5, 5, 10, 0), (60, 5, 10, 10), (-20, 5, 10, 10), (
 
 
 @pytest.mark.parametrize("bbox", DEGENERATE)
-def test_degenerate_boxes_are_refused_or_dropped_and_counted(tmp_path, bbox):
+def test_degenerate_boxes_are_refused_or_counted_and_no_targets(tmp_path, bbox):
     files = write(tmp_path, content(annotation(1), annotation(77, bbox=bbox), annotation(2)))
     with pytest.raises(ValueError, match=r"ann\.json: annotation 77: bbox .* has no width or height"):
         CocoDetection(*files)
     data = CocoDetection(*files, drop_degenerate=True)
     assert (data.num_dropped, data.num_clipped) == (1, 0)
     assert len(data[0][1].boxes) == 2
-    assert [entry["id"] for entry in data.coco_ground_truth()["annotations"]] == [1, 2]
+    assert data.num_objects == 2
+    # As pycocotools reads the file: a box that nothing can match is one that was not found.
+    truth = data.coco_ground_truth()["annotations"]
+    assert [(entry["id"], entry["bbox"]) for entry in truth][1] == (77, list(bbox))
+    assert [entry["id"] for entry in truth] == [1, 77, 2]
 
 
 @pytest.mark.parametrize("drop", [False, True])

@@ -29,6 +29,8 @@ SIZES = {
     "dynamic_dim": 5,
     "feedforward_dim": 40,
     "pool_size": 3,
+    "classification_layers": 2,
+    "regression_layers": 4,
 }
 PUBLISHED = {
     "num_classes": 80,
@@ -39,6 +41,8 @@ PUBLISHED = {
     "feedforward_dim": 2048,
     "pool_size": 7,
     "backbone_norm": "frozen",
+    "classification_layers": 1,
+    "regression_layers": 3,
 }
 
 
@@ -91,6 +95,7 @@ def test_keys_and_shapes_are_the_published_ones(case):
     if case == "small":
         sizes = {**SIZES, "num_classes": 5, "num_proposals": 20, "hidden_dim": 32, "dynamic_dim": 8}
         sizes = {**sizes, "feedforward_dim": 64, "pool_size": 7}
+        sizes = {**sizes, "classification_layers": 1, "regression_layers": 3}
     ours = shapes_only("resnet50", **sizes)
     theirs = to_mmdetection(ours) if case.startswith("mmdet") else to_detectron2(ours)
     assert {key: list(value.shape) for key, value in theirs.items()} == published

@@ -51,6 +51,11 @@ def count_and_sum(cost, rows):
     return len(chosen), math.fsum(chosen)
 
 
+def test_no_cuda_graph_takes_it_in():
+    tags = torch.ops.sparse_rcnn.linear_sum_assignment.default.tags
+    assert torch.Tag.cudagraph_unsafe in tags
+
+
 def test_by_hand():
     # Greedy takes 1 and then has to take 9; the best sum is 2 + 2.
     cost = torch.tensor([[1.0, 2.0], [2.0, 9.0]])

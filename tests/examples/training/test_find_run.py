@@ -118,7 +118,6 @@ def test_nothing_to_resume_is_an_error_only_if_asked_for(tmp_path: Path) -> None
         (("--resume", "--seed", "1"), {}, "--seed was 0, not 1: give the same to resume"),
         ((), {"num_images": 11}, "num_images was 10, not 11"),
         ((), {"class_names": ["b"]}, "class_names was"),
-        ((), {"config": {"num_stages": 2}}, "config was"),
         (("--resume", "--iterations", "2"), {}, "is at iteration 3, after --iterations 2"),
     ],
 )
@@ -126,6 +125,6 @@ def test_a_run_of_something_else_is_not_resumed(
     output: Path, options: tuple[str, ...], changes: dict, message: str
 ) -> None:
     arguments = parse_arguments(None, ["--output", str(output), *options])
-    now = {"config": {"num_stages": 4}, "class_names": ["a"], "num_images": 10, **changes}
+    now = {"class_names": ["a"], "num_images": 10, **changes}
     with pytest.raises(ValueError, match=message):
         read_resumed(output / "checkpoint.pth", arguments, **now)
