@@ -111,17 +111,19 @@ def pyramid_roi_align(pyramid: Pyramid, boxes: Tensor, pool_size: int = 7, sampl
     batch, num_rows, channels = table.shape
     offset = torch.arange(batch, device=boxes.device) * num_rows
     rows = rows + offset[:, None, None, None]
-    weights = weights.to(table.dtype)
+    # The gradients of many boxes meet in one row: summed in half precision, they are off by up to a tenth.
+    samples = at_least_float32(table) if table.requires_grad else table
+    weights = weights.to(samples.dtype)
     gather = False
     if not torch.jit.is_scripting():
         gather = _must_gather(table)
     if gather:
-        gathered = table.flatten(0, 1)[rows]  # [B, N, P*P, S, C]
-        return (gathered * weights[..., None]).sum(dim=3)
+        gathered = samples.flatten(0, 1)[rows]  # [B, N, P*P, S, C]
+        return (gathered * weights[..., None]).sum(dim=3).to(table.dtype)
     pooled = F.embedding_bag(
-        rows.flatten(0, 2), table.flatten(0, 1), mode="sum", per_sample_weights=weights.flatten(0, 2)
+        rows.flatten(0, 2), samples.flatten(0, 1), mode="sum", per_sample_weights=weights.flatten(0, 2)
     )  # [B*N*P*P, C]
-    return pooled.view(batch, boxes.shape[1], pool_size * pool_size, channels)
+    return pooled.view(batch, boxes.shape[1], pool_size * pool_size, channels).to(table.dtype)
 
 
 def _must_gather(table: Tensor) -> bool:

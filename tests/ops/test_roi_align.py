@@ -204,6 +204,22 @@ def test_half_precision_features_keep_their_type_and_full_precision_boxes(dtype)
 
 
 @pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_gradients_of_many_boxes_are_not_summed_in_half_precision(dtype):
+    """All boxes are the image, as before training, and their gradients have a mean: nothing cancels."""
+    boxes = torch.tensor([0.0, 0.0, SIZE[1], SIZE[0]]).expand(2, 300, 4)
+    gradients = torch.rand(2, 300, 49, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
+    found = []
+    for exact in (False, True):
+        level = make_features(4, dtype=torch.float32)[3].to(dtype)
+        level = (level.double() if exact else level).requires_grad_()
+        pooled = pyramid_roi_align(flatten_pyramid([level]), boxes)
+        assert pooled.dtype == level.dtype
+        pooled.backward(gradients.to(pooled.dtype))
+        found.append(level.grad.double())
+    assert ((found[0] - found[1]).norm() / found[1].norm()).item() < 0.004  # of one rounding
+
+
 def test_channels_last_features_change_nothing():
     features, boxes = make_features(4), make_boxes()
     last = [level.to(memory_format=torch.channels_last) for level in features]
