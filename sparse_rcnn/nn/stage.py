@@ -3,6 +3,7 @@
 proposals -> self-attention -> interaction with the RoI -> feed-forward -> class logits, new boxes
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -110,6 +111,8 @@ class Stage(nn.Module):
         roi_features = pyramid_roi_align(
             pyramid, boxes, self.pool_size, self.sampling_ratio
         )  # [B, N, P*P, C]
+        if features.dtype == torch.bfloat16 or features.dtype == torch.float16:
+            roi_features = roi_features.to(features.dtype)  # float32 if the pyramid needs gradients
         objects = self.interaction(features, roi_features)  # [B, N, C]
         if self.interaction_norm is not None:
             objects = self.interaction_norm(features + objects)

@@ -37,7 +37,8 @@ def flatten_pyramid(features: list[Tensor]) -> Pyramid:
             memory makes the copy cheap.
 
     Returns:
-        The pyramid that :func:`pyramid_roi_align` samples.
+        The pyramid that :func:`pyramid_roi_align` samples, of the levels' type; where they need gradients
+        at least in float32.
 
     Raises:
         ValueError: if there is no level, or the levels differ in batch size or channels.
@@ -53,7 +54,9 @@ def flatten_pyramid(features: list[Tensor]) -> Pyramid:
                 f"every level must be [B, C, H, W] with the B and C of the first, {features[0].shape}, "
                 f"got {level.shape}"
             )
-        tables.append(level.permute(0, 2, 3, 1).flatten(1, 2))  # [B, H*W, C]
+        # Gradients of many boxes meet in one row: summed in half precision, they are off by up to a tenth.
+        rows = at_least_float32(level) if level.requires_grad else level
+        tables.append(rows.permute(0, 2, 3, 1).flatten(1, 2))  # [B, H*W, C]
         heights.append(level.shape[2])
         widths.append(level.shape[3])
     return Pyramid(torch.cat(tables, dim=1), heights, widths)
@@ -111,19 +114,17 @@ def pyramid_roi_align(pyramid: Pyramid, boxes: Tensor, pool_size: int = 7, sampl
     batch, num_rows, channels = table.shape
     offset = torch.arange(batch, device=boxes.device) * num_rows
     rows = rows + offset[:, None, None, None]
-    # The gradients of many boxes meet in one row: summed in half precision, they are off by up to a tenth.
-    samples = at_least_float32(table) if table.requires_grad else table
-    weights = weights.to(samples.dtype)
+    weights = weights.to(table.dtype)
     gather = False
     if not torch.jit.is_scripting():
         gather = _must_gather(table)
     if gather:
-        gathered = samples.flatten(0, 1)[rows]  # [B, N, P*P, S, C]
-        return (gathered * weights[..., None]).sum(dim=3).to(table.dtype)
+        gathered = table.flatten(0, 1)[rows]  # [B, N, P*P, S, C]
+        return (gathered * weights[..., None]).sum(dim=3)
     pooled = F.embedding_bag(
-        rows.flatten(0, 2), samples.flatten(0, 1), mode="sum", per_sample_weights=weights.flatten(0, 2)
+        rows.flatten(0, 2), table.flatten(0, 1), mode="sum", per_sample_weights=weights.flatten(0, 2)
     )  # [B*N*P*P, C]
-    return pooled.view(batch, boxes.shape[1], pool_size * pool_size, channels).to(table.dtype)
+    return pooled.view(batch, boxes.shape[1], pool_size * pool_size, channels)
 
 
 def _must_gather(table: Tensor) -> bool:
