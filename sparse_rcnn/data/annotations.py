@@ -25,7 +25,6 @@ class Annotations(NamedTuple):
         boxes: [A, 4] float32, xyxy in pixels, clipped to the image.
         areas: [A] float64, in square pixels.
         is_crowd: [A] bool, regions that are evaluated as ignored and never trained on.
-        is_target: [A] bool, boxes to learn from: neither crowd nor without area.
     """
 
     ids: np.ndarray
@@ -35,13 +34,20 @@ class Annotations(NamedTuple):
     boxes: np.ndarray
     areas: np.ndarray
     is_crowd: np.ndarray
-    is_target: np.ndarray
 
 
 class CheckedAnnotations(NamedTuple):
-    """Checked annotations, how many boxes were clipped to their image, and how many have no area."""
+    """Checked annotations.
+
+    Attributes:
+        annotations: Ordered by image, boxes clipped.
+        is_target: [A] bool, boxes to learn from: neither crowd nor without area.
+        num_clipped: Boxes that left their image.
+        num_dropped: Boxes without area in their image.
+    """
 
     annotations: Annotations
+    is_target: np.ndarray
     num_clipped: int
     num_dropped: int
 
@@ -83,9 +89,10 @@ def check_annotations(
         _refuse(degenerate, describe, "has no width or height" + outside)
 
     order = np.argsort(annotations.image_indices, kind="stable")
-    columns = annotations._replace(boxes=clipped, is_target=annotations.is_target & ~degenerate)
+    columns = annotations._replace(boxes=clipped)
     return CheckedAnnotations(
         annotations=Annotations(*(np.ascontiguousarray(column[order]) for column in columns)),
+        is_target=(~annotations.is_crowd & ~degenerate)[order],
         num_clipped=int(np.count_nonzero(moved & ~degenerate)),
         num_dropped=int(np.count_nonzero(degenerate)),
     )

@@ -3,17 +3,25 @@
 import gc
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sparse_rcnn.data.annotations import Annotations, check_annotations
+from sparse_rcnn.data.coco_fields import (
+    column,
+    is_area,
+    is_box,
+    is_flag,
+    is_id,
+    is_length,
+    is_name,
+    shown,
+)
 from sparse_rcnn.data.detection_dataset import DetectionDataset, Transform
 from sparse_rcnn.data.image_file import MOST_NAMED
-
-LARGEST_NUMBER = 1e300  # beyond it is not a coordinate but an overflow; NaN compares false with it, too
 
 
 class CocoDetection(DetectionDataset):
@@ -50,37 +58,37 @@ class CocoDetection(DetectionDataset):
         if not images:
             raise ValueError(f"{file}: the data set is empty: 'images' has no entries")
 
-        image_ids = _column(images, "id", _is_id, "an integer", file, "image")
+        image_ids = column(images, "id", is_id, "an integer", file, "image")
         _refuse_duplicates(image_ids, file, "image")
-        names = _column(images, "file_name", _is_name, "a non-empty string", file, "image")
-        heights = _column(images, "height", _is_length, "a positive integer", file, "image")
-        widths = _column(images, "width", _is_length, "a positive integer", file, "image")
+        names = column(images, "file_name", is_name, "a non-empty string", file, "image")
+        heights = column(images, "height", is_length, "a positive integer", file, "image")
+        widths = column(images, "width", is_length, "a positive integer", file, "image")
         image_sizes = list(zip(heights, widths, strict=True))
         if not Path(image_dir).is_dir():
             raise ValueError(f"{image_dir}: there is no such directory of images")
         if not allow_missing:
             _refuse_missing(Path(image_dir), names, file)
 
-        category_ids = _column(categories, "id", _is_id, "an integer", file, "category")
+        category_ids = column(categories, "id", is_id, "an integer", file, "category")
         _refuse_duplicates(category_ids, file, "category")
-        class_names = _column(categories, "name", _is_name, "a non-empty string", file, "category")
+        class_names = column(categories, "name", is_name, "a non-empty string", file, "category")
         if not category_ids:
             raise ValueError(f"{file}: 'categories' has no entries")
         by_id = dict(sorted(zip(category_ids, class_names, strict=True)))
 
-        ids = _column(entries, "id", _is_id, "an integer", file, "annotation")
+        ids = column(entries, "id", is_id, "an integer", file, "annotation")
         _refuse_duplicates(ids, file, "annotation")
-        boxes = _column(
-            entries, "bbox", _is_box, "[x, y, width, height], four finite numbers", file, "annotation"
+        boxes = column(
+            entries, "bbox", is_box, "[x, y, width, height], four finite numbers", file, "annotation"
         )
         widths_heights = np.array(boxes, dtype=np.float64).reshape(-1, 4)
         corners = widths_heights.copy()
         corners[:, 2:] += corners[:, :2]
         # Where "area" is absent the box's own is the closest there is (the field counts the mask's pixels).
-        areas = _column(entries, "area", _is_area, "a finite number >= 0", file, "annotation", default=None)
+        areas = column(entries, "area", is_area, "a finite number >= 0", file, "annotation", default=None)
         box_areas = widths_heights[:, 2] * widths_heights[:, 3]
         areas = [box_areas[index] if area is None else area for index, area in enumerate(areas)]
-        crowd = _column(entries, "iscrowd", _is_flag, "0 or 1", file, "annotation", default=0)
+        crowd = column(entries, "iscrowd", is_flag, "0 or 1", file, "annotation", default=0)
         annotations = Annotations(
             ids=np.array(ids, dtype=np.int64),
             image_indices=_positions(entries, "image_id", image_ids, file),
@@ -89,7 +97,6 @@ class CocoDetection(DetectionDataset):
             boxes=corners,
             areas=np.array(areas, dtype=np.float64),
             is_crowd=np.array(crowd, dtype=bool),
-            is_target=~np.array(crowd, dtype=bool),
         )
         checked = check_annotations(
             annotations,
@@ -151,42 +158,15 @@ def _read_sections(file: Path) -> tuple[list[Any], list[Any], list[Any]]:
         raise ValueError(f"{file}: expected a JSON object, got {type(content).__name__}")
     for section in ("images", "annotations", "categories"):
         if not isinstance(content.get(section), list):
-            raise ValueError(f"{file}: field {section!r} must be a list, got {_shown(content, section)}")
+            raise ValueError(f"{file}: field {section!r} must be a list, got {shown(content, section)}")
     return content["images"], content["annotations"], content["categories"]
-
-
-_REQUIRED = object()
-
-
-def _column(
-    entries: list[Any],
-    field: str,
-    is_valid: Callable[[Any], bool],
-    expected: str,
-    file: Path,
-    kind: str,
-    default: Any = _REQUIRED,
-) -> list[Any]:
-    values = []
-    for index, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise ValueError(f"{file}: {kind} number {index} must be an object, got {type(entry).__name__}")
-        value = entry.get(field, default)
-        # A default is let through by identity; an explicit null in its place is not.
-        if not (is_valid(value) or (value is default and field not in entry and default is not _REQUIRED)):
-            name = entry["id"] if _is_id(entry.get("id")) else f"number {index}"
-            raise ValueError(
-                f"{file}: {kind} {name}: field {field!r} must be {expected}, got {_shown(entry, field)}"
-            )
-        values.append(value)
-    return values
 
 
 def _positions(entries: list[Any], field: str, known: Sequence[int], file: Path) -> np.ndarray:
     """Maps an id field to the position of that id in `known`."""
     position = {known_id: index for index, known_id in enumerate(known)}
     positions = np.empty(len(entries), dtype=np.int64)
-    for index, value in enumerate(_column(entries, field, _is_id, "an integer", file, "annotation")):
+    for index, value in enumerate(column(entries, field, is_id, "an integer", file, "annotation")):
         if value not in position:
             section = {"image_id": "images", "category_id": "categories"}[field]
             raise ValueError(
@@ -219,35 +199,3 @@ def _refuse_missing(image_dir: Path, names: list[str], file: Path) -> None:
 
 def _listing(directory: Path) -> set[str]:
     return set(os.listdir(directory)) if directory.is_dir() else set()
-
-
-def _shown(entry: dict[str, Any], field: str) -> str:
-    return repr(entry[field])[:80] if field in entry else "nothing"
-
-
-def _is_id(value: Any) -> bool:
-    return type(value) is int and -(2**63) <= value < 2**63  # type() and not isinstance: True is no id
-
-
-def _is_length(value: Any) -> bool:
-    return type(value) is int and 0 < value < 2**31
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and -LARGEST_NUMBER < value < LARGEST_NUMBER
-
-
-def _is_area(value: Any) -> bool:
-    return _is_number(value) and value >= 0
-
-
-def _is_flag(value: Any) -> bool:
-    return type(value) in (int, bool) and value in (0, 1)
-
-
-def _is_box(value: Any) -> bool:
-    return type(value) is list and len(value) == 4 and all(_is_number(number) for number in value)

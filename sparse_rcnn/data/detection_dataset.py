@@ -51,6 +51,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         self.category_ids = list(category_ids)
         self.transform = transform
         self._annotations = checked.annotations
+        self._is_target = checked.is_target
         self.num_clipped = checked.num_clipped
         self.num_dropped = checked.num_dropped
         self.num_crowd = int(np.count_nonzero(checked.annotations.is_crowd))
@@ -77,7 +78,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         check_size(path, (image.shape[1], image.shape[2]), size)
 
         rows = slice(self._first[index], self._first[index + 1])
-        targets = self._annotations.is_target[rows]
+        targets = self._is_target[rows]
         boxes = torch.from_numpy(self._annotations.boxes[rows][targets])  # [M, 4]
         labels = torch.from_numpy(self._annotations.labels[rows][targets])  # [M]
         if self.transform is not None:
@@ -87,7 +88,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
     @property
     def num_objects(self) -> int:
         """Boxes to learn from: all but crowd regions and boxes without area."""
-        return int(np.count_nonzero(self._annotations.is_target))
+        return int(np.count_nonzero(self._is_target))
 
     def coco_ground_truth(self) -> dict[str, Any]:
         """The data set in COCO's format, for `evaluate_coco` or pycocotools.

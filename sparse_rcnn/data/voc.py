@@ -93,7 +93,6 @@ class VocDetection(DetectionDataset):
             boxes=corners,
             areas=areas,
             is_crowd=np.array([item.difficult for _, _, item in items], dtype=bool),
-            is_target=np.array([not item.difficult for _, _, item in items], dtype=bool),
         )
 
         def describe(index: int) -> str:
