@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from detector_file import choose_device, detect_image, load_detector
+from host_memory import keep_freed_memory
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -101,6 +102,8 @@ def main() -> None:
         raise ValueError(f"--threshold must be in 0..1, got {arguments.threshold}")
     paths = find_images(arguments.images)
     device = choose_device(arguments.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     detector = load_detector(arguments.checkpoint, device, precision=arguments.precision)
     detector = detector._replace(
         shortest_side=arguments.size or detector.shortest_side,

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from detector_file import Detect, choose_device, detect_batch, load_detector
+from host_memory import keep_freed_memory
 from reader import outlive_signals
 from torch.utils.data import BatchSampler, DataLoader
 from tqdm import tqdm
@@ -145,6 +146,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     device = choose_device(arguments.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     detector = load_detector(
         arguments.checkpoint, device, arguments.max_detections, arguments.precision, arguments.compile
     )

@@ -35,6 +35,7 @@ import torch
 import torchvision
 from detector_file import Detector, detect_batch
 from evaluate import without_nan
+from host_memory import keep_freed_memory
 from PIL.Image import Image
 from reader import outlive_signals, read_all
 from torch import Tensor
@@ -540,6 +541,8 @@ def report_dry_run(
 def main() -> None:
     arguments = parse_arguments(__doc__)
     with stop_on_signal() as stop, joined(arguments.device) as processes:
+        if processes.device.type == "cpu":
+            keep_freed_memory()
         try:
             with ExitStack() as stack:
                 train(arguments, processes, stop, stack)

@@ -1,13 +1,16 @@
 """The benchmark compares like with like, and measures what it says. No test looks at a time."""
 
 import json
+import os
 from pathlib import Path
 
 import measuring
 import pytest
 import torch
-from benchmark import build_model, realistic_boxes
-from measuring import Machine, Table, compare, count_flops, peak_memory, take_turns, to_markdown
+from benchmarks.inputs import build_model, realistic_boxes
+from benchmarks.own_process import own_process, rows_on
+from benchmarks.peak_memory import peak_memory
+from measuring import Machine, Table, compare, count_flops, take_turns, to_markdown
 from processes import run_script
 from published_style import PublishedStyle, published_loss
 from small_model import build_small_model, random_batch
@@ -104,19 +107,49 @@ def test_flops_and_memory_are_those_of_a_product() -> None:
     assert count_flops(lambda: a @ b) == 2 * 3 * 5 * 7
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("only Linux tells the peak of its memory")
-    peak = peak_memory(allocate, MACHINE, 200)
+    peak = peak_memory(allocate, MACHINE, "a row", 200)
     assert 195e6 <= peak < 230e6  # pages that were there before count as theirs
 
 
 def test_memory_that_stays_counts_with_that_of_a_call() -> None:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("only Linux tells the peak of its memory")
-    peak = peak_memory(hold_and_allocate, MACHINE, 100)
+    peak = peak_memory(hold_and_allocate, MACHINE, "a row", 100)
     assert 195e6 <= peak < 230e6  # pages that were there before count as theirs
 
 
-def allocate(machine: Machine, megabytes: int):
+def allocate(machine: Machine, name: str, megabytes: int):
     return lambda: torch.ones(megabytes, 250_000).sum()
+
+
+def hold_and_allocate(machine: Machine, name: str, megabytes: int):
+    kept = torch.ones(megabytes, 250_000)
+    return lambda: (kept + 1).sum()
+
+
+def test_rows_live_in_processes_of_their_own() -> None:
+    runs = [own_process(whoami, MACHINE, name, 3) for name in ("a", "b, memory kept")]
+    first, second = (run() for run in runs)
+    assert len({os.getpid(), first[0], second[0]}) == 3
+    assert (first[1:], second[1:]) == (("a", 3, 1), ("b, memory kept", 3, 1))
+    assert runs[0]() == (first[0], "a", 3, 2)  # the process stays, and what it has built
+
+
+def whoami(machine: Machine, name: str, number: int):
+    calls = []
+
+    def run():
+        calls.append(None)
+        return os.getpid(), name, number, len(calls)
+
+    return run
+
+
+def test_rows_that_do_not_differ_are_left_out() -> None:
+    names = ("eager", "eager, memory kept", "eager, memory kept, bf16", "compiled, memory kept")
+    assert rows_on(MACHINE, names) == list(names[:3])
+    gpu = Machine(torch.device("cuda"), repeats=3, compiled=True, tiny=True)
+    assert rows_on(gpu, names) == ["eager", "eager, bf16", "compiled"]
 
 
 def test_the_script_writes_its_tables(tmp_path: Path) -> None:
@@ -129,14 +162,10 @@ def test_the_script_writes_its_tables(tmp_path: Path) -> None:
     inference = {row[""]: row for row in record["tables"][0]["rows"]}
     assert float(inference["as built"]["difference"]) < 1e-4
     assert float(inference["folded norms, channels last"]["difference"]) < 1e-4
-    assert 0 < float(inference["the same in bf16"]["difference"]) < 0.1
+    assert float(inference["folded norms, channels last, memory kept"]["difference"]) < 1e-4
+    assert 0 < float(inference["folded norms, channels last, memory kept, bf16"]["difference"]) < 0.1
     assert {"torchvision Faster R-CNN", "torchvision RetinaNet"} < inference.keys()
     text = (tmp_path / "runs" / "benchmark" / "benchmark.md").read_text()
     assert all(f"### {title}" in text for title in titles)
     assert "benchmark.py --tiny" in text
     assert torch.__version__ in text
-
-
-def hold_and_allocate(machine: Machine, megabytes: int):
-    kept = torch.ones(megabytes, 250_000)
-    return lambda: (kept + 1).sum()

@@ -1,0 +1,1 @@
+"""The tables of benchmark.py, one a file."""

@@ -1,0 +1,53 @@
+"""The head alone: all stages, from the levels of the feature pyramid on."""
+
+from typing import Any
+
+import torch
+from measuring import Machine, Run, Table, compare, count_flops
+from published_style import run_stage
+from torch import Tensor
+
+from benchmarks.inference import score_errors
+from benchmarks.inputs import PUBLISHED, build_model, compile_for_inference, random_levels, without_gradients
+from benchmarks.own_process import MEMORY_KEPT, own_process, rows_on
+
+HEAD = (
+    PUBLISHED,
+    f"{PUBLISHED}{MEMORY_KEPT}",
+    "eager",
+    f"eager{MEMORY_KEPT}",
+    f"eager{MEMORY_KEPT}, bf16",
+    f"compiled{MEMORY_KEPT}",
+    f"compiled{MEMORY_KEPT}, bf16",
+)
+
+
+def build_head(machine: Machine, name: str, height: int, width: int, proposals: int) -> Run:
+    """The head in one of the ways of :data:`HEAD`; gives the last stage's logits."""
+    model = build_model(machine, proposals).eval().requires_grad_(False)
+    head: Any = model.head
+    boxes, features = model.proposals(torch.tensor([[height, width]], device=machine.device))
+    levels = random_levels(machine, 1, height, width)
+
+    def published() -> Tensor:
+        current, objects = boxes, features
+        for stage in head.stages:
+            logits, current, objects = run_stage(stage, levels, current, objects)
+        return logits
+
+    if name.startswith(PUBLISHED):
+        return without_gradients(published)
+    kind = machine.device.type if "bf16" in name else None
+    dtype = torch.bfloat16 if kind else torch.float32  # as a backbone in bf16 gives them
+    channels_last = [level.to(dtype, memory_format=torch.channels_last) for level in levels]
+    run_all = compile_for_inference(head, machine) if "compiled" in name else head
+    return without_gradients(lambda: run_all(channels_last, boxes, features).logits[-1], bf16=kind)
+
+
+def measure_head(machine: Machine) -> list[Table]:
+    """Of 300 proposals."""
+    case = (64, 96, 10) if machine.tiny else (480, 640, 300)
+    runs = {name: own_process(build_head, machine, name, *case) for name in rows_on(machine, HEAD)}
+    flops = count_flops(build_head(machine, "eager", *case))
+    title = "The head alone, {}×{}, {} proposals, 6 stages".format(*case)
+    return [compare(title, runs, machine, flops=flops, errors=score_errors(runs))]

@@ -1,0 +1,86 @@
+"""The training step, from uint8 images to updated parameters."""
+
+import torch
+from measuring import Machine, Run, Table, compare, count_flops
+from published_style import PublishedStyle, published_loss
+from torch import Tensor
+from training.step import TrainingStep, compile_step, recompute_stages
+
+from benchmarks.inputs import PUBLISHED, build_model, random_images, random_targets
+from benchmarks.own_process import MEMORY_KEPT, own_process, rows_on
+from benchmarks.peak_memory import peak_memory
+
+TRAINING = (
+    PUBLISHED,
+    f"{PUBLISHED}{MEMORY_KEPT}",
+    "eager",
+    f"eager{MEMORY_KEPT}",
+    f"eager{MEMORY_KEPT}, head recomputed",
+    f"eager{MEMORY_KEPT}, bf16",
+    f"eager{MEMORY_KEPT}, bf16, head recomputed",
+    f"compiled for this size{MEMORY_KEPT}",
+    f"compiled for this size{MEMORY_KEPT}, bf16",
+)
+
+
+def build_training_step(machine: Machine, name: str, batch: int, height: int, width: int) -> Run:
+    """Images to updated parameters in one of the ways of :data:`TRAINING`."""
+    model = build_model(machine).train()
+    images, sizes = random_images(machine, batch, height, width)
+    boxes, labels, valid = random_targets(machine, batch, 8, height, width)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if name.startswith(PUBLISHED):
+        published = PublishedStyle(model)
+        optimizer = torch.optim.AdamW(parameters, 2.5e-5, weight_decay=1e-4)
+        whwh = sizes.flip(1).repeat(1, 2).float()
+
+        def losses() -> Tensor:
+            total = published_loss(published(list(images)), list(zip(boxes, labels, strict=True)), whwh)
+            optimizer.zero_grad()  # as the authors' trainer: the last step's gradients live until here
+            return total
+    else:
+        model.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW(parameters, 2.5e-5, weight_decay=1e-4, fused=True)
+        step = TrainingStep(model)
+        if "recomputed" in name:
+            recompute_stages(model)
+        if "compiled" in name:
+            compile_step(step)
+        num_targets = valid.sum().float()
+
+        def losses() -> Tensor:
+            optimizer.zero_grad()  # as train.py
+            with torch.autocast(machine.device.type, torch.bfloat16, enabled="bf16" in name):
+                total: Tensor = step(images, sizes, boxes, labels, valid, num_targets).losses.total
+            return total
+
+    def run() -> None:
+        losses().backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+
+    return run
+
+
+def measure_training(machine: Machine) -> list[Table]:
+    """Each row once for its memory, then all by turns."""
+    cases = [(16, 800, 1344)] if machine.device.type == "cuda" else [(2, 480, 640), (1, 800, 1216)]
+    if machine.tiny:
+        cases = [(1, 64, 96)]
+    tables = []
+    for index, (batch, height, width) in enumerate(cases):
+        once = machine._replace(compiled=machine.compiled and index == 0)  # each takes minutes
+        names = rows_on(once, TRAINING)
+        size = (batch, height, width)
+        memory = {name: peak_memory(build_training_step, machine, name, *size) for name in names}
+        torch.compiler.reset()  # or the second size would count as a size that changes
+        runs = {name: own_process(build_training_step, machine, name, *size) for name in names}
+        flops = count_flops(build_training_step(machine, "eager", *size))
+        title = f"Training step, {batch} × {height}×{width}, 100 proposals"
+        table = compare(title, runs, machine, batch, flops)
+        for row in table.rows:
+            bytes_needed = memory[row[""]]
+            row["peak GB"] = None if bytes_needed is None else bytes_needed / 1e9
+        tables.append(table)
+        runs.clear()  # many models with their optimisers
+    return tables

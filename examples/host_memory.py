@@ -1,0 +1,30 @@
+"""Memory that tensors leave on a CPU is kept for the next ones: what train.py, evaluate.py and detect.py do.
+
+The C library gives freed tensors back to the system, which then maps and clears each page of the next one.
+Training does that with a GB in every step. What keeping them gains is in BENCHMARKS.md.
+"""
+
+import ctypes
+import os
+import platform
+
+M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1  # glibc's malloc.h
+
+
+def keep_freed_memory() -> bool:
+    """Lets this process keep what it frees, for as long as it lives.
+
+    Nothing happens without glibc, or where its allocator is set from outside: with
+    ``MALLOC_MMAP_MAX_=65536`` in the environment, everything stays as it is. A GPU's memory is PyTorch's
+    own affair.
+
+    Returns:
+        Whether it does.
+    """
+    set_outside = any(name.startswith("MALLOC_") for name in os.environ)
+    set_outside = set_outside or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    if set_outside or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    # No piece of memory of its own for a large tensor, and never shrink the heap.
+    return mallopt(M_MMAP_MAX, 0) == 1 and mallopt(M_TRIM_THRESHOLD, -1) == 1
