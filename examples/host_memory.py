@@ -14,9 +14,10 @@ M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1  # glibc's malloc.h
 def keep_freed_memory() -> bool:
     """Lets this process keep what it frees, for as long as it lives.
 
-    Nothing happens without glibc, or where its allocator is set from outside: with
-    ``MALLOC_MMAP_MAX_=65536`` in the environment, everything stays as it is. A GPU's memory is PyTorch's
-    own affair.
+    Nothing happens without glibc, or where its allocator is set from outside: with ``MALLOC_PERTURB_=0`` in
+    the environment, its default, everything stays as it is. (Not with ``MALLOC_MMAP_MAX_``: whoever sets that
+    fixes the size from which pieces are mapped, too, and pays for more page faults than by default.) Only
+    the main thread's tensors are kept. A GPU's memory is PyTorch's own affair.
 
     Returns:
         Whether it does.

@@ -50,7 +50,7 @@ def test_freed_memory_is_used_again() -> None:
 @pytest.mark.parametrize(
     "variables",
     [
-        {"MALLOC_MMAP_MAX_": "65536"},
+        {"MALLOC_PERTURB_": "0"},
         {"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=131072"},
     ],
 )
