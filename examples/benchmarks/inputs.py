@@ -61,7 +61,11 @@ def random_levels(machine: Machine, batch: int, height: int, width: int) -> list
 
 
 def compile_for_inference(model: nn.Module, machine: Machine) -> Any:
-    """Weights are constants: converted, packed and folded when compiling."""
+    """Compiled for one size.
+
+    The option is meant to make weights constants: converted, packed and folded when compiling. PyTorch 2.14
+    reads it too late and keeps them as inputs (BENCHMARKS.md); a process-wide setting is not measured yet.
+    """
     options: Any = {"freezing": True, "triton.cudagraphs": machine.device.type == "cuda"}
     return torch.compile(model, fullgraph=True, dynamic=False, options=options)
 
