@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
+from sparse_rcnn.data.shape_outlines import OUTLINES
+
 DRAWING_VERSION = 1  # raise it with every change of what is drawn: data sets on disk remember it
 CLASS_NAMES = ("circle", "square", "triangle", "star", "ring", "cross")
 SPLITS = {"train": 0, "val": 1}
@@ -111,7 +113,7 @@ def _pose(
     """Outlines (x, y) of side * side pixels somewhere in the image, or None if it cannot hold them."""
     aspect, angle = np.exp(random.uniform(-0.3, 0.3)), random.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    outlines = [(points * [aspect, 1 / aspect]) @ turn.T for points in _OUTLINES[CLASS_NAMES[label]]]
+    outlines = [(points * [aspect, 1 / aspect]) @ turn.T for points in OUTLINES[CLASS_NAMES[label]]]
     solid = _polygon_area(outlines[0]) - sum(_polygon_area(hole) for hole in outlines[1:])
     outlines = [points * side / np.sqrt(solid) for points in outlines]
     low, high = outlines[0].min(axis=0), outlines[0].max(axis=0)
@@ -205,28 +207,3 @@ def _texture(
 def _polygon_area(points: np.ndarray) -> float:
     x, y = points.T
     return 0.5 * abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1)))
-
-
-def _round(radii: list[float], corners: int) -> np.ndarray:
-    angles = np.linspace(0, 2 * np.pi, corners, endpoint=False)
-    radius = np.resize(radii, corners)
-    return np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=1)
-
-
-# Each class as an outer polygon and holes, of any size around the origin.
-_OUTLINES: dict[str, list[np.ndarray]] = {
-    "circle": [_round([1.0], 64)],
-    "square": [np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], dtype=float)],
-    "triangle": [_round([1.0], 3)],
-    "star": [_round([1.0, 0.42], 10)],
-    "ring": [_round([1.0], 64), _round([0.55], 64)],
-    "cross": [
-        np.array(
-            [
-                *[(1, 3), (1, 1), (3, 1), (3, -1), (1, -1), (1, -3)],
-                *[(-1, -3), (-1, -1), (-3, -1), (-3, 1), (-1, 1), (-1, 3)],
-            ],
-            dtype=float,
-        )
-    ],
-}

@@ -5,16 +5,16 @@ a box whose xmin equals its xmax is one pixel wide.
 """
 
 import os
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from sparse_rcnn.data.annotations import Annotations, check_annotations
 from sparse_rcnn.data.detection_dataset import DetectionDataset, Transform
 from sparse_rcnn.data.image_file import MOST_NAMED
+from sparse_rcnn.data.voc_page import VocObject, read_page
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")  # by preference, where one image lies there in several formats
 
@@ -63,10 +63,10 @@ class VocDetection(DetectionDataset):
             _refuse_missing(root / "JPEGImages", self.image_names, image_files.keys())
 
         files = [annotation_dir / f"{name}.xml" for name in self.image_names]
-        pages = [_read_page(file) for file in files]
+        pages = [read_page(file) for file in files]
         if class_names is None:
             others = sorted({*annotation_dir.glob("*.xml")} - {*files})
-            everything = pages + [_read_page(file) for file in others]
+            everything = pages + [read_page(file) for file in others]
             class_names = sorted({item.name for page in everything for item in page.objects})
             if not class_names:
                 raise ValueError(f"{annotation_dir}: no annotation file names an object")
@@ -117,17 +117,6 @@ class VocDetection(DetectionDataset):
         )
 
 
-class _Object(NamedTuple):
-    name: str
-    box: tuple[float, float, float, float]  # xmin, ymin, xmax, ymax as written
-    difficult: bool
-
-
-class _Page(NamedTuple):
-    size: tuple[int, int]  # height, width
-    objects: list[_Object]
-
-
 def _read_split(file: Path) -> list[str]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
@@ -144,55 +133,7 @@ def _read_split(file: Path) -> list[str]:
     return names
 
 
-def _read_page(file: Path) -> _Page:
-    try:
-        root = ElementTree.parse(file).getroot()
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read: {error}") from error
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
-        raise ValueError(f"{file}: is not valid XML: {error}") from error
-    height = _field(root, "size/height", _length, "a positive integer", str(file))
-    width = _field(root, "size/width", _length, "a positive integer", str(file))
-    objects = []
-    for number, element in enumerate(root.findall("object")):
-        where = f"{file}: object {number}"
-        name = _field(element, "name", _name, "a name", where)
-        xmin, ymin, xmax, ymax = (
-            _field(element, f"bndbox/{side}", float, "a number", f"{where} ({name})")
-            for side in ("xmin", "ymin", "xmax", "ymax")
-        )
-        # Many tools leave `difficult` out; absent means not difficult.
-        difficult = element.find("difficult") is not None and _field(
-            element, "difficult", {"0": False, "1": True}.__getitem__, "0 or 1", f"{where} ({name})"
-        )
-        objects.append(_Object(name, (xmin, ymin, xmax, ymax), difficult))
-    return _Page((height, width), objects)
-
-
-def _field(
-    element: ElementTree.Element, path: str, convert: Callable[[str], Any], expected: str, where: str
-) -> Any:
-    text = element.findtext(path)
-    try:
-        return convert("" if text is None else text.strip())
-    except (ValueError, KeyError, OverflowError) as error:
-        got = "nothing" if text is None else repr(text)[:80]
-        raise ValueError(f"{where}: field {path!r} must be {expected}, got {got}") from error
-
-
-def _length(text: str) -> int:
-    if not 0 < int(text) < 2**31:
-        raise ValueError(text)
-    return int(text)
-
-
-def _name(text: str) -> str:
-    if not text:
-        raise ValueError(text)
-    return text
-
-
-def _labels(items: list[tuple[int, int, _Object]], class_names: list[str], files: list[Path]) -> np.ndarray:
+def _labels(items: list[tuple[int, int, VocObject]], class_names: list[str], files: list[Path]) -> np.ndarray:
     label = {name: index for index, name in enumerate(class_names)}
     for image, number, item in items:
         if item.name not in label:
