@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from compiling import compile_for_inference
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
@@ -21,6 +22,7 @@ from sparse_rcnn.nn import (
     EndToEndDetector,
     build_from_checkpoint,
     checkpoint_class_names,
+    fold_first_stage,
     fold_norms,
     read_checkpoint,
     recognize_layout,
@@ -107,7 +109,7 @@ def load_detector(
     if kind == "checkpoint":
         detector = _load_checkpoint(path, device, 100 if max_detections is None else max_detections)
         if compiled:
-            detector = detector._replace(detect=torch.compile(detector.detect, fullgraph=True, dynamic=True))
+            detector = detector._replace(detect=compile_for_inference(detector.detect, device, dynamic=True))
         if precision == "bf16":
             detector = detector._replace(detect=_in_bfloat16(detector.detect, device))
         return detector
@@ -201,7 +203,7 @@ def _load_checkpoint(path: str, device: torch.device, max_detections: int) -> De
         raise ValueError(f"{path}: {len(class_names)} class names, but the model has {num_classes} classes")
     size = checkpoint.get("image_size", {"shortest_side": 800, "longest_side": 1333})
     # Faster, and no other figures: BENCHMARKS.md.
-    folded = fold_norms(model.eval()).to(device).to(memory_format=torch.channels_last)
+    folded = fold_first_stage(fold_norms(model.eval())).to(device).to(memory_format=torch.channels_last)
     detect = EndToEndDetector(folded, max_detections)
     return Detector(detect, class_names, size["shortest_side"], size["longest_side"])
 

@@ -11,6 +11,13 @@ import platform
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1  # glibc's malloc.h
 
 
+def can_keep_freed_memory() -> bool:
+    """Whether this system and its environment leave it to a process: see :func:`keep_freed_memory`."""
+    set_outside = any(name.startswith("MALLOC_") for name in os.environ)
+    set_outside = set_outside or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    return not set_outside and platform.libc_ver()[0] == "glibc"
+
+
 def keep_freed_memory() -> bool:
     """Lets this process keep what it frees, for as long as it lives.
 
@@ -22,9 +29,7 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether it does.
     """
-    set_outside = any(name.startswith("MALLOC_") for name in os.environ)
-    set_outside = set_outside or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
-    if set_outside or platform.libc_ver()[0] != "glibc":
+    if not can_keep_freed_memory():
         return False
     mallopt = ctypes.CDLL(None).mallopt
     # No piece of memory of its own for a large tensor, and never shrink the heap.

@@ -21,6 +21,11 @@ def outlive_signals(worker: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_SECONDS))
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Ends this process as soon as the one that started it is gone, killed or not."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         # torch watches the parent's id, which is another process's where workers come from a fork server.

@@ -8,9 +8,9 @@ from published_style import PublishedStyle
 from torch import Tensor
 from torchvision.models.detection import fasterrcnn_resnet50_fpn, retinanet_resnet50_fpn
 
-from benchmarks.inputs import PUBLISHED, build_model, compile_for_inference, random_images, without_gradients
+from benchmarks.inputs import PUBLISHED, build_model, compile_for_one_size, random_images, without_gradients
 from benchmarks.own_process import MEMORY_KEPT, own_process, rows_on
-from sparse_rcnn.nn import fold_norms
+from sparse_rcnn.nn import fold_first_stage, fold_norms
 
 TORCHVISION = {
     "torchvision Faster R-CNN": fasterrcnn_resnet50_fpn,
@@ -20,9 +20,9 @@ INFERENCE = (
     PUBLISHED,
     f"{PUBLISHED}{MEMORY_KEPT}",
     "as built",
-    "folded norms, channels last",
-    f"folded norms, channels last{MEMORY_KEPT}",
-    f"folded norms, channels last{MEMORY_KEPT}, bf16",
+    "folded, channels last",
+    f"folded, channels last{MEMORY_KEPT}",
+    f"folded, channels last{MEMORY_KEPT}, bf16",
     f"compiled for this size{MEMORY_KEPT}",
     f"compiled for this size{MEMORY_KEPT}, bf16",
     *TORCHVISION,
@@ -31,7 +31,6 @@ INFERENCE = (
 
 def build_inference(machine: Machine, name: str, batch: int, height: int, width: int, proposals: int) -> Run:
     """A forward pass in one of the ways of :data:`INFERENCE`; gives the last stage's logits."""
-    model = build_model(machine, proposals).eval().requires_grad_(False)
     images, sizes = random_images(machine, batch, height, width)
     if name in TORCHVISION:
         size = {"min_size": min(height, width), "max_size": 1344}
@@ -40,14 +39,15 @@ def build_inference(machine: Machine, name: str, batch: int, height: int, width:
         floating = [image / 255 for image in images]
         detect = without_gradients(other, floating)
         return lambda: len(detect())
+    model = build_model(machine, proposals).eval().requires_grad_(False)
     if name.startswith(PUBLISHED):
         published = PublishedStyle(model)
         return without_gradients(lambda: published(list(images))[-1][0])
     detector: Any = model
     if name != "as built":
-        detector = fold_norms(model).to(memory_format=torch.channels_last)
+        detector = fold_first_stage(fold_norms(model)).to(memory_format=torch.channels_last)
     if "compiled" in name:
-        detector = compile_for_inference(detector, machine)
+        detector = compile_for_one_size(detector, machine)
     kind = machine.device.type if "bf16" in name else None
     return without_gradients(lambda: detector(images, sizes).logits[-1], bf16=kind)
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from compiling import compile_for_inference
 from measuring import Machine, Run
 from published_style import STRIDES
-from torch import Tensor, nn
+from torch import Tensor
 
 from sparse_rcnn import SparseRCNN, build_sparse_rcnn
 
@@ -25,7 +26,7 @@ def realistic_boxes(count: int) -> Tensor:
 
 
 def build_model(machine: Machine, proposals: int = 100, stages: int = 6) -> SparseRCNN:
-    """The published ResNet-50 with random weights, and boxes that stay where they are: see above."""
+    """The published ResNet-50 with random weights, and boxes that stay where they are."""
     torch.manual_seed(0)
     model: Any = build_sparse_rcnn(num_proposals=proposals, num_stages=stages, backbone_weights=None)
     with torch.no_grad():
@@ -38,7 +39,9 @@ def build_model(machine: Machine, proposals: int = 100, stages: int = 6) -> Spar
 
 
 def random_images(machine: Machine, batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    images = torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8)
+    """The same in every process."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8, generator=generator)
     return images.to(machine.device), torch.tensor([[height, width]] * batch, device=machine.device)
 
 
@@ -56,18 +59,16 @@ def random_targets(
 
 
 def random_levels(machine: Machine, batch: int, height: int, width: int) -> list[Tensor]:
+    """The same in every process."""
+    generator = torch.Generator().manual_seed(0)
     shapes = [(batch, 256, height // stride, width // stride) for stride in STRIDES]
-    return [torch.randn(shape, device=machine.device) for shape in shapes]
+    return [torch.randn(shape, generator=generator).to(machine.device) for shape in shapes]
 
 
-def compile_for_inference(model: nn.Module, machine: Machine) -> Any:
-    """Compiled for one size.
-
-    The option is meant to make weights constants: converted, packed and folded when compiling. PyTorch 2.14
-    reads it too late and keeps them as inputs (BENCHMARKS.md); a process-wide setting is not measured yet.
-    """
-    options: Any = {"freezing": True, "triton.cudagraphs": machine.device.type == "cuda"}
-    return torch.compile(model, fullgraph=True, dynamic=False, options=options)
+def compile_for_one_size(call: Callable[..., Any], machine: Machine) -> Callable[..., Any]:
+    """With CUDA graphs on a GPU."""
+    options: dict[str, Any] = {"triton.cudagraphs": True} if machine.device.type == "cuda" else {}
+    return compile_for_inference(call, machine.device, dynamic=False, **options)
 
 
 def without_gradients(call: Callable[..., Any], *inputs: Any, bf16: str | None = None) -> Run:

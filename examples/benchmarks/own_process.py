@@ -1,12 +1,15 @@
 """Rows of a table in processes of their own: none meets the memory that another has left behind."""
 
 import multiprocessing
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from host_memory import keep_freed_memory
+from host_memory import can_keep_freed_memory, keep_freed_memory
 from measuring import Machine, Run
+from reader import end_with_parent
 
 MEMORY_KEPT = ", memory kept"  # in the name of a row: as train.py, evaluate.py and detect.py do on a CPU
 Build = Callable[..., Run]  # of machine and name of the row, and what else it needs
@@ -14,15 +17,15 @@ Build = Callable[..., Run]  # of machine and name of the row, and what else it n
 
 def rows_on(machine: Machine, names: Iterable[str]) -> list[str]:
     """The rows that differ on this machine: a GPU's memory is kept by PyTorch in all of them."""
-    if machine.device.type == "cuda":
+    if machine.device.type != "cpu" or not can_keep_freed_memory():
         names = dict.fromkeys(name.replace(MEMORY_KEPT, "") for name in names)
     return [name for name in names if machine.compiled or "compiled" not in name]
 
 
 def build_row(build: Build, machine: Machine, name: str, *arguments: Any) -> Run:
     """The run of a row, in this process, which is for this row alone if its name says that memory is kept."""
-    if MEMORY_KEPT in name:
-        keep_freed_memory()
+    if MEMORY_KEPT in name and not keep_freed_memory():
+        raise ValueError(f"{name}: this system does not let a process keep freed memory")
     return build(machine, name, *arguments)
 
 
@@ -31,19 +34,51 @@ def own_process(build: Build, machine: Machine, name: str, *arguments: Any) -> R
 
     On a GPU there is only one process: several would keep its memory from each other.
     """
-    if machine.device.type == "cuda":
+    if machine.device.type != "cpu":
         return build_row(build, machine, name, *arguments)
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(1, context, _start, (build, machine, name, *arguments))
-    return lambda: pool.submit(_call).result()
+    return OwnProcess(build, machine, name, *arguments)
+
+
+class OwnProcess:
+    """A run in another process.
+
+    Raises:
+        RuntimeError: here or in a call, if that process ends; it says of which row.
+    """
+
+    def __init__(self, build: Build, machine: Machine, name: str, *arguments: Any) -> None:
+        self.name = name
+        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent)
+        self._wait_for(_build, build, machine, name, *arguments)
+
+    def __call__(self) -> Any:
+        """The result."""
+        return self._wait_for(_call)
+
+    def seconds(self) -> float:
+        """How long a call takes over there, without the way of the result to here."""
+        seconds: float = self._wait_for(_time)
+        return seconds
+
+    def _wait_for(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return self.pool.submit(call, *arguments).result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(f"the process of the row {self.name!r} has ended: out of memory?") from error
 
 
 _runs: list[Run] = []  # the one of this process
 
 
-def _start(build: Build, machine: Machine, name: str, *arguments: Any) -> None:
+def _build(build: Build, machine: Machine, name: str, *arguments: Any) -> None:
     _runs.append(build_row(build, machine, name, *arguments))
 
 
 def _call() -> Any:
     return _runs[0]()
+
+
+def _time() -> float:
+    began = time.perf_counter()
+    _runs[0]()
+    return time.perf_counter() - began

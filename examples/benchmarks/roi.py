@@ -26,7 +26,6 @@ BACKWARD = FORWARD[:-1]
 
 def build_roi(machine: Machine, name: str, backward: bool, height: int, width: int, count: int) -> Run:
     """Six poolings of one pyramid, in one of the ways of :data:`FORWARD`."""
-    torch.manual_seed(0)
     levels = random_levels(machine, 1, height, width)
     if "channels last" in name:
         levels = [level.contiguous(memory_format=torch.channels_last) for level in levels]

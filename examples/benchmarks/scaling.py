@@ -4,7 +4,7 @@ import torch
 from measuring import Machine, Table, compare, count_flops
 
 from benchmarks.inputs import build_model, random_images, without_gradients
-from sparse_rcnn.nn import fold_norms
+from sparse_rcnn.nn import fold_first_stage, fold_norms
 
 
 def measure_scaling(machine: Machine) -> list[Table]:
@@ -16,7 +16,7 @@ def measure_scaling(machine: Machine) -> list[Table]:
     for proposals, stages in variants:
         model = build_model(machine, proposals, stages).eval().requires_grad_(False)
         name = f"{proposals} proposals, {stages} stages"
-        folded = fold_norms(model).to(memory_format=torch.channels_last)
+        folded = fold_first_stage(fold_norms(model)).to(memory_format=torch.channels_last)
         runs[name] = without_gradients(folded, images, sizes)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         figures[name] = {"parameters, M": parameters / 1e6, "GFLOP": count_flops(runs[name]) / 1e9}

@@ -14,6 +14,7 @@ from sparse_rcnn.nn.checkpoints import (
 )
 from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.end_to_end import EndToEndDetector
+from sparse_rcnn.nn.first_stage import fold_first_stage
 from sparse_rcnn.nn.folding import fold_norms
 from sparse_rcnn.nn.head import Head, Predictions
 from sparse_rcnn.nn.image_list import ImageListDetector
@@ -36,6 +37,7 @@ __all__ = [
     "build_from_checkpoint",
     "build_sparse_rcnn",
     "checkpoint_class_names",
+    "fold_first_stage",
     "fold_norms",
     "from_detectron2",
     "from_mmdetection",

@@ -106,8 +106,7 @@ class Stage(nn.Module):
             next stage.
         """
         if self.attention is not None:
-            attended = self.attention(features, features, features, need_weights=False)[0]
-            features = self.attention_norm(features + attended)
+            features = self.attend(features)
         roi_features = pyramid_roi_align(
             pyramid, boxes, self.pool_size, self.sampling_ratio
         )  # [B, N, P*P, C]
@@ -122,3 +121,16 @@ class Stage(nn.Module):
         logits = self.class_logits(self.classification_tower(objects))  # [B, N, K]
         deltas = self.box_deltas(self.regression_tower(objects))  # [B, N, 4]
         return logits, apply_deltas(deltas, boxes), objects
+
+    def attend(self, features: Tensor) -> Tensor:
+        """Lets proposals see each other: self-attention, residual and norm.
+
+        Args:
+            features: ``[B, N, C]``, or ``[1, N, C]`` shared by the batch.
+
+        Returns:
+            The same shape.
+        """
+        assert self.attention is not None
+        attended = self.attention(features, features, features, need_weights=False)[0]
+        return self.attention_norm(features + attended)

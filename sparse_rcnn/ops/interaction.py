@@ -70,11 +70,28 @@ def dynamic_interaction(
     # One kernel after the other: without gradients, half the memory at a time, which the next stage reuses.
     weights = generator_weight.split(channels * inner)
     biases = generator_bias.split(channels * inner)
-    kernel = F.linear(pro_feats, weights[0], biases[0])  # [..., N, C*D]
-    x = torch.matmul(roi_feats, kernel.unflatten(-1, (channels, inner)))  # [..., N, S*S, D]
-    x = F.relu(F.layer_norm(x, [inner], norm1_weight, norm1_bias, eps))
-    kernel = F.linear(pro_feats, weights[1], biases[1])  # [..., N, D*C]
-    x = torch.matmul(x, kernel.unflatten(-1, (inner, channels)))  # [..., N, S*S, C]
-    x = F.relu(F.layer_norm(x, [channels], norm2_weight, norm2_bias, eps))
+    kernel = F.linear(pro_feats, weights[0], biases[0]).unflatten(-1, (channels, inner))  # [..., N, C, D]
+    x = apply_kernels(roi_feats, kernel, norm1_weight, norm1_bias, eps)  # [..., N, S*S, D]
+    kernel = F.linear(pro_feats, weights[1], biases[1]).unflatten(-1, (inner, channels))  # [..., N, D, C]
+    x = apply_kernels(x, kernel, norm2_weight, norm2_bias, eps)  # [..., N, S*S, C]
     x = F.linear(x.flatten(-2), out_weight, out_bias)  # [..., N, C]
     return F.relu(F.layer_norm(x, [channels], norm3_weight, norm3_bias, eps))
+
+
+def apply_kernels(
+    features: Tensor, kernels: Tensor, norm_weight: Tensor, norm_bias: Tensor, eps: float = 1e-5
+) -> Tensor:
+    """One 1x1 convolution per proposal, with its layer norm and ReLU.
+
+    Args:
+        features: ``[..., N, S*S, I]``.
+        kernels: ``[..., N, I, O]``, one for each proposal.
+        norm_weight: ``[O]`` of the layer norm.
+        norm_bias: ``[O]``.
+        eps: of the layer norm.
+
+    Returns:
+        ``[..., N, S*S, O]``.
+    """
+    x = torch.matmul(features, kernels)
+    return F.relu(F.layer_norm(x, [kernels.shape[-1]], norm_weight, norm_bias, eps))

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import time
 from pathlib import Path
 
 import measuring
@@ -135,6 +137,39 @@ def test_rows_live_in_processes_of_their_own() -> None:
     assert len({os.getpid(), first[0], second[0]}) == 3
     assert (first[1:], second[1:]) == (("a", 3, 1), ("b, memory kept", 3, 1))
     assert runs[0]() == (first[0], "a", 3, 2)  # the process stays, and what it has built
+
+
+def test_time_is_taken_where_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: 0.0)  # here, no time passes
+    run = own_process(sleeper, MACHINE, "a", 0.1)
+    assert 0.1 <= take_turns({"a": run}, 1, torch.device("cpu"))["a"] < 0.5
+
+
+def sleeper(machine: Machine, name: str, seconds: float):
+    return lambda: time.sleep(seconds)
+
+
+def test_a_row_that_fails_is_named() -> None:
+    with pytest.raises(ValueError, match="not to be built"):
+        own_process(refuse, MACHINE, "a row")
+    run = own_process(killer, MACHINE, "a row")
+    with pytest.raises(RuntimeError, match="the process of the row 'a row' has ended"):
+        run()
+
+
+def refuse(machine: Machine, name: str):
+    raise ValueError("not to be built")
+
+
+def killer(machine: Machine, name: str):
+    return lambda: os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_rows_that_cannot_keep_memory_are_left_out_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_PERTURB_", "0")
+    assert rows_on(MACHINE, ("eager", "eager, memory kept")) == ["eager"]
+    with pytest.raises(ValueError, match="does not let a process keep freed memory"):
+        own_process(whoami, MACHINE, "a row, memory kept", 3)
 
 
 def whoami(machine: Machine, name: str, number: int):

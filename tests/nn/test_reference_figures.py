@@ -26,7 +26,7 @@ from torch import Tensor
 
 from sparse_rcnn import SparseRCNN
 from sparse_rcnn.loss import SetLoss, match_proposals, set_prediction_loss
-from sparse_rcnn.nn import Predictions, fold_norms, to_detectron2
+from sparse_rcnn.nn import Predictions, fold_first_stage, fold_norms, to_detectron2
 from sparse_rcnn.ops import clip_boxes, flatten_pyramid, select_detections
 
 LOGITS = 1e-4
@@ -110,7 +110,7 @@ def model(case, request) -> SparseRCNN:
     """As it trains, and as the examples run it."""
     if request.param == "as built":
         return case.model
-    folded = fold_norms(case.model.eval()).to(memory_format=torch.channels_last)
+    folded = fold_first_stage(fold_norms(case.model.eval())).to(memory_format=torch.channels_last)
     case.model.train()
     return folded
 
