@@ -35,7 +35,7 @@ import torch
 import torchvision
 from detector_file import Detector, detect_batch
 from evaluate import without_nan
-from host_memory import keep_freed_memory
+from host_memory import keep_freed_memory, return_freed_memory
 from PIL.Image import Image
 from reader import outlive_signals, read_all
 from torch import Tensor
@@ -59,7 +59,8 @@ from training.step import (
     leave_open,
     loss_vector,
     matched_iou,
-    recompute_stages,
+    recompute_backbone,
+    recompute_head,
 )
 from training.stop import Stop, StopRequestedError, stop_on_signal
 
@@ -187,7 +188,9 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
                 print(f"the schedule is now that of {arguments.iterations} iterations")
         del checkpoint
     if arguments.recompute_head:
-        recompute_stages(model)
+        recompute_head(model)
+    if arguments.recompute_backbone:
+        recompute_backbone(model)
     step = TrainingStep(model)
     if arguments.compile:
         compile_step(step, arguments.compile)
@@ -541,8 +544,10 @@ def report_dry_run(
 def main() -> None:
     arguments = parse_arguments(__doc__)
     with stop_on_signal() as stop, joined(arguments.device) as processes:
-        if processes.device.type == "cpu":
+        if processes.device.type == "cpu" and arguments.freed_memory == "keep":
             keep_freed_memory()
+        elif processes.device.type == "cpu" and not return_freed_memory():
+            raise ValueError("--freed-memory return: the C library here does not do that, or is set outside")
         try:
             with ExitStack() as stack:
                 train(arguments, processes, stop, stack)

@@ -7,25 +7,29 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from host_memory import can_keep_freed_memory, keep_freed_memory
+from host_memory import can_set_freed_memory, keep_freed_memory, return_freed_memory
 from measuring import Machine, Run
 from reader import end_with_parent
 
 MEMORY_KEPT = ", memory kept"  # in the name of a row: as train.py, evaluate.py and detect.py do on a CPU
+MEMORY_RETURNED = ", memory returned"  # as train.py does with --freed-memory return
+FREED_MEMORY = {MEMORY_KEPT: keep_freed_memory, MEMORY_RETURNED: return_freed_memory}
 Build = Callable[..., Run]  # of machine and name of the row, and what else it needs
 
 
 def rows_on(machine: Machine, names: Iterable[str]) -> list[str]:
     """The rows that differ on this machine: a GPU's memory is kept by PyTorch in all of them."""
-    if machine.device.type != "cpu" or not can_keep_freed_memory():
-        names = dict.fromkeys(name.replace(MEMORY_KEPT, "") for name in names)
+    if machine.device.type != "cpu" or not can_set_freed_memory():
+        for words in FREED_MEMORY:
+            names = dict.fromkeys(name.replace(words, "") for name in names)
     return [name for name in names if machine.compiled or "compiled" not in name]
 
 
 def build_row(build: Build, machine: Machine, name: str, *arguments: Any) -> Run:
-    """The run of a row, in this process, which is for this row alone if its name says that memory is kept."""
-    if MEMORY_KEPT in name and not keep_freed_memory():
-        raise ValueError(f"{name}: this system does not let a process keep freed memory")
+    """The run of a row, in this process: for this row alone if its name says what becomes of freed memory."""
+    for words, set_up in FREED_MEMORY.items():
+        if words in name and not set_up():
+            raise ValueError(f"{name}: this system does not leave that to a process")
     return build(machine, name, *arguments)
 
 

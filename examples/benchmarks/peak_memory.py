@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import multiprocessing
+import platform
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -44,7 +45,8 @@ def _peak_memory(build: Build, machine: Machine, name: str, *arguments: Any) -> 
         run()
         run()
         return float(torch.cuda.max_memory_allocated())
-    ctypes.CDLL(None).malloc_trim(0)  # freed memory goes back to the system
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)  # freed memory goes back to the system
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     stays, before = _bytes_of_tensors(), _memory("VmRSS")
     run()

@@ -4,23 +4,37 @@ import torch
 from measuring import Machine, Run, Table, compare, count_flops
 from published_style import PublishedStyle, published_loss
 from torch import Tensor
-from training.step import TrainingStep, compile_step, recompute_stages
+from training.step import TrainingStep, compile_step, recompute_backbone, recompute_head
 
 from benchmarks.inputs import PUBLISHED, build_model, random_images, random_targets
-from benchmarks.own_process import MEMORY_KEPT, own_process, rows_on
+from benchmarks.own_process import MEMORY_KEPT, MEMORY_RETURNED, own_process, rows_on
 from benchmarks.peak_memory import peak_memory
 
-TRAINING = (
-    PUBLISHED,
-    f"{PUBLISHED}{MEMORY_KEPT}",
-    "eager",
-    f"eager{MEMORY_KEPT}",
-    f"eager{MEMORY_KEPT}, head recomputed",
-    f"eager{MEMORY_KEPT}, bf16",
-    f"eager{MEMORY_KEPT}, bf16, head recomputed",
-    f"compiled for this size{MEMORY_KEPT}",
-    f"compiled for this size{MEMORY_KEPT}, bf16",
-)
+# Of each table, all rows are in memory at once, and a model with its optimiser takes 2 GB and more.
+TRAINING = {
+    "float32": (
+        PUBLISHED,
+        f"{PUBLISHED}{MEMORY_KEPT}",
+        "eager",
+        f"eager{MEMORY_KEPT}",
+        f"eager{MEMORY_KEPT}, head recomputed",
+        f"eager{MEMORY_KEPT}, all recomputed",
+        f"eager{MEMORY_RETURNED}, all recomputed",
+    ),
+    "bfloat16": (
+        PUBLISHED,
+        f"eager{MEMORY_KEPT}, bf16",
+        f"eager{MEMORY_KEPT}, bf16, head recomputed",
+        f"eager{MEMORY_KEPT}, bf16, all recomputed",
+        f"eager{MEMORY_RETURNED}, bf16, all recomputed",
+    ),
+    "compiled": (
+        PUBLISHED,
+        f"eager{MEMORY_KEPT}",
+        f"compiled for this size{MEMORY_KEPT}",
+        f"compiled for this size{MEMORY_KEPT}, bf16",
+    ),
+}
 
 
 def build_training_step(machine: Machine, name: str, batch: int, height: int, width: int) -> Run:
@@ -43,7 +57,9 @@ def build_training_step(machine: Machine, name: str, batch: int, height: int, wi
         optimizer = torch.optim.AdamW(parameters, 2.5e-5, weight_decay=1e-4, fused=True)
         step = TrainingStep(model)
         if "recomputed" in name:
-            recompute_stages(model)
+            recompute_head(model)
+        if "all recomputed" in name:
+            recompute_backbone(model)
         if "compiled" in name:
             compile_step(step)
         num_targets = valid.sum().float()
@@ -63,24 +79,25 @@ def build_training_step(machine: Machine, name: str, batch: int, height: int, wi
 
 
 def measure_training(machine: Machine) -> list[Table]:
-    """Each row once for its memory, then all by turns."""
+    """Each row once for its memory, then all of a table by turns."""
     cases = [(16, 800, 1344)] if machine.device.type == "cuda" else [(2, 480, 640), (1, 800, 1216)]
     if machine.tiny:
         cases = [(1, 64, 96)]
-    tables = []
-    for index, (batch, height, width) in enumerate(cases):
-        once = machine._replace(compiled=machine.compiled and index == 0)  # each takes minutes
-        names = rows_on(once, TRAINING)
-        size = (batch, height, width)
-        memory = {name: peak_memory(build_training_step, machine, name, *size) for name in names}
-        torch.compiler.reset()  # or the second size would count as a size that changes
-        runs = {name: own_process(build_training_step, machine, name, *size) for name in names}
-        flops = count_flops(build_training_step(machine, "eager", *size))
-        title = f"Training step, {batch} × {height}×{width}, 100 proposals"
-        table = compare(title, runs, machine, batch, flops)
-        for row in table.rows:
-            bytes_needed = memory[row[""]]
-            row["peak GB"] = None if bytes_needed is None else bytes_needed / 1e9
-        tables.append(table)
-        runs.clear()  # many models with their optimisers
-    return tables
+    kinds = [kind for kind in TRAINING if machine.compiled or kind != "compiled"]
+    tables = [_training_table(machine, kind, *cases[0]) for kind in kinds]
+    # Compiling takes minutes for each size.
+    return tables + [_training_table(machine, kind, *case) for case in cases[1:] for kind in kinds[:2]]
+
+
+def _training_table(machine: Machine, kind: str, batch: int, height: int, width: int) -> Table:
+    names = rows_on(machine, TRAINING[kind])
+    size = (batch, height, width)
+    memory = {name: peak_memory(build_training_step, machine, name, *size) for name in names}
+    runs = {name: own_process(build_training_step, machine, name, *size) for name in names}
+    flops = count_flops(build_training_step(machine, "eager", *size))
+    title = f"Training step, {kind}, {batch} × {height}×{width}, 100 proposals"
+    table = compare(title, runs, machine, batch, flops)
+    for row in table.rows:
+        bytes_needed = memory[row[""]]
+        row["peak GB"] = None if bytes_needed is None else bytes_needed / 1e9
+    return table

@@ -6,6 +6,10 @@ from typing import Any
 
 import torch
 
+from sparse_rcnn.nn.backbone import BACKBONES, NORMS
+from sparse_rcnn.nn.proposals import PROPOSAL_INITS
+from sparse_rcnn.nn.stage import INTERACTIONS
+
 # The paper's recipe (section 4), used with --data ...
 PAPER: dict[str, Any] = {
     "output": "runs/coco",
@@ -67,7 +71,7 @@ SHAPES: dict[str, Any] = {
 # What may differ when a run goes on: it says where and how often, not what is computed ...
 FREE = {
     *("data", "shapes_dir", "output", "resume", "dry_run", "device", "workers", "keep_checkpoints"),
-    *("accumulate", "recompute_head"),
+    *("accumulate", "recompute_head", "recompute_backbone", "freed_memory"),
     *("checkpoint_interval", "checkpoint_minutes", "log_interval", "eval_interval", "eval_batch_size"),
     *("max_bad_batches", "max_unreadable", "compile"),
 }
@@ -77,7 +81,11 @@ PATHS = ("data", "weights", "backbone_weights")
 AT_LEAST_1 = [
     *("iterations", "batch_size", "accumulate", "group_size", "log_interval", "checkpoint_interval"),
     *("keep_checkpoints", "shapes_images", "eval_batch_size", "max_bad_batches"),
+    *("num_proposals", "num_stages", "hidden_dim", "dynamic_dim", "num_heads", "fully_connected_dim"),
+    *("max_size", "eval_size"),
 ]
+AT_LEAST_0 = ["workers", "warmup", "feedforward_dim", "seed", "weight_decay"]
+ABOVE_0 = ["learning_rate", "clip_norm"]
 RECIPE_BATCH = 16  # to which --learning-rate refers with --scale-learning-rate
 RECIPE_GROUP = 2  # images of one orientation that stay together: what each of the paper's 8 devices had
 MAX_UNREADABLE = 100
@@ -138,8 +146,9 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     )
 
     model = parser.add_argument_group("model")
-    add(model, "--backbone", "resnet10, resnet18, resnet34, resnet50, resnet101 or mobilenet_v2")
-    add(model, "--backbone-norm", "frozen (for pretrained weights), batch or group")
+    add(model, "--backbone", ", ".join(BACKBONES), choices=BACKBONES, metavar="NAME")
+    norms = "frozen (for pretrained weights), batch or group"
+    add(model, "--backbone-norm", norms, choices=NORMS, metavar="NAME")
     add(model, "--backbone-weights", "imagenet (downloaded), a file in torchvision's layout, or none")
     add(model, "--num-proposals", "proposals, N: the most objects that an image can have", type=int)
     add(model, "--num-stages", "stages of the head, L", type=int)
@@ -147,10 +156,11 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     add(model, "--dynamic-dim", "inner channels of the dynamic interaction, D", type=int)
     add(model, "--feedforward-dim", "inner width of the feed-forward network; 0: a head without", type=int)
     add(model, "--num-heads", "of the self-attention", type=int)
-    add(model, "--proposal-init", "image, center, grid or random")
+    add(model, "--proposal-init", ", ".join(PROPOSAL_INITS), choices=PROPOSAL_INITS, metavar="NAME")
     ablation = parser.add_argument_group("ablations of the paper (see experiments.py)")
     switch = argparse.BooleanOptionalAction
-    add(ablation, "--interaction", "dynamic, or fully_connected: two layers on the RoI (Tables 3 to 5)")
+    interaction = "dynamic, or fully_connected: two layers on the RoI (Tables 3 to 5)"
+    add(ablation, "--interaction", interaction, choices=INTERACTIONS, metavar="NAME")
     add(ablation, "--fully-connected-dim", "width of the first of these two", type=int)
     add(ablation, "--self-attention", "among the proposals (Table 5)", action=switch)
     add(
@@ -233,6 +243,18 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         action="store_true",
         help="keep less of the head for the backward pass and compute it again: less memory, more time",
     )
+    training.add_argument(
+        "--recompute-backbone",
+        action="store_true",
+        help="the same for the backbone's trunk; not with batch norms, which would count images twice",
+    )
+    training.add_argument(
+        "--freed-memory",
+        choices=("keep", "return"),
+        default="keep",
+        help="on a CPU: keep freed tensors' memory for the next ones, which is faster, or return it to the "
+        "system at once, which needs less (keep)",
+    )
     training.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (0)")
     training.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     training.add_argument(
@@ -283,14 +305,20 @@ def parse_arguments(description: str | None, argv: list[str] | None = None) -> a
     for name in AT_LEAST_1:
         if getattr(arguments, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    for name in AT_LEAST_0:
+        if getattr(arguments, name) < 0:
+            parser.error(f"--{name.replace('_', '-')} must be at least 0, got {getattr(arguments, name)}")
+    for name in ABOVE_0:
+        if not getattr(arguments, name) > 0:
+            parser.error(f"--{name.replace('_', '-')} must be above 0, got {getattr(arguments, name)}")
+    if min(arguments.sizes) < 1:
+        parser.error(f"--sizes must be at least 1, got {min(arguments.sizes)}")
     if not 0 <= arguments.ema < 1:
         parser.error(f"--ema must be at least 0 and less than 1, got {arguments.ema}")
     if arguments.batch_size % arguments.group_size != 0:
         parser.error(
             f"--batch-size {arguments.batch_size} is not made of --group-size {arguments.group_size}"
         )
-    if arguments.seed < 0:
-        parser.error(f"--seed must be at least 0, got {arguments.seed}")
     if arguments.max_unreadable is not None and arguments.max_unreadable < 0:
         parser.error(f"--max-unreadable must be at least 0, got {arguments.max_unreadable}")
     if arguments.data is None and (arguments.crop or arguments.vertical_flip):
@@ -299,6 +327,9 @@ def parse_arguments(description: str | None, argv: list[str] | None = None) -> a
         backends = torch._dynamo.list_backends(exclude_tags=())
         if arguments.compile not in backends:
             parser.error(f"--compile must be one of {', '.join(backends)}, got {arguments.compile}")
+    batch_norm = arguments.backbone_norm == "batch" and not arguments.weights
+    if arguments.recompute_backbone and batch_norm:
+        parser.error("--recompute-backbone needs --backbone-norm frozen or group")
     if arguments.weights and Path(arguments.output).resolve() in Path(arguments.weights).resolve().parents:
         parser.error("--weights must not lie in --output: give the new run a directory of its own")
     if arguments.scale_learning_rate:

@@ -1,5 +1,6 @@
 """Images and targets in, losses out: what is compiled, and what DistributedDataParallel wraps."""
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -60,10 +61,28 @@ def compile_step(step: TrainingStep, backend: str = "inductor") -> None:
     step.compile(fullgraph=True, backend=backend, options=options)
 
 
-def recompute_stages(model: SparseRCNN) -> None:
+def recompute_head(model: SparseRCNN) -> None:
     """Keeps only the inputs of each stage of the head; the backward pass computes the rest again."""
-    for stage in model.head.get_submodule("stages").children():
-        stage.forward = partial(checkpoint, stage.forward, use_reentrant=False, preserve_rng_state=False)
+    _recompute(model.head.get_submodule("stages").children())
+
+
+def recompute_backbone(model: SparseRCNN) -> None:
+    """Keeps only the inputs of each residual stage, or of MobileNetV2's blocks; as :func:`recompute_head`.
+
+    Raises:
+        ValueError: if a batch norm would count the images twice.
+    """
+    trunk: Any = model.backbone.get_submodule("trunk")
+    if any(isinstance(module, nn.BatchNorm2d) for module in trunk.modules()):
+        raise ValueError(
+            "a backbone with batch norms that train cannot be recomputed: they would count images twice"
+        )
+    _recompute(trunk.blocks())
+
+
+def _recompute(modules: Iterable[nn.Module]) -> None:
+    for module in modules:
+        module.forward = partial(checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False)
 
 
 def loss_vector(losses: SetLoss) -> Tensor:

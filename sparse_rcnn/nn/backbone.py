@@ -74,6 +74,10 @@ class ResNetTrunk(nn.Module):
         """Stem and first residual stage, which stay frozen when pretrained."""
         return [self.conv1, self.bn1, self.layer1]
 
+    def blocks(self) -> list[nn.Module]:
+        """The residual stages, which run one after the other."""
+        return [self.layer1, self.layer2, self.layer3, self.layer4]
+
 
 class MobileNetV2Trunk(nn.Module):
     """torchvision's MobileNetV2 without its classifier; parameter names are torchvision's.
@@ -100,6 +104,10 @@ class MobileNetV2Trunk(nn.Module):
     def first_layers(self) -> list[nn.Module]:
         """Everything up to stride 4, which stays frozen when pretrained."""
         return list(self.features[:4])
+
+    def blocks(self) -> list[nn.Module]:
+        """The blocks, which run one after the other."""
+        return list(self.features)
 
 
 class Backbone(nn.Module):

@@ -14,7 +14,8 @@ from training.step import (
     compile_step,
     loss_vector,
     matched_iou,
-    recompute_stages,
+    recompute_backbone,
+    recompute_head,
 )
 
 from sparse_rcnn import SparseRCNN
@@ -39,7 +40,7 @@ def training_batch(counts: tuple[int, ...] = (3, 0, 1)) -> Batch:
 
 
 def small_model(**changes: Any) -> SparseRCNN:
-    return build_small_model(backbone="resnet10", **changes).train()
+    return build_small_model(**{"backbone": "resnet10", **changes}).train()
 
 
 def step_on(step: nn.Module, batch: Batch) -> StepOutput:
@@ -89,10 +90,14 @@ def test_a_batch_without_targets_has_a_loss_to_learn_from() -> None:
 
 
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])
-def test_recomputing_gives_the_same_losses_and_gradients(precision: torch.dtype | None) -> None:
+@pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v2"])
+def test_recomputing_gives_the_same_losses_and_gradients(
+    precision: torch.dtype | None, backbone: str
+) -> None:
     batch = training_batch()
-    plain, recomputed = (TrainingStep(small_model()) for _ in range(2))
-    recompute_stages(recomputed.model)
+    plain, recomputed = (TrainingStep(small_model(backbone=backbone)) for _ in range(2))
+    recompute_head(recomputed.model)
+    recompute_backbone(recomputed.model)
     results = []
     for step in (plain, recomputed):
         with torch.autocast("cpu", precision, enabled=precision is not None):
@@ -121,7 +126,7 @@ def test_stages_are_computed_again_in_the_backward_pass(again: bool) -> None:
     for stage in model.head.stages:
         stage.interaction.register_forward_hook(count)
     if again:
-        recompute_stages(model)
+        recompute_head(model)
     output = step_on(TrainingStep(model), training_batch())
     assert calls == {"forward": NUM_STAGES, "backward": 0}
     phase = "backward"
@@ -129,12 +134,31 @@ def test_stages_are_computed_again_in_the_backward_pass(again: bool) -> None:
     assert calls == {"forward": NUM_STAGES, "backward": NUM_STAGES if again else 0}
 
 
+def test_the_trunk_is_computed_again_in_the_backward_pass() -> None:
+    model = small_model()
+    calls: list[str] = []
+    trunk: Any = model.backbone.trunk
+    for name in ("conv1", "layer1.0.conv1", "layer4.0.conv2"):
+        trunk.get_submodule(name).register_forward_hook(lambda *_, name=name: calls.append(name))
+    recompute_backbone(model)
+    output = step_on(TrainingStep(model), training_batch())
+    assert calls == ["conv1", "layer1.0.conv1", "layer4.0.conv2"]
+    calls.clear()
+    output.losses.total.backward()
+    assert calls == ["layer4.0.conv2", "layer1.0.conv1"]
+
+
+def test_a_trunk_whose_norms_would_count_images_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="would count images twice"):
+        recompute_backbone(small_model(backbone_norm="batch"))
+
+
 def test_recomputing_keeps_less_of_the_head_between_forward_and_backward() -> None:
     kept = {}
     for again in (False, True):
         model = small_model()
         if again:
-            recompute_stages(model)
+            recompute_head(model)
         sizes: dict[int, int] = {}
 
         def note(tensor: Tensor, sizes: dict[int, int] = sizes) -> Tensor:
@@ -152,7 +176,7 @@ def test_recomputing_keeps_less_of_the_head_between_forward_and_backward() -> No
 def test_evaluation_is_the_same_after_recomputing_was_asked_for() -> None:
     model = small_model().eval()
     other = copy.deepcopy(model)
-    recompute_stages(other)
+    recompute_head(other)
     batch = training_batch()
     with torch.inference_mode():
         expected, found = (network(batch.images, batch.image_sizes) for network in (model, other))
@@ -164,7 +188,7 @@ def test_recomputing_compiles_into_one_graph_with_the_same_losses_and_gradients(
     # All else of compiled training is tested in tests/examples/test_examples.py.
     torch._dynamo.reset()
     eager, compiled = (TrainingStep(small_model(num_stages=1)) for _ in range(2))
-    recompute_stages(compiled.model)
+    recompute_head(compiled.model)
     compile_step(compiled, "aot_eager")
     assert compiled.state_dict().keys() == eager.state_dict().keys()
     batch = training_batch()
