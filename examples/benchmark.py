@@ -24,7 +24,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -81,7 +81,7 @@ def main() -> None:
     # Full float32 in all rows called so: convolutions would take TensorFloat-32, products would not.
     torch.backends.cudnn.allow_tf32 = False
     machine = Machine(device, arguments.repeats, not arguments.no_compile, arguments.tiny)
-    sections: dict[str, Callable[[], list[Table]]] = {
+    sections: dict[str, Callable[[], Iterable[Table]]] = {
         "inference": lambda: measure_inference(machine),
         "head": lambda: measure_head(machine),
         "roi": lambda: measure_roi(machine),

@@ -53,7 +53,14 @@ def load_dataset(
             drop_degenerate=drop_degenerate,
             allow_missing=allow_missing,
         )
-    image_dir, annotation_file = find_coco(directory, split)
+    try:
+        image_dir, annotation_file = find_coco(directory, split)
+    except ValueError as error:
+        if not Path(directory).is_dir():
+            raise ValueError(f"{directory}: there is no such directory") from error
+        raise ValueError(
+            f"{error}; nor in VOC's: there is no directory {Path(directory, 'ImageSets')}"
+        ) from error
     return CocoDetection(
         image_dir,
         annotation_file,

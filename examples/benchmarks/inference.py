@@ -1,5 +1,6 @@
 """Images to predictions of all stages, beside the published style and torchvision's detectors."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -52,14 +53,15 @@ def build_inference(machine: Machine, name: str, batch: int, height: int, width:
     return without_gradients(lambda: detector(images, sizes).logits[-1], bf16=kind)
 
 
-def measure_inference(machine: Machine) -> list[Table]:
+def measure_inference(machine: Machine) -> Iterator[Table]:
     """One image, in the paper's size and in a smaller one with more proposals; on a GPU, many images, too."""
     cases = [(1, 800, 1216, 100), (1, 480, 640, 300)]
     if machine.device.type == "cuda":
         cases = [(1, 800, 1344, 100), (16, 800, 1344, 100), (1, 480, 640, 300)]
     if machine.tiny:
         cases = [(1, 64, 96, 10)]
-    return [_inference_table(machine, *case) for case in cases]
+    for case in cases:
+        yield _inference_table(machine, *case)
 
 
 def _inference_table(machine: Machine, batch: int, height: int, width: int, proposals: int) -> Table:

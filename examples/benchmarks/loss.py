@@ -1,5 +1,7 @@
 """Matching in all stages, losses and their gradients."""
 
+from collections.abc import Iterator
+
 import torch
 from measuring import Machine, Run, Table, compare
 from published_style import published_loss
@@ -10,10 +12,11 @@ from benchmarks.peak_memory import peak_memory
 from sparse_rcnn.loss import set_prediction_loss
 
 
-def measure_loss(machine: Machine) -> list[Table]:
+def measure_loss(machine: Machine) -> Iterator[Table]:
     """Matching in all stages, losses and their gradients."""
     cases = [(2, 20, 5)] if machine.tiny else [(2, 100, 8), (16, 100, 8), (16, 300, 20), (16, 500, 60)]
-    return [_loss_table(machine, *case) for case in cases]
+    for case in cases:
+        yield _loss_table(machine, *case)
 
 
 def _loss_table(machine: Machine, batch: int, proposals: int, count: int) -> Table:

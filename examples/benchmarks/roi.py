@@ -1,5 +1,6 @@
 """RoIAlign over the pyramid for all six stages, with the flattening."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -57,13 +58,11 @@ def build_roi(machine: Machine, name: str, backward: bool, height: int, width: i
     return run
 
 
-def measure_roi(machine: Machine) -> list[Table]:
+def measure_roi(machine: Machine) -> Iterator[Table]:
     """100 boxes of realistic sizes, forward, and with the backward pass."""
     height, width, count = case = (64, 96, 10) if machine.tiny else (800, 1216, 100)
-    tables = []
     for names, backward in ((FORWARD, False), (BACKWARD, True)):
         rows = rows_on(machine, names)
         runs = {name: own_process(build_roi, machine, name, backward, *case) for name in rows}
         title = f"RoIAlign, {height}×{width}, {count} boxes, six stages, forward{' and backward' * backward}"
-        tables.append(compare(title, runs, machine))
-    return tables
+        yield compare(title, runs, machine)

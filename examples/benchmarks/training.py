@@ -1,5 +1,7 @@
 """The training step, from uint8 images to updated parameters."""
 
+from collections.abc import Iterator
+
 import torch
 from measuring import Machine, Run, Table, compare, count_flops
 from published_style import PublishedStyle, published_loss
@@ -78,15 +80,15 @@ def build_training_step(machine: Machine, name: str, batch: int, height: int, wi
     return run
 
 
-def measure_training(machine: Machine) -> list[Table]:
+def measure_training(machine: Machine) -> Iterator[Table]:
     """Each row once for its memory, then all of a table by turns."""
     cases = [(16, 800, 1344)] if machine.device.type == "cuda" else [(2, 480, 640), (1, 800, 1216)]
     if machine.tiny:
         cases = [(1, 64, 96)]
     kinds = [kind for kind in TRAINING if machine.compiled or kind != "compiled"]
-    tables = [_training_table(machine, kind, *cases[0]) for kind in kinds]
-    # Compiling takes minutes for each size.
-    return tables + [_training_table(machine, kind, *case) for case in cases[1:] for kind in kinds[:2]]
+    for case in cases:
+        for kind in kinds if case == cases[0] else kinds[:2]:  # compiling takes minutes for each size
+            yield _training_table(machine, kind, *case)
 
 
 def _training_table(machine: Machine, kind: str, batch: int, height: int, width: int) -> Table:

@@ -38,10 +38,17 @@ def load_data(arguments: argparse.Namespace, tolerant: bool) -> tuple[DetectionD
     train = load_dataset(arguments.data, "train", training, *options)
     val = load_dataset(arguments.data, "val", evaluation, *options)
     if train.class_names != val.class_names:
-        raise ValueError(f"{arguments.data}: train and val have different classes")
+        raise ValueError(f"{arguments.data}: train and val have different classes: {_difference(train, val)}")
     if train.num_objects == 0:
         raise ValueError("the training set has no box to learn from")
     return train, val
+
+
+def _difference(train: DetectionDataset, val: DetectionDataset) -> str:
+    both = (("train", train, val), ("val", val, train))
+    alone = {name: sorted({*this.class_names} - {*that.class_names}) for name, this, that in both}
+    words = [f"only {name} has {', '.join(names)}" for name, names in alone.items() if names]
+    return "; ".join(words) or "the same names, in another order"
 
 
 def check_data(datasets: dict[str, DetectionDataset], tolerant: bool) -> None:

@@ -85,7 +85,9 @@ def check_annotations(
     clipped = clipped.astype(np.float32)
     degenerate = np.less_equal(clipped[:, 2:], clipped[:, :2]).any(axis=1)
     if not drop_degenerate:
-        outside = " inside its image (drop_degenerate=True drops such boxes)"
+        outside = (
+            " inside its image (drop_degenerate=True, --drop-degenerate-boxes of train.py, leaves such out)"
+        )
         _refuse(degenerate, describe, "has no width or height" + outside)
 
     order = np.argsort(annotations.image_indices, kind="stable")

@@ -41,7 +41,7 @@ def match_proposals(
 
     Raises:
         ValueError: if the shapes do not fit, a valid label is not in 0..K-1, or a valid box is not finite
-            (values are checked on the CPU, outside of a compiled graph).
+            or has its corners swapped (values are checked on the CPU, outside of a compiled graph).
     """
     _check_shapes(logits, boxes, target_boxes, target_labels, target_valid, image_sizes)
     if not torch.jit.is_scripting():
@@ -100,3 +100,6 @@ def _check_targets(
     lost = target_boxes[target_valid & ~torch.isfinite(target_boxes).all(dim=-1)]
     if lost.numel() > 0:
         raise ValueError(f"target_boxes must be finite, got {lost[0].tolist()}")
+    swapped = target_boxes[target_valid & (target_boxes[..., 2:] < target_boxes[..., :2]).any(dim=-1)]
+    if swapped.numel() > 0:
+        raise ValueError(f"target_boxes must be xyxy with x1 <= x2 and y1 <= y2, got {swapped[0].tolist()}")

@@ -68,7 +68,7 @@ def set_prediction_loss(
 
     Raises:
         ValueError: if the shapes do not fit, or a valid label is not in 0..K-1, or a valid box is not finite
-            (values are checked on the CPU, outside of a compiled graph).
+            or has its corners swapped (values are checked on the CPU, outside of a compiled graph).
     """
     if logits.dim() != 4:
         raise ValueError(f"logits must be [L, B, N, K], got {logits.shape}")

@@ -39,7 +39,8 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
             state_dict = IMAGENET_WEIGHTS[name].get_state_dict(progress=False, check_hash=True)
         except OSError as error:  # no network, or no place to put them
             raise ValueError(
-                f"ImageNet weights of {name!r} could not be downloaded ({error}): give a file, or none"
+                f"ImageNet weights of {name!r} could not be downloaded ({error}): give a file in "
+                "torchvision's layout as backbone_weights, or none with a norm that trains (group or batch)"
             ) from error
     else:
         state_dict = read_checkpoint(weights)

@@ -48,7 +48,8 @@ class SparseRCNN(nn.Module):
 
         Raises:
             ValueError: if the shapes do not fit, or an image size is not positive or exceeds the batch
-                (the values are checked for sizes on the CPU, outside of a compiled graph).
+                (the values are checked for sizes on the CPU, outside of a compiled graph), or floating
+                images are far brighter than 1 (checked likewise).
         """
         if images.dim() != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be [B, 3, H, W], got {images.shape}")
@@ -80,7 +81,23 @@ class SparseRCNN(nn.Module):
         in_height = rows < image_sizes[:, :1]  # [B, H]
         in_width = columns < image_sizes[:, 1:]  # [B, W]
         inside = in_height[:, None, :, None] & in_width[:, None, None, :]  # [B, 1, H, W]
-        return torch.where(inside, normalized, torch.zeros_like(normalized))
+        normalized = torch.where(inside, normalized, torch.zeros_like(normalized))
+        if images.is_floating_point() and not torch.jit.is_scripting():
+            _check_range(normalized)
+        return normalized
+
+
+def _check_range(normalized: Tensor) -> None:
+    # 0..255 as floating point would be 255 times too bright: features without any error, and no detections.
+    if torch.compiler.is_compiling() or normalized.device.type != "cpu" or normalized.numel() == 0:
+        return
+    brightest = int(normalized.detach().flatten(1).amax(dim=1).argmax())
+    value = normalized[brightest].max().item()
+    if value > 60:  # of what is above 10 where 1 is white, not of what resizing or noise adds to 1
+        raise ValueError(
+            f"images of floating point must be 0..1, but images[{brightest}] looks like 0..255: "
+            "divide by 255, or give uint8"
+        )
 
 
 def _check_image_sizes(image_sizes: Tensor, height: int, width: int) -> None:

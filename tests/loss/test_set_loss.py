@@ -249,6 +249,23 @@ def test_a_label_out_of_range_is_named(label):
         set_prediction_loss(*case, torch.tensor(5.0))
 
 
+@pytest.mark.parametrize(
+    ("box", "named"),
+    [
+        ([5, 5, float("nan"), 9], "must be finite"),
+        ([5, 5, 4.9, 9], r"x1 <= x2 and y1 <= y2, got \[5.0, 5.0, 4.9"),
+        ([5, 5, 9, -9], r"x1 <= x2 and y1 <= y2, got \[5.0, 5.0, 9.0, -9.0"),
+    ],
+)
+def test_a_target_that_is_no_box_is_named(box, named):
+    case = make_case()
+    case[2][0, 1] = torch.tensor(box)
+    with pytest.raises(ValueError, match=named):
+        set_prediction_loss(*case, torch.tensor(5.0))
+    case[4][0, 1] = False  # padding may hold anything
+    set_prediction_loss(*case, torch.tensor(5.0))
+
+
 @pytest.mark.parametrize("num_targets", [0.0, 0.25, -3.0])
 def test_fewer_than_one_target_counts_as_one(num_targets):
     assert_same(

@@ -170,3 +170,15 @@ def test_image_sizes_that_do_not_fit_are_named(build_small, size):
         build_small()(torch.zeros(2, 3, 64, 96), torch.tensor([[64, 96], size]))
     assert str(size) in str(caught.value)
     assert "64, 96" in str(caught.value)
+
+
+def test_floating_images_of_0_to_255_are_refused(build_small):
+    model, sizes = build_small(), torch.tensor([[64, 90], [64, 90]])
+    images = torch.rand(2, 3, 64, 96)
+    images[1] *= 255
+    with pytest.raises(ValueError, match=r"must be 0..1, but images\[1\] looks like 0..255"):
+        model(images, sizes)
+    images[1] /= 255
+    images[..., 90:] = 255  # padding does not matter
+    images[0, 0, 0, 0] = 1.5  # nor does what resizing adds
+    model(images, sizes)
