@@ -9,6 +9,7 @@ from sparse_rcnn.ops.positional_encoding import add_positional_encoding
 # ImageNet statistics of RGB in 0..255, as published.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
+BRIGHTEST = 10.0  # where 1 is white; resizing and noise go somewhat beyond 1
 
 
 class SparseRCNN(nn.Module):
@@ -81,21 +82,22 @@ class SparseRCNN(nn.Module):
         in_height = rows < image_sizes[:, :1]  # [B, H]
         in_width = columns < image_sizes[:, 1:]  # [B, W]
         inside = in_height[:, None, :, None] & in_width[:, None, None, :]  # [B, 1, H, W]
-        normalized = torch.where(inside, normalized, torch.zeros_like(normalized))
         if images.is_floating_point() and not torch.jit.is_scripting():
-            _check_range(normalized)
-        return normalized
+            _check_range(images, inside)
+        return torch.where(inside, normalized, torch.zeros_like(normalized))
 
 
-def _check_range(normalized: Tensor) -> None:
-    # 0..255 as floating point would be 255 times too bright: features without any error, and no detections.
-    if torch.compiler.is_compiling() or normalized.device.type != "cpu" or normalized.numel() == 0:
+def _check_range(images: Tensor, inside: Tensor) -> None:
+    # 0..255 as floating point would be 255 times too bright: no error, and no detections.
+    if torch.compiler.is_compiling() or images.device.type != "cpu" or images.numel() == 0:
         return
-    brightest = int(normalized.detach().flatten(1).amax(dim=1).argmax())
-    value = normalized[brightest].max().item()
-    if value > 60:  # of what is above 10 where 1 is white, not of what resizing or noise adds to 1
+    if torch._C._functorch.is_batchedtensor(images):  # vmap takes no branching on values
+        return
+    too_bright = (inside & (images > BRIGHTEST)).flatten(1).any(dim=1)  # [B]
+    if too_bright.any():
+        index = int(too_bright.nonzero()[0, 0])
         raise ValueError(
-            f"images of floating point must be 0..1, but images[{brightest}] looks like 0..255: "
+            f"images of floating point must be 0..1, but images[{index}] looks like 0..255: "
             "divide by 255, or give uint8"
         )
 
