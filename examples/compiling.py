@@ -1,60 +1,56 @@
 """torch.compile for inference, with weights as constants where that pays."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch._inductor.compile_fx import compile_fx
+
+_settings = threading.RLock()  # what is set below is the whole process's
 
 
 def compile_for_inference(
-    call: Callable[..., Any], device: torch.device, dynamic: bool, **options: Any
+    call: Callable[..., Any], device: torch.device, dynamic: bool
 ) -> Callable[..., Any]:
     """``call``, a model or a function of one, as one graph; the first call compiles, which takes minutes.
 
-    On a CPU weights become constants of the graph: folded, and packed by oneDNN. They must not change any
-    more, nor must gradients be asked for.
+    On a CPU weights become constants of the graph, folded and packed by oneDNN, a copy for each graph (one
+    for batches of several images, another for single ones): they must not change any more. Calls must be
+    without gradients, and of several threads they take turns.
 
     Args:
         call: what to compile.
         device: where its weights are.
-        dynamic: for inputs of any size, and not of the first call's only.
-        options: of Inductor.
+        dynamic: for inputs of any size, and not of the first call's only; on a GPU, without CUDA graphs.
 
     Returns:
         The compiled call, which has the same results.
     """
-    compiled = torch.compile(call, fullgraph=True, dynamic=dynamic, options=options or None)
     if device.type != "cpu":
-        return compiled
-    is_compiled = False
+        options: dict[str, Any] = {"triton.cudagraphs": not dynamic}
+        on_device: Callable[..., Any] = torch.compile(call, fullgraph=True, dynamic=dynamic, options=options)
+        return on_device
+    compiled = torch.compile(call, fullgraph=True, dynamic=dynamic, backend=_packed)
 
-    def run(*inputs: Any) -> Any:
-        nonlocal is_compiled
-        if is_compiled:
-            return compiled(*inputs)
-        with weights_as_constants():
-            result = compiled(*inputs)
-        is_compiled = True
-        return result
+    def run(*inputs: Any, **named: Any) -> Any:
+        # Not an option of torch.compile: weights become inputs before it is read (PyTorch 2.14).
+        with _settings, torch._inductor.config.patch(freezing=True):
+            return compiled(*inputs, **named)
 
     return run
 
 
-@contextmanager
-def weights_as_constants() -> Iterator[None]:
-    """What is compiled in here without gradients has weights as constants, packed by oneDNN.
+def _packed(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+    """Inductor with oneDNN's packed products in place of MKL's, which are slower.
 
-    An option of torch.compile does not do it: weights become inputs before it is read (PyTorch 2.14). And
-    without the precision, Inductor takes MKL's packed products, which are slower; compiled code asks for the
-    precision again whenever it runs, so that only what runs in here could be less precise than float32, and
-    only on a processor that has TF32.
+    It takes them if products may be in TF32. That is said while it compiles only: when the graph runs, oneDNN
+    asks again, and computes in float32.
     """
     products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     precision = products.fp32_precision
     products.fp32_precision = "tf32"
     try:
-        with torch._inductor.config.patch(freezing=True):
-            yield
+        return compile_fx(graph, inputs)
     finally:
         products.fp32_precision = precision

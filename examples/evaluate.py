@@ -144,7 +144,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="compile the detector first: takes minutes; on a CPU no faster for images of many sizes",
+        help="compile the detector when the first batch comes, for images of any size: takes minutes",
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()

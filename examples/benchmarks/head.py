@@ -1,14 +1,16 @@
 """The head alone: all stages, from the learned proposals and the levels of the feature pyramid on."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from compiling import compile_for_inference
 from measuring import Machine, Run, Table, compare, count_flops
 from published_style import run_stage
 from torch import Tensor
 
 from benchmarks.inference import score_errors
-from benchmarks.inputs import PUBLISHED, build_model, compile_for_one_size, random_levels, without_gradients
+from benchmarks.inputs import PUBLISHED, build_model, random_levels, without_gradients
 from benchmarks.own_process import MEMORY_KEPT, own_process, rows_on
 from sparse_rcnn.nn import fold_first_stage
 
@@ -49,7 +51,9 @@ def build_head(machine: Machine, name: str, height: int, width: int, proposals: 
     kind = machine.device.type if "bf16" in name else None
     dtype = torch.bfloat16 if kind else torch.float32  # as a backbone in bf16 gives them
     channels_last = [level.to(dtype, memory_format=torch.channels_last) for level in levels]
-    run_all = compile_for_one_size(last_logits, machine) if "compiled" in name else last_logits
+    run_all: Callable[..., Tensor] = last_logits
+    if "compiled" in name:
+        run_all = compile_for_inference(last_logits, machine.device, dynamic=False)
     return without_gradients(run_all, channels_last, sizes, bf16=kind)
 
 

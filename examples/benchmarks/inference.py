@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from compiling import compile_for_inference
 from measuring import Machine, Run, Table, compare, count_flops
 from published_style import PublishedStyle
 from torch import Tensor
 from torchvision.models.detection import fasterrcnn_resnet50_fpn, retinanet_resnet50_fpn
 
-from benchmarks.inputs import PUBLISHED, build_model, compile_for_one_size, random_images, without_gradients
+from benchmarks.inputs import PUBLISHED, build_model, random_images, without_gradients
 from benchmarks.own_process import MEMORY_KEPT, own_process, rows_on
 from sparse_rcnn.nn import fold_first_stage, fold_norms
 
@@ -48,7 +49,7 @@ def build_inference(machine: Machine, name: str, batch: int, height: int, width:
     if name != "as built":
         detector = fold_first_stage(fold_norms(model)).to(memory_format=torch.channels_last)
     if "compiled" in name:
-        detector = compile_for_one_size(detector, machine)
+        detector = compile_for_inference(detector, machine.device, dynamic=False)
     kind = machine.device.type if "bf16" in name else None
     return without_gradients(lambda: detector(images, sizes).logits[-1], bf16=kind)
 

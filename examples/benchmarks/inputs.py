@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from compiling import compile_for_inference
 from measuring import Machine, Run
 from published_style import STRIDES
 from torch import Tensor
@@ -63,12 +62,6 @@ def random_levels(machine: Machine, batch: int, height: int, width: int) -> list
     generator = torch.Generator().manual_seed(0)
     shapes = [(batch, 256, height // stride, width // stride) for stride in STRIDES]
     return [torch.randn(shape, generator=generator).to(machine.device) for shape in shapes]
-
-
-def compile_for_one_size(call: Callable[..., Any], machine: Machine) -> Callable[..., Any]:
-    """With CUDA graphs on a GPU."""
-    options: dict[str, Any] = {"triton.cudagraphs": True} if machine.device.type == "cuda" else {}
-    return compile_for_inference(call, machine.device, dynamic=False, **options)
 
 
 def without_gradients(call: Callable[..., Any], *inputs: Any, bf16: str | None = None) -> Run:

@@ -60,9 +60,15 @@ def build_roi(machine: Machine, name: str, backward: bool, height: int, width: i
 
 def measure_roi(machine: Machine) -> Iterator[Table]:
     """100 boxes of realistic sizes, forward, and with the backward pass."""
-    height, width, count = case = (64, 96, 10) if machine.tiny else (800, 1216, 100)
-    for names, backward in ((FORWARD, False), (BACKWARD, True)):
-        rows = rows_on(machine, names)
-        runs = {name: own_process(build_roi, machine, name, backward, *case) for name in rows}
-        title = f"RoIAlign, {height}×{width}, {count} boxes, six stages, forward{' and backward' * backward}"
-        yield compare(title, runs, machine)
+    case = (64, 96, 10) if machine.tiny else (800, 1216, 100)
+    yield _roi_table(machine, FORWARD, False, *case)
+    yield _roi_table(machine, BACKWARD, True, *case)
+
+
+def _roi_table(
+    machine: Machine, names: tuple[str, ...], backward: bool, height: int, width: int, count: int
+) -> Table:
+    case = (backward, height, width, count)
+    runs = {name: own_process(build_roi, machine, name, *case) for name in rows_on(machine, names)}
+    title = f"RoIAlign, {height}×{width}, {count} boxes, six stages, forward{' and backward' * backward}"
+    return compare(title, runs, machine)

@@ -1,6 +1,7 @@
 """The options of train.py, with the paper's recipe and that of the built-in shapes as their defaults."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,10 @@ AT_LEAST_1 = [
     *("num_proposals", "num_stages", "hidden_dim", "dynamic_dim", "num_heads", "fully_connected_dim"),
     *("max_size", "eval_size"),
 ]
-AT_LEAST_0 = ["workers", "warmup", "feedforward_dim", "seed", "weight_decay"]
+AT_LEAST_0 = [
+    *("workers", "warmup", "feedforward_dim", "seed", "weight_decay", "classification_layers"),
+    *("regression_layers", "eval_interval", "checkpoint_minutes"),
+]
 ABOVE_0 = ["learning_rate", "clip_norm"]
 RECIPE_BATCH = 16  # to which --learning-rate refers with --scale-learning-rate
 RECIPE_GROUP = 2  # images of one orientation that stay together: what each of the paper's 8 devices had
@@ -204,7 +208,9 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         help=f"multiply it by the batch size over {RECIPE_BATCH}, the linear rule",
     )
     training.add_argument("--weight-decay", type=float, default=1e-4, help="of AdamW (1e-4)")
-    training.add_argument("--clip-norm", type=float, default=1.0, help="bound of the gradient's norm (1.0)")
+    training.add_argument(
+        "--clip-norm", type=float, default=1.0, help="bound of the gradient's norm (1.0); inf: none"
+    )
     add(training, "--schedule", "step or cosine", choices=("step", "cosine"))
     training.add_argument(
         "--steps",
@@ -306,11 +312,16 @@ def parse_arguments(description: str | None, argv: list[str] | None = None) -> a
         if getattr(arguments, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
     for name in AT_LEAST_0:
-        if getattr(arguments, name) < 0:
+        if not getattr(arguments, name) >= 0:  # NaN, too
             parser.error(f"--{name.replace('_', '-')} must be at least 0, got {getattr(arguments, name)}")
     for name in ABOVE_0:
         if not getattr(arguments, name) > 0:
             parser.error(f"--{name.replace('_', '-')} must be above 0, got {getattr(arguments, name)}")
+    if math.isinf(arguments.learning_rate):
+        parser.error("--learning-rate must be finite")
+    width, heads = arguments.hidden_dim, arguments.num_heads
+    if arguments.self_attention and not arguments.weights and width % heads != 0:
+        parser.error(f"--hidden-dim {width} must be a multiple of --num-heads {heads}")
     if min(arguments.sizes) < 1:
         parser.error(f"--sizes must be at least 1, got {min(arguments.sizes)}")
     if not 0 <= arguments.ema < 1:
@@ -327,7 +338,8 @@ def parse_arguments(description: str | None, argv: list[str] | None = None) -> a
         backends = torch._dynamo.list_backends(exclude_tags=())
         if arguments.compile not in backends:
             parser.error(f"--compile must be one of {', '.join(backends)}, got {arguments.compile}")
-    batch_norm = arguments.backbone_norm == "batch" and not arguments.weights
+    norm_is_known = "backbone_norm" in arguments.given or not arguments.weights
+    batch_norm = norm_is_known and arguments.backbone_norm == "batch"
     if arguments.recompute_backbone and batch_norm:
         parser.error("--recompute-backbone needs --backbone-norm frozen or group")
     if arguments.weights and Path(arguments.output).resolve() in Path(arguments.weights).resolve().parents:

@@ -74,9 +74,7 @@ def recompute_backbone(model: SparseRCNN) -> None:
     """
     trunk: Any = model.backbone.get_submodule("trunk")
     if any(isinstance(module, nn.BatchNorm2d) for module in trunk.modules()):
-        raise ValueError(
-            "a backbone with batch norms that train cannot be recomputed: they would count images twice"
-        )
+        raise ValueError("--recompute-backbone: batch norms of the backbone would count images twice")
     _recompute(trunk.blocks())
 
 

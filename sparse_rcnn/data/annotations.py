@@ -84,11 +84,11 @@ def check_annotations(
     # Judged in float32, which is what training sees: 1e-9 px may be a width in float64 and none here.
     clipped = clipped.astype(np.float32)
     degenerate = np.less_equal(clipped[:, 2:], clipped[:, :2]).any(axis=1)
-    if not drop_degenerate:
-        outside = (
-            " inside its image (drop_degenerate=True, --drop-degenerate-boxes of train.py, leaves such out)"
-        )
-        _refuse(degenerate, describe, "has no width or height" + outside)
+    if not drop_degenerate and degenerate.any():
+        height, width = image_sizes[annotations.image_indices[np.argmax(degenerate)]].tolist()
+        reason = f"has no width or height inside its image, {width} x {height} px as annotated"
+        how = "drop_degenerate=True, --drop-degenerate-boxes of train.py, leaves such boxes out"
+        _refuse(degenerate, describe, f"{reason} ({how})")
 
     order = np.argsort(annotations.image_indices, kind="stable")
     columns = annotations._replace(boxes=clipped)

@@ -50,7 +50,7 @@ class SparseRCNN(nn.Module):
         Raises:
             ValueError: if the shapes do not fit, or an image size is not positive or exceeds the batch
                 (the values are checked for sizes on the CPU, outside of a compiled graph), or floating
-                images are far brighter than 1 (checked likewise).
+                images are far brighter than 1 (checked likewise, and not inside of ``torch.func``).
         """
         if images.dim() != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be [B, 3, H, W], got {images.shape}")
@@ -58,6 +58,7 @@ class SparseRCNN(nn.Module):
             raise ValueError(f"image_sizes must be [{images.shape[0]}, 2], got {image_sizes.shape}")
         if not torch.jit.is_scripting():
             _check_image_sizes(image_sizes, images.shape[2], images.shape[3])
+            _check_range(images, image_sizes)
         image_sizes = image_sizes.to(images.device)
         levels = self.backbone(self.normalize(images, image_sizes))
         if self.positional_encoding:
@@ -82,24 +83,7 @@ class SparseRCNN(nn.Module):
         in_height = rows < image_sizes[:, :1]  # [B, H]
         in_width = columns < image_sizes[:, 1:]  # [B, W]
         inside = in_height[:, None, :, None] & in_width[:, None, None, :]  # [B, 1, H, W]
-        if images.is_floating_point() and not torch.jit.is_scripting():
-            _check_range(images, inside)
         return torch.where(inside, normalized, torch.zeros_like(normalized))
-
-
-def _check_range(images: Tensor, inside: Tensor) -> None:
-    # 0..255 as floating point would be 255 times too bright: no error, and no detections.
-    if torch.compiler.is_compiling() or images.device.type != "cpu" or images.numel() == 0:
-        return
-    if torch._C._functorch.is_batchedtensor(images):  # vmap takes no branching on values
-        return
-    too_bright = (inside & (images > BRIGHTEST)).flatten(1).any(dim=1)  # [B]
-    if too_bright.any():
-        index = int(too_bright.nonzero()[0, 0])
-        raise ValueError(
-            f"images of floating point must be 0..1, but images[{index}] looks like 0..255: "
-            "divide by 255, or give uint8"
-        )
 
 
 def _check_image_sizes(image_sizes: Tensor, height: int, width: int) -> None:
@@ -113,3 +97,18 @@ def _check_image_sizes(image_sizes: Tensor, height: int, width: int) -> None:
             f"image_sizes[{index}] is {image_sizes[index].tolist()}, "
             f"but must be at least 1 and at most the padded batch's {[height, width]}"
         )
+
+
+def _check_range(images: Tensor, image_sizes: Tensor) -> None:
+    # 0..255 as floating point would be 255 times too bright: no error, and no detections.
+    if torch.compiler.is_compiling() or images.device.type != "cpu" or not images.is_floating_point():
+        return
+    if torch._C._functorch.maybe_current_level() is not None:  # vmap takes no branching on values
+        return
+    for index in (images > BRIGHTEST).flatten(1).any(dim=1).nonzero().flatten().tolist():
+        height, width = image_sizes[index].tolist()
+        if (images[index, :, :height, :width] > BRIGHTEST).any():  # padding may hold anything
+            raise ValueError(
+                f"images of floating point must be 0..1, but images[{index}] looks like 0..255: "
+                "divide by 255, or give uint8"
+            )

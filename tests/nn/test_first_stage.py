@@ -90,6 +90,18 @@ def test_what_cannot_be_folded_is_refused():
     other = SparseRCNN(model.backbone, nn.Identity(), model.head).eval()
     with pytest.raises(ValueError, match="Proposals and Head"):
         fold_first_stage(other)
-    model.head.stages[0] = nn.Identity()
-    with pytest.raises(ValueError, match="whose first stage is a Stage"):
-        fold_first_stage(model)
+    stage = model.head.stages[0]
+    for first, second in ((nn.Identity(), stage), (stage, stage)):
+        model.head.stages[0], model.head.stages[1] = first, second
+        with pytest.raises(ValueError, match="whose first stage is a Stage of its own"):
+            fold_first_stage(model)
+
+
+def test_autocast_has_no_part_in_the_constants():
+    model = build("Sparse R-CNN").float()
+    with torch.autocast("cpu", torch.bfloat16):
+        folded = fold_first_stage(model)
+    assert all(
+        torch.equal(a, b) for a, b in zip(folded.buffers(), fold_first_stage(model).buffers(), strict=True)
+    )
+    assert folded.head.stages[0].interaction.kernel1.dtype == torch.float32

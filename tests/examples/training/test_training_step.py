@@ -189,6 +189,7 @@ def test_recomputing_compiles_into_one_graph_with_the_same_losses_and_gradients(
     torch._dynamo.reset()
     eager, compiled = (TrainingStep(small_model(num_stages=1)) for _ in range(2))
     recompute_head(compiled.model)
+    recompute_backbone(compiled.model)
     compile_step(compiled, "aot_eager")
     assert compiled.state_dict().keys() == eager.state_dict().keys()
     batch = training_batch()
