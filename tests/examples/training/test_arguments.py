@@ -112,7 +112,9 @@ def test_warm_up_and_steps_follow_the_length_unless_given(
 def test_counts_are_at_least_one(capsys: pytest.CaptureFixture[str], name: str, value: str) -> None:
     option = f"--{name.replace('_', '-')}"
     assert refusal(capsys, option, value).endswith(f"error: {option} must be at least 1")
-    assert getattr(parse(option, "1", *(() if name == "group_size" else ("--group-size", "1"))), name) == 1
+    others = {"--group-size", "--num-heads"} - {option}
+    words = [word for other in others for word in (other, "1")]
+    assert getattr(parse(option, "1", *words), name) == 1
 
 
 @pytest.mark.parametrize(
