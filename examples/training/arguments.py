@@ -310,7 +310,7 @@ def parse_arguments(description: str | None, argv: list[str] | None = None) -> a
         arguments.group_size = RECIPE_GROUP if arguments.batch_size % RECIPE_GROUP == 0 else 1
     for name in AT_LEAST_1:
         if getattr(arguments, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {getattr(arguments, name)}")
     for name in AT_LEAST_0:
         if not getattr(arguments, name) >= 0:  # NaN, too
             parser.error(f"--{name.replace('_', '-')} must be at least 0, got {getattr(arguments, name)}")

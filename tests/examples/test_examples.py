@@ -267,7 +267,7 @@ def test_compiled_training_on_any_sizes_evaluates_saves_and_resumes(trained: Pat
     ("script", "arguments", "message"),
     [
         ("train.py", ("--data", "nowhere"), "nowhere"),
-        ("train.py", ("--num-proposals", "0"), "num_proposals must be at least 1, got 0"),
+        ("train.py", ("--num-proposals", "0"), "--num-proposals must be at least 1, got 0"),
         ("train.py", ("--backbone-norm", "frozen"), "needs pretrained weights"),
         ("train.py", ("--weights", "nothing.pth"), "nothing.pth: no such file"),
         ("train.py", ("--compile", "nothing"), "--compile must be one of"),

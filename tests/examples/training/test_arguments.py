@@ -111,7 +111,7 @@ def test_warm_up_and_steps_follow_the_length_unless_given(
 @pytest.mark.parametrize("value", ["0", "-2"])
 def test_counts_are_at_least_one(capsys: pytest.CaptureFixture[str], name: str, value: str) -> None:
     option = f"--{name.replace('_', '-')}"
-    assert refusal(capsys, option, value).endswith(f"error: {option} must be at least 1")
+    assert refusal(capsys, option, value).endswith(f"error: {option} must be at least 1, got {value}")
     others = {"--group-size", "--num-heads"} - {option}
     words = [word for other in others for word in (other, "1")]
     assert getattr(parse(option, "1", *words), name) == 1
