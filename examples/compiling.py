@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._inductor.compile_fx import compile_fx
 
 _settings = threading.RLock()  # what is set below is the whole process's
 
@@ -47,6 +46,8 @@ def _packed(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
     It takes them if products may be in TF32. That is said while it compiles only: when the graph runs, oneDNN
     asks again, and computes in float32.
     """
+    from torch._inductor.compile_fx import compile_fx  # seconds: only for those who compile
+
     products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     precision = products.fp32_precision
     products.fp32_precision = "tf32"

@@ -28,9 +28,8 @@ def model() -> nn.Sequential:
 def test_weights_are_packed_constants_of_every_graph(model: nn.Sequential) -> None:
     before = settings()
     compiled = compile_for_inference(model, CPU, dynamic=True)
-    inputs = [
-        torch.randn(rows, 64) for rows in (64, 5, 1, 7)
-    ]  # a square is a graph of its own, and so is one
+    # A square is a graph of its own, and so is one row.
+    inputs = [torch.randn(rows, 64) for rows in (64, 5, 1, 7)]
     with torch.inference_mode():
         expected = [model(x) for x in inputs]
         for x, y in zip(inputs, expected, strict=True):
@@ -44,9 +43,8 @@ def test_weights_are_packed_constants_of_every_graph(model: nn.Sequential) -> No
         for x, y in zip(inputs, expected, strict=True):
             torch.testing.assert_close(compiled(x), y)
         assert counters["stats"]["unique_graphs"] == graphs
-        torch.testing.assert_close(
-            compiled(input=inputs[0]), model(inputs[0])
-        )  # a new one, of weights by now
+        # By name it is called for the first time: a new graph, of the weights by now.
+        torch.testing.assert_close(compiled(input=inputs[0]), model(inputs[0]))
 
 
 def test_settings_return_after_an_error(model: nn.Sequential) -> None:
@@ -69,7 +67,7 @@ def test_precision_returns_after_an_error_of_the_compiler(
         seen.append(settings())
         raise RuntimeError("no compiler")
 
-    monkeypatch.setattr("compiling.compile_fx", fail)
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", fail)
     with torch.no_grad(), pytest.raises(Exception, match="no compiler"):
         compile_for_inference(model, CPU, dynamic=False)(torch.zeros(2, 64))
     assert seen == [(True, "tf32")]
