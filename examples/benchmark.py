@@ -8,7 +8,7 @@ Each table comes from one run on the same inputs: its rows take turns, and what 
 that a machine that is busy with something else disturbs all of them alike. Ratios say more than times.
 On a CPU, rows of the network, the head, RoIAlign and training live in processes of their own.
 
-`published style` is examples/published_style.py, eager, with this library's weights. `memory kept` is
+`published style` is examples/parts/published_style.py, eager, with this library's weights. `memory kept` is
 host_memory.py, which train.py, evaluate.py and detect.py use on a CPU; nothing but habit would keep the
 published code from it, so it is shown with it, too. Weights are random, since speed does not depend on them;
 boxes are kept at realistic sizes, log-uniform from a fiftieth of the image to all of it, in all stages.
@@ -29,15 +29,15 @@ from pathlib import Path
 
 import torch
 import torchvision
-from benchmarks.head import measure_head
-from benchmarks.inference import measure_inference
-from benchmarks.loading import measure_loading
-from benchmarks.loss import measure_loss
-from benchmarks.roi import measure_roi
-from benchmarks.scaling import measure_scaling
-from benchmarks.training import measure_training
-from detector_file import choose_device
-from measuring import Machine, Table, to_markdown
+from parts.benchmarks.head import measure_head
+from parts.benchmarks.inference import measure_inference
+from parts.benchmarks.loading import measure_loading
+from parts.benchmarks.loss import measure_loss
+from parts.benchmarks.roi import measure_roi
+from parts.benchmarks.scaling import measure_scaling
+from parts.benchmarks.training import measure_training
+from parts.detector_file import choose_device
+from parts.measuring import Machine, Table, to_markdown
 
 SECTIONS = ("inference", "head", "roi", "training", "loss", "scaling", "loading")
 

@@ -10,104 +10,20 @@ A COCO directory holds `annotations/instances_val2017.json` and `val2017/`; a VO
 
 import argparse
 import json
-import math
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
-from detector_file import Detect, choose_device, detect_batch, load_detector
-from host_memory import keep_freed_memory
-from reader import outlive_signals
-from torch.utils.data import BatchSampler, DataLoader
-from tqdm import tqdm
+from parts.detector_file import choose_device, load_detector
+from parts.evaluating import detect_dataset, without_nan
+from parts.host_memory import keep_freed_memory
+from parts.open_dataset import load_dataset
 
 from sparse_rcnn.data import (
-    CocoDetection,
-    DetectionDataset,
-    VocDetection,
-    coco_results,
-    collate,
     evaluate_coco,
     evaluation_transform,
-    find_coco,
     format_metrics,
 )
-
-
-def load_dataset(
-    directory: str,
-    split: str,
-    transform: Any,
-    drop_degenerate: bool = False,
-    class_names: list[str] | None = None,
-    allow_missing: bool = False,
-) -> CocoDetection | VocDetection:
-    """The data set in a directory, recognised by its layout; VOC has no list of classes but the one given."""
-    if (Path(directory) / "ImageSets").is_dir():
-        return VocDetection(
-            directory,
-            split,
-            transform,
-            class_names=class_names,
-            drop_degenerate=drop_degenerate,
-            allow_missing=allow_missing,
-        )
-    try:
-        image_dir, annotation_file = find_coco(directory, split)
-    except ValueError as error:
-        if not Path(directory).is_dir():
-            raise ValueError(f"{directory}: there is no such directory") from error
-        raise ValueError(
-            f"{error}; nor in VOC's: there is no directory {Path(directory, 'ImageSets')}"
-        ) from error
-    return CocoDetection(
-        image_dir,
-        annotation_file,
-        transform,
-        drop_degenerate=drop_degenerate,
-        allow_missing=allow_missing,
-    )
-
-
-def detect_dataset(
-    detect: Detect,
-    dataset: DetectionDataset,
-    device: torch.device,
-    batch_size: int = 1,
-    workers: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
-) -> list[dict[str, Any]]:
-    """COCO results of every ``world_size``-th batch of a data set; labels become its category ids.
-
-    Whole batches are shared: an image's padding, and with it the last digits of its results, depends on the
-    others in its batch, and these do not change with the number of processes.
-    """
-    batches = list(BatchSampler(range(len(dataset)), batch_size, drop_last=False))
-    loader = DataLoader(
-        dataset,
-        batch_sampler=batches[rank::world_size],
-        collate_fn=collate,
-        num_workers=workers,
-        worker_init_fn=outlive_signals,
-        generator=torch.Generator(),  # of its own: training's goes on as if nobody had looked
-        pin_memory=device.type == "cuda",
-    )
-    results = []
-    for batch in tqdm(loader, desc="evaluating", unit="batch", leave=False, disable=rank != 0):
-        detections = detect_batch(detect, batch, device)
-        results += coco_results(detections, batch.image_ids, dataset.category_ids)
-    return results
-
-
-def without_nan(values: Any) -> Any:
-    """None for what has no value, such as the AP of an absent class: JSON knows neither NaN nor infinity."""
-    if isinstance(values, dict):
-        return {key: without_nan(value) for key, value in values.items()}
-    if isinstance(values, list):
-        return [without_nan(value) for value in values]
-    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -20,13 +20,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from detector_file import choose_device
-from paper.costs import build_detector, config_of, count
-from paper.models import MODELS, SCALES, arguments_of, find_model, options_of
-from paper.report import write_report
-from paper.runs import Run, train_missing
-from paper.tables import METRICS, TABLES
-from training.arguments import PAPER
+from parts.detector_file import choose_device
+from parts.paper.costs import build_detector, config_of, count
+from parts.paper.models import MODELS, SCALES, arguments_of, find_model, options_of
+from parts.paper.report import write_report
+from parts.paper.runs import Run, train_missing
+from parts.paper.tables import METRICS, TABLES
+from parts.training.arguments import PAPER
 
 SHAPES_CLASSES, COCO_CLASSES = 6, 80
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detector_file import METADATA_FILE, Detect, batch_of, choose_device, file_format, load_detector
-from measuring import take_turns
+from parts.detector_file import METADATA_FILE, Detect, batch_of, choose_device, file_format, load_detector
+from parts.measuring import take_turns
 from torch import Tensor, nn
 
 from sparse_rcnn.data import evaluation_transform, read_image

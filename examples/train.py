@@ -33,27 +33,23 @@ from typing import Any
 import numpy
 import torch
 import torchvision
-from detector_file import Detector, detect_batch
-from evaluate import without_nan
-from host_memory import keep_freed_memory, return_freed_memory
-from PIL.Image import Image
-from reader import outlive_signals, read_all
-from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
-from training.arguments import MAX_UNREADABLE, differences, parse_arguments, settings
-from training.bad_batches import BadBatches
-from training.checkpoints import CheckpointDirectory, lock, read_run, set_aside
-from training.data import check_data, load_data, pad_to_largest
-from training.evaluation import detect_together
-from training.journal import Journal
-from training.model import build_model
-from training.pictures import draw_predictions, sheet_of
-from training.processes import LAUNCH, Processes, begun_by_this_launch, joined, launch_name
-from training.random_states import random_states, restore_random_states, seed_everything
-from training.samples import ReadableSamples, collate_readable, is_gone, is_gone_problem
-from training.state import TrainingState
-from training.step import (
+from parts.detector_file import Detector, detect_batch
+from parts.evaluating import without_nan
+from parts.host_memory import keep_freed_memory, return_freed_memory
+from parts.reader import outlive_signals, read_all
+from parts.training.arguments import MAX_UNREADABLE, differences, parse_arguments, settings
+from parts.training.bad_batches import BadBatches
+from parts.training.checkpoints import CheckpointDirectory, lock, read_run, set_aside
+from parts.training.data import check_data, load_data, pad_to_largest
+from parts.training.evaluation import detect_together
+from parts.training.journal import Journal
+from parts.training.model import build_model
+from parts.training.pictures import draw_predictions, sheet_of
+from parts.training.processes import LAUNCH, Processes, begun_by_this_launch, joined, launch_name
+from parts.training.random_states import random_states, restore_random_states, seed_everything
+from parts.training.samples import ReadableSamples, collate_readable, is_gone, is_gone_problem
+from parts.training.state import TrainingState
+from parts.training.step import (
     TrainingStep,
     compile_step,
     leave_open,
@@ -62,7 +58,11 @@ from training.step import (
     recompute_backbone,
     recompute_head,
 )
-from training.stop import Stop, StopRequestedError, stop_on_signal
+from parts.training.stop import Stop, StopRequestedError, stop_on_signal
+from PIL.Image import Image
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
 import sparse_rcnn
 from sparse_rcnn.data import (

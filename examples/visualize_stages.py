@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
-from detector_file import Detector, batch_of, choose_device, file_format, load_detector
-from evaluate import load_dataset
+from parts.detector_file import Detector, batch_of, choose_device, file_format, load_detector
+from parts.open_dataset import load_dataset
+from parts.stage_drawing import KINDS, draw_stages, moving_stages, plot_drift, plot_places
 from PIL import Image
-from stage_drawing import KINDS, draw_stages, moving_stages, plot_drift, plot_places
 from torch import Tensor
 from tqdm import tqdm
 

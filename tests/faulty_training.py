@@ -17,10 +17,10 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
 def spoil_images() -> None:
-    import training.samples
+    from parts.training import samples
 
     ids = {int(number) for number in os.environ["NAN_IMAGES"].split(",")}
-    collate = training.samples.collate_readable
+    collate = samples.collate_readable
 
     def spoiled(samples, target_divisor):
         batch, problems = collate(samples, target_divisor)
@@ -30,16 +30,16 @@ def spoil_images() -> None:
                 images[index] = torch.nan
         return batch._replace(images=images), problems
 
-    training.samples.collate_readable = spoiled
+    samples.collate_readable = spoiled
 
 
 def signal_at(where: str, number: int) -> None:
-    import training.state
+    from parts.training import state as training_state
 
     rank, count = map(int, where.split(":"))
     if rank != int(os.environ.get("RANK", 0)) or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0:
         return
-    begin = training.state.TrainingState.begin
+    begin = training_state.TrainingState.begin
     begun = 0
 
     def begin_and_signal(state):
@@ -49,7 +49,7 @@ def signal_at(where: str, number: int) -> None:
             os.kill(os.getpid() if number == signal.SIGKILL else -os.getpgrp(), number)
         begin(state)
 
-    training.state.TrainingState.begin = begin_and_signal
+    training_state.TrainingState.begin = begin_and_signal
 
 
 if __name__ == "__main__":

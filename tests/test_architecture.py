@@ -44,6 +44,11 @@ def floor_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+def room_of(parts):
+    """``nn/backbones`` for what lies in a folder of a floor, ``nn/stage`` for a file on the floor itself."""
+    return "/".join(part.removesuffix(".py") for part in parts[:2])
+
+
 def imported_modules(path):
     """Absolute names of everything that a file imports, wherever in the file."""
     package = ["sparse_rcnn", *path.relative_to(PACKAGE).parts[:-1]]
@@ -94,6 +99,23 @@ def test_imports_run_downwards(path):
         parts = module.split(".")
         if parts[0] == "sparse_rcnn" and len(parts) > 1:
             assert parts[1] in allowed, f"{name_of(path)} imports {module}"
+
+
+def test_rooms_import_one_way():
+    """No room (a folder, or a file beside folders) imports, by whatever way, one that imports it."""
+    imports: dict[str, set[str]] = {}
+    for path in FILES:
+        if path.name != "__init__.py":
+            for module in imported_modules(path):
+                source, target = room_of(path.relative_to(PACKAGE).parts), room_of(module.split(".")[1:])
+                if module.startswith("sparse_rcnn.") and target != source:
+                    imports.setdefault(source, set()).add(target)
+    for start in imports:
+        reached, front = set(), {start}
+        while front:
+            front = {target for room in front for target in imports.get(room, set())} - reached
+            reached |= front
+        assert start not in reached, f"{start} imports a room that imports it"
 
 
 def test_scipy_in_the_assignment_alone():

@@ -1,6 +1,6 @@
 """Stateless losses: focal, box losses, the matching cost and matcher, and the set prediction loss."""
 
-from sparse_rcnn.loss.boxes import paired_giou_loss, paired_l1_loss
+from sparse_rcnn.loss.box_losses import paired_giou_loss, paired_l1_loss
 from sparse_rcnn.loss.cost import matching_cost
 from sparse_rcnn.loss.focal import sigmoid_focal_loss
 from sparse_rcnn.loss.matcher import match_proposals

@@ -7,7 +7,7 @@ where focal is what the focal loss of the target's class would change by if the 
 
 from torch import Tensor
 
-from sparse_rcnn.loss.boxes import paired_l1_loss
+from sparse_rcnn.loss.box_losses import paired_l1_loss
 from sparse_rcnn.ops.boxes import at_least_float32, whwh
 from sparse_rcnn.ops.iou import pairwise_giou
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparse_rcnn.loss.boxes import paired_giou_loss, paired_l1_loss
+from sparse_rcnn.loss.box_losses import paired_giou_loss, paired_l1_loss
 from sparse_rcnn.loss.focal import sigmoid_focal_loss
 from sparse_rcnn.loss.matcher import match_proposals
 from sparse_rcnn.ops.boxes import at_least_float32, whwh

@@ -1,10 +1,10 @@
 """Small modules that own parameters, the detector built of them, and its checkpoints."""
 
-from sparse_rcnn.nn.backbone import Backbone
+from sparse_rcnn.nn.backbones.backbone import Backbone
 from sparse_rcnn.nn.box_head import BoxHead
 from sparse_rcnn.nn.build import build_sparse_rcnn
-from sparse_rcnn.nn.checkpoint_file import read_checkpoint
-from sparse_rcnn.nn.checkpoints import (
+from sparse_rcnn.nn.checkpoints.loading import build_from_checkpoint, checkpoint_class_names, load_weights
+from sparse_rcnn.nn.checkpoints.published import (
     from_detectron2,
     from_mmdetection,
     infer_config,
@@ -13,15 +13,15 @@ from sparse_rcnn.nn.checkpoints import (
     to_mmdetection,
 )
 from sparse_rcnn.nn.detector import SparseRCNN
-from sparse_rcnn.nn.end_to_end import EndToEndDetector
-from sparse_rcnn.nn.first_stage import fold_first_stage
-from sparse_rcnn.nn.folding import fold_norms
+from sparse_rcnn.nn.dynamic_interaction import DynamicInteraction
 from sparse_rcnn.nn.head import Head, Predictions
-from sparse_rcnn.nn.image_list import ImageListDetector
-from sparse_rcnn.nn.interaction import DynamicInteraction
-from sparse_rcnn.nn.loading import build_from_checkpoint, checkpoint_class_names, load_weights
+from sparse_rcnn.nn.inference.end_to_end import EndToEndDetector
+from sparse_rcnn.nn.inference.first_stage import fold_first_stage
+from sparse_rcnn.nn.inference.image_list import ImageListDetector
+from sparse_rcnn.nn.inference.norm_folding import fold_norms
 from sparse_rcnn.nn.proposals import Proposals
 from sparse_rcnn.nn.stage import Stage
+from sparse_rcnn.nn.weight_file import read_checkpoint
 
 __all__ = [
     "Backbone",

@@ -4,8 +4,8 @@ import math
 
 from torch import nn
 
-from sparse_rcnn.nn.backbone import Backbone
-from sparse_rcnn.nn.backbone_weights import load_backbone_weights
+from sparse_rcnn.nn.backbones.backbone import Backbone
+from sparse_rcnn.nn.backbones.pretrained import load_backbone_weights
 from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.head import Head
 from sparse_rcnn.nn.proposals import Proposals

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparse_rcnn.nn.box_head import BoxHead
-from sparse_rcnn.nn.interaction import DynamicInteraction
+from sparse_rcnn.nn.dynamic_interaction import DynamicInteraction
 from sparse_rcnn.ops.deltas import apply_deltas
 from sparse_rcnn.ops.roi_align import Pyramid, pyramid_roi_align
 

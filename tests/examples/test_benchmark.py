@@ -6,18 +6,18 @@ import signal
 import time
 from pathlib import Path
 
-import measuring
 import pytest
 import torch
-from benchmarks.inference import INFERENCE, TORCHVISION, build_inference, score_errors
-from benchmarks.inputs import build_model, realistic_boxes
-from benchmarks.own_process import own_process, rows_on
-from benchmarks.peak_memory import peak_memory
-from benchmarks.training import TRAINING
-from host_memory import can_set_freed_memory
-from measuring import Machine, Table, compare, count_flops, take_turns, to_markdown
+from parts import measuring
+from parts.benchmarks.inference import INFERENCE, TORCHVISION, build_inference, score_errors
+from parts.benchmarks.inputs import build_model, realistic_boxes
+from parts.benchmarks.own_process import own_process, rows_on
+from parts.benchmarks.peak_memory import peak_memory
+from parts.benchmarks.training import TRAINING
+from parts.host_memory import can_set_freed_memory
+from parts.measuring import Machine, Table, compare, count_flops, take_turns, to_markdown
+from parts.published_style import PublishedStyle, published_loss
 from processes import run_script
-from published_style import PublishedStyle, published_loss
 from small_model import build_small_model, random_batch
 
 from sparse_rcnn.loss import set_prediction_loss

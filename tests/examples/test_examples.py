@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from detector_file import load_detector
+from parts.detector_file import load_detector
 from PIL import Image
 from processes import EXAMPLES, TINY, TWO_PROCESSES, failure_of, run_python, run_script
 from torch._dynamo.utils import counters
@@ -193,7 +193,7 @@ def test_a_run_before_is_set_aside(trained: Path) -> None:
 SHARES = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
-from detector_file import load_detector
+from parts.detector_file import load_detector
 from evaluate import detect_dataset, load_dataset
 from sparse_rcnn.data import evaluation_transform
 device = torch.device("cpu")

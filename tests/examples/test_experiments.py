@@ -8,15 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import paper.runs
 import pytest
 import torch
-from paper.costs import build_detector, config_of, count
-from paper.models import MODELS, SCALES, arguments_of, options_of
-from paper.peers import PEERS
-from paper.report import write_report
-from paper.runs import Run, train_missing
-from paper.tables import ABLATION, TABLES
+from parts.paper import runs
+from parts.paper.costs import build_detector, config_of, count
+from parts.paper.models import MODELS, SCALES, arguments_of, options_of
+from parts.paper.peers import PEERS
+from parts.paper.report import write_report
+from parts.paper.runs import Run, train_missing
+from parts.paper.tables import ABLATION, TABLES
 from processes import TINY, failure_of, run_script
 
 from sparse_rcnn import build_sparse_rcnn
@@ -26,8 +26,8 @@ FAKE_TRAINER = """
 import json, sys
 from pathlib import Path
 import torch
-from training.arguments import parse_arguments, settings
-from training.model import model_config
+from parts.training.arguments import parse_arguments, settings
+from parts.training.model import model_config
 
 arguments = parse_arguments(None)
 if arguments.seed == 7:
@@ -42,14 +42,16 @@ summary = {"AP": precision, "AP50": 0.5, "minutes": 2.0}
 with (output.parent / "calls").open("a") as calls:
     calls.write(f"{arguments.seed} ")
 """
+# examples/, and whatever a user has in PYTHONPATH already.
+EXAMPLES_FIRST = os.pathsep.join([str(Path(runs.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
 
 
 @pytest.fixture
 def fake_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "fake_trainer.py"
     script.write_text(FAKE_TRAINER)
-    monkeypatch.setattr(paper.runs, "TRAIN", script)
-    monkeypatch.setenv("PYTHONPATH", str(Path(paper.runs.__file__).parents[1]))
+    monkeypatch.setattr(runs, "TRAIN", script)
+    monkeypatch.setenv("PYTHONPATH", EXAMPLES_FIRST)
 
 
 def make_run(output: Path, name: str, seed: int) -> Run:
@@ -275,14 +277,13 @@ time.sleep(60)
 
 def test_an_interrupted_training_is_given_the_time_to_save(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW_TO_SAVE)
-    code = (
-        "import paper.runs as r, pathlib, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    )
+    code = "import parts.paper.runs as r, pathlib, signal;"
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler);"
     code += "r.TRAIN = 'slow.py'; r.Run([], pathlib.Path('out/one')).train()"
     with subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(paper.runs.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": EXAMPLES_FIRST},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from detector_file import detect_image, load_detector
 from export import SUFFIXES, largest_differences
+from parts.detector_file import detect_image, load_detector
 from PIL import Image
 from processes import EXAMPLES, failure_of, run_python, run_script
 from small_model import build_published_model, random_batch

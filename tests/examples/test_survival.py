@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 import torch
-from detector_file import load_detector
 from evaluate import detect_dataset
+from parts.detector_file import load_detector
 from processes import EXAMPLES, FAULTY, TWO_PROCESSES, run_script
 
 from sparse_rcnn.data import ShapesDataset, evaluation_transform

@@ -6,11 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from detector_file import batch_of, load_detector
-from PIL import Image
-from processes import failure_of
-from small_model import SMALL, build_small_model
-from stage_drawing import (
+from parts.detector_file import batch_of, load_detector
+from parts.stage_drawing import (
     KINDS,
     MOVING_FRAMES,
     MOVING_MS,
@@ -19,6 +16,9 @@ from stage_drawing import (
     draw_stages,
     moving_stages,
 )
+from PIL import Image
+from processes import failure_of
+from small_model import SMALL, build_small_model
 from torch import Tensor, nn
 from torchvision.transforms import v2
 from visualize_stages import Refinement, choose_stages, main, numbers_of, refine, survey

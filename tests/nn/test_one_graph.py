@@ -12,14 +12,14 @@ import shutil
 
 import pytest
 import torch
+from parts.training.step import TrainingStep, compile_step, leave_open
 from processes import run_python
 from small_model import build_published_model, build_small_model, random_batch
 from torch import Tensor, nn
 from torch._dynamo.eval_frame import _debug_get_cache_entry_list
 from torch._dynamo.utils import counters
-from training.step import TrainingStep, compile_step, leave_open
 
-from sparse_rcnn.data.transforms import TRAINING_SIZES
+from sparse_rcnn.data.loading.transforms import TRAINING_SIZES
 from sparse_rcnn.nn import EndToEndDetector, ImageListDetector
 from sparse_rcnn.ops import select_detections, shortest_side_resize
 

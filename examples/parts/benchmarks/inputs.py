@@ -1,0 +1,74 @@
+"""What all rows of the tables get: models of random weights, realistic boxes, images and targets."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from parts.measuring import Machine, Run
+from parts.published_style import STRIDES
+from sparse_rcnn import SparseRCNN, build_sparse_rcnn
+
+PUBLISHED = "published style"
+
+
+def realistic_boxes(count: int) -> Tensor:
+    """``[N, 4]`` cxcywh relative to the image: sides log-uniform from a fiftieth to the whole."""
+    generator = torch.Generator().manual_seed(count)
+    side = torch.exp(math.log(0.02) * torch.rand(count, generator=generator))
+    aspect = torch.exp(torch.rand(count, generator=generator) - 0.5)
+    center = torch.rand(count, 2, generator=generator)
+    size = torch.stack((side * aspect, side / aspect), dim=1).clamp(max=1.0)
+    return torch.cat((center, size), dim=1)
+
+
+def build_model(machine: Machine, proposals: int = 100, stages: int = 6) -> SparseRCNN:
+    """The published ResNet-50 with random weights, and boxes that stay where they are."""
+    torch.manual_seed(0)
+    model: Any = build_sparse_rcnn(num_proposals=proposals, num_stages=stages, backbone_weights=None)
+    with torch.no_grad():
+        model.proposals.boxes_norm_cxcywh.copy_(realistic_boxes(proposals))
+        for stage in model.head.stages:
+            stage.box_deltas.weight.zero_()
+            stage.box_deltas.bias.zero_()
+    built: SparseRCNN = model.to(machine.device)
+    return built
+
+
+def random_images(machine: Machine, batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The same in every process."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8, generator=generator)
+    return images.to(machine.device), torch.tensor([[height, width]] * batch, device=machine.device)
+
+
+def random_targets(
+    machine: Machine, batch: int, count: int, height: int, width: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes, labels and which are valid: all."""
+    boxes = realistic_boxes(batch * count).view(batch, count, 4)
+    scale = torch.tensor([width, height], dtype=torch.float32)
+    corners = torch.cat((boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2), dim=-1)
+    corners = (corners.clamp(0, 1).view(batch, count, 2, 2) * scale).view(batch, count, 4)
+    labels = torch.arange(batch * count).view(batch, count) * 7 % 80
+    valid = torch.ones(batch, count, dtype=torch.bool)
+    return corners.to(machine.device), labels.to(machine.device), valid.to(machine.device)
+
+
+def random_levels(machine: Machine, batch: int, height: int, width: int) -> list[Tensor]:
+    """The same in every process."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(batch, 256, height // stride, width // stride) for stride in STRIDES]
+    return [torch.randn(shape, generator=generator).to(machine.device) for shape in shapes]
+
+
+def without_gradients(call: Callable[..., Any], *inputs: Any, bf16: str | None = None) -> Run:
+    """A call without inputs; ``bf16`` is the device's type where autocast is wanted."""
+
+    def run() -> Any:
+        with torch.no_grad(), torch.autocast(bf16 or "cpu", torch.bfloat16, enabled=bf16 is not None):
+            return call(*inputs)
+
+    return run

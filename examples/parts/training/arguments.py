@@ -1,0 +1,381 @@
+"""The options of train.py, with the paper's recipe and that of the built-in shapes as their defaults."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparse_rcnn.nn.backbones.backbone import BACKBONES, NORMS
+from sparse_rcnn.nn.proposals import PROPOSAL_INITS
+from sparse_rcnn.nn.stage import INTERACTIONS
+
+# The paper's recipe (section 4), used with --data ...
+PAPER: dict[str, Any] = {
+    "output": "runs/coco",
+    "backbone": "resnet50",
+    "backbone_norm": "frozen",
+    "backbone_weights": "imagenet",
+    "num_proposals": 100,
+    "num_stages": 6,
+    "hidden_dim": 256,
+    "dynamic_dim": 64,
+    "feedforward_dim": 2048,
+    "num_heads": 8,
+    "proposal_init": "image",
+    "interaction": "dynamic",
+    "self_attention": True,
+    "feature_reuse": True,
+    "fully_connected_dim": 1024,
+    "classification_layers": 1,
+    "regression_layers": 3,
+    "positional_encoding": False,
+    "batch_size": 16,
+    "iterations": 270_000,
+    "schedule": "step",
+    "learning_rate": 2.5e-5,
+    "warmup": 1000,
+    "sizes": list(range(480, 801, 32)),
+    "max_size": 1333,
+    "eval_size": 800,
+    "eval_batch_size": 1,
+    "eval_interval": 7500,
+    "workers": 4,
+}
+# ... and what differs without it: small, from scratch, and a learning rate to match.
+SHAPES: dict[str, Any] = {
+    **PAPER,
+    "output": "runs/shapes",
+    "backbone": "resnet10",
+    "backbone_norm": "batch",
+    "backbone_weights": "none",
+    "num_proposals": 12,
+    "num_stages": 4,
+    "hidden_dim": 64,
+    "dynamic_dim": 16,
+    "feedforward_dim": 256,
+    "proposal_init": "grid",
+    "fully_connected_dim": 256,
+    "batch_size": 8,
+    "iterations": 1300,
+    "schedule": "cosine",
+    "learning_rate": 8e-4,
+    "warmup": 100,
+    "sizes": [128],
+    "max_size": 128,
+    "eval_size": 128,
+    "eval_batch_size": 8,
+    "eval_interval": 650,
+    "workers": 1,
+}
+# What may differ when a run goes on: it says where and how often, not what is computed ...
+FREE = {
+    *("data", "shapes_dir", "output", "resume", "dry_run", "device", "workers", "keep_checkpoints"),
+    *("accumulate", "recompute_head", "recompute_backbone", "freed_memory"),
+    *("checkpoint_interval", "checkpoint_minutes", "log_interval", "eval_interval", "eval_batch_size"),
+    *("max_bad_batches", "max_unreadable", "compile"),
+}
+# ... and what may, besides, if --resume says that it is meant.
+LENGTH = {"iterations", "steps", "warmup"}
+PATHS = ("data", "weights", "backbone_weights")
+AT_LEAST_1 = [
+    *("iterations", "batch_size", "accumulate", "group_size", "log_interval", "checkpoint_interval"),
+    *("keep_checkpoints", "shapes_images", "eval_batch_size", "max_bad_batches"),
+    *("num_proposals", "num_stages", "hidden_dim", "dynamic_dim", "num_heads", "fully_connected_dim"),
+    *("max_size", "eval_size"),
+]
+AT_LEAST_0 = [
+    *("workers", "warmup", "feedforward_dim", "seed", "weight_decay", "classification_layers"),
+    *("regression_layers", "eval_interval", "checkpoint_minutes"),
+]
+ABOVE_0 = ["learning_rate", "clip_norm"]
+RECIPE_BATCH = 16  # to which --learning-rate refers with --scale-learning-rate
+RECIPE_GROUP = 2  # images of one orientation that stay together: what each of the paper's 8 devices had
+MAX_UNREADABLE = 100
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """All options; None where the default depends on whether --data is given."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+    def add(group: Any, name: str, text: str, **options: Any) -> None:
+        """An option whose default depends on whether --data is given."""
+        key = name[2:].replace("-", "_")
+        paper, shapes = PAPER[key], SHAPES[key]
+        shown = f"{paper}; without --data: {shapes}" if paper != shapes else f"{paper}"
+        group.add_argument(name, help=f"{text} ({shown})", **options)
+
+    data = parser.add_argument_group("data")
+    data.add_argument("--data", metavar="DIR", help="COCO or VOC directory; if absent, the built-in shapes")
+    data.add_argument("--shapes-dir", default="data/shapes", metavar="DIR", help="where the shapes are kept")
+    data.add_argument(
+        "--shapes-images",
+        type=int,
+        default=4000,
+        help="training images of the shapes (4000); as many for validation, but at most 300",
+    )
+    data.add_argument(
+        "--drop-degenerate-boxes",
+        action="store_true",
+        help="leave out boxes of no width or height, which COCO has a few of, instead of refusing the file",
+    )
+    data.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="VOC: the classes; another name is an error (all there are)",
+    )
+    sizes = "shortest sides in pixels that training draws from"
+    add(data, "--sizes", sizes, type=int, nargs="+", metavar="PX")
+    add(data, "--max-size", "bound of the longest side", type=int, metavar="PX")
+    add(data, "--eval-size", "shortest side for evaluation", type=int, metavar="PX")
+    data.add_argument(
+        "--crop", action="store_true", help="random crops half of the time (300-proposal recipe)"
+    )
+    data.add_argument(
+        "--vertical-flip",
+        action="store_true",
+        help="flip upside down, too, half of the time: for images without an up, as of microscopes",
+    )
+    add(data, "--workers", "processes per device that read images", type=int)
+    data.add_argument(
+        "--max-unreadable",
+        type=int,
+        metavar="N",
+        help=f"of how many images that cannot be read another may take the place ({MAX_UNREADABLE}); "
+        "a new run refuses to start with any such image, unless this is given",
+    )
+
+    model = parser.add_argument_group("model")
+    add(model, "--backbone", ", ".join(BACKBONES), choices=BACKBONES, metavar="NAME")
+    norms = "frozen (for pretrained weights), batch or group"
+    add(model, "--backbone-norm", norms, choices=NORMS, metavar="NAME")
+    add(model, "--backbone-weights", "imagenet (downloaded), a file in torchvision's layout, or none")
+    add(model, "--num-proposals", "proposals, N: the most objects that an image can have", type=int)
+    add(model, "--num-stages", "stages of the head, L", type=int)
+    add(model, "--hidden-dim", "channels of features and proposals, C", type=int)
+    add(model, "--dynamic-dim", "inner channels of the dynamic interaction, D", type=int)
+    add(model, "--feedforward-dim", "inner width of the feed-forward network; 0: a head without", type=int)
+    add(model, "--num-heads", "of the self-attention", type=int)
+    add(model, "--proposal-init", ", ".join(PROPOSAL_INITS), choices=PROPOSAL_INITS, metavar="NAME")
+    ablation = parser.add_argument_group("ablations of the paper (see experiments.py)")
+    switch = argparse.BooleanOptionalAction
+    interaction = "dynamic, or fully_connected: two layers on the RoI (Tables 3 to 5)"
+    add(ablation, "--interaction", interaction, choices=INTERACTIONS, metavar="NAME")
+    add(ablation, "--fully-connected-dim", "width of the first of these two", type=int)
+    add(ablation, "--self-attention", "among the proposals (Table 5)", action=switch)
+    add(
+        ablation,
+        "--feature-reuse",
+        "a stage gets the object features of the one before (Table 4)",
+        action=switch,
+    )
+    add(ablation, "--classification-layers", "before the class predictor", type=int)
+    add(ablation, "--regression-layers", "before the box predictor", type=int)
+    add(ablation, "--positional-encoding", "added to the feature pyramid (Table 10)", action=switch)
+    model.add_argument(
+        "--weights",
+        metavar="CHECKPOINT",
+        help="fine-tune from this file of this library, detectron2 or mmdetection; sets the model's options "
+        "unless they are given; with other classes, class layers start anew",
+    )
+
+    training = parser.add_argument_group("training")
+    add(training, "--iterations", "optimiser steps", type=int)
+    add(training, "--batch-size", "images per step over all devices", type=int)
+    training.add_argument(
+        "--accumulate",
+        type=int,
+        default=1,
+        metavar="PARTS",
+        help="parts in which a device takes its share of a step, one after the other: the same step in less "
+        "memory (1)",
+    )
+    training.add_argument(
+        "--group-size",
+        type=int,
+        metavar="IMAGES",
+        help="images of one orientation that stay together; more means less padding on few devices, and "
+        f"other images in a step ({RECIPE_GROUP}, as the recipe has on 8 devices; 1 if the batch is odd)",
+    )
+    add(training, "--learning-rate", "of AdamW, after warm-up", type=float)
+    training.add_argument(
+        "--scale-learning-rate",
+        action="store_true",
+        help=f"multiply it by the batch size over {RECIPE_BATCH}, the linear rule",
+    )
+    training.add_argument("--weight-decay", type=float, default=1e-4, help="of AdamW (1e-4)")
+    training.add_argument(
+        "--clip-norm", type=float, default=1.0, help="bound of the gradient's norm (1.0); inf: none"
+    )
+    add(training, "--schedule", "step or cosine", choices=("step", "cosine"))
+    training.add_argument(
+        "--steps",
+        type=int,
+        nargs="*",
+        metavar="ITERATION",
+        help="where the step schedule divides the learning rate by 10 (at 7/9 and 25/27 of the iterations, "
+        "the paper's 210000 and 250000)",
+    )
+    warmup = "iterations of linear warm-up from a hundredth of the rate; unless given, a tenth of all at most"
+    add(training, "--warmup", warmup, type=int)
+    training.add_argument(
+        "--ema",
+        type=float,
+        default=0.0,
+        metavar="DECAY",
+        help="keep an exponential moving average of the weights, such as 0.9998, and evaluate that (0: none)",
+    )
+    training.add_argument(
+        "--precision",
+        choices=("fp32", "bf16", "fp16"),
+        default="fp32",
+        help="of convolutions and matrix products; matching and losses are in float32 always, and fp16 "
+        "scales the loss (fp32)",
+    )
+    training.add_argument(
+        "--compile",
+        nargs="?",
+        const="inductor",
+        metavar="BACKEND",
+        help="compile the step, images to losses and their gradients, as one graph with this backend of "
+        "torch.compile (inductor); takes minutes before the first step",
+    )
+    training.add_argument(
+        "--recompute-head",
+        action="store_true",
+        help="keep less of the head for the backward pass and compute it again: less memory, more time",
+    )
+    training.add_argument(
+        "--recompute-backbone",
+        action="store_true",
+        help="the same for the backbone's trunk; not with batch norms, which would count images twice",
+    )
+    training.add_argument(
+        "--freed-memory",
+        choices=("keep", "return"),
+        default="keep",
+        help="on a CPU: keep freed tensors' memory for the next ones, which is faster, or return it to the "
+        "system at once, which needs less (keep)",
+    )
+    training.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (0)")
+    training.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    training.add_argument(
+        "--max-bad-batches",
+        type=int,
+        default=10,
+        metavar="N",
+        help="steps in a row whose loss or gradient is not finite that end the run; they are skipped, and "
+        "written to bad_batches/ (10)",
+    )
+
+    keeping = parser.add_argument_group("output")
+    add(keeping, "--output", "directory; several nodes must share it", metavar="DIR")
+    keeping.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        help="go on with the run in --output, also with more --iterations; --no-resume: set it aside and "
+        "start anew. Without either, an interrupted run of the same options goes on, any other is set aside",
+    )
+    keeping.add_argument("--checkpoint-interval", type=int, default=5000, help="iterations (5000)")
+    keeping.add_argument(
+        "--checkpoint-minutes", type=float, default=15.0, help="and at the latest after these minutes (15)"
+    )
+    keeping.add_argument("--keep-checkpoints", type=int, default=3, metavar="N", help="the last N (3)")
+    keeping.add_argument("--log-interval", type=int, default=20, help="iterations (20)")
+    add(keeping, "--eval-interval", "iterations between evaluations; 0: only at the end", type=int)
+    add(keeping, "--eval-batch-size", "images per batch and device in evaluation", type=int)
+    keeping.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check data, weights, memory and disk, run one step of the largest size and one evaluation "
+        "batch, write nothing, and end",
+    )
+    return parser
+
+
+def parse_arguments(description: str | None, argv: list[str] | None = None) -> argparse.Namespace:
+    """The options as given, or from the recipe; "given" has the names of those that were given."""
+    parser = make_parser(description)
+    arguments = parser.parse_args(argv)
+    recipe = PAPER if arguments.data else SHAPES
+    arguments.given = {key for key in recipe if getattr(arguments, key) is not None}
+    for key, value in recipe.items():
+        if key not in arguments.given:
+            setattr(arguments, key, value)
+    if arguments.group_size is None:
+        arguments.group_size = RECIPE_GROUP if arguments.batch_size % RECIPE_GROUP == 0 else 1
+    for name in AT_LEAST_1:
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {getattr(arguments, name)}")
+    for name in AT_LEAST_0:
+        if not getattr(arguments, name) >= 0:  # NaN, too
+            parser.error(f"--{name.replace('_', '-')} must be at least 0, got {getattr(arguments, name)}")
+    for name in ABOVE_0:
+        if not getattr(arguments, name) > 0:
+            parser.error(f"--{name.replace('_', '-')} must be above 0, got {getattr(arguments, name)}")
+    if math.isinf(arguments.learning_rate):
+        parser.error("--learning-rate must be finite")
+    width, heads = arguments.hidden_dim, arguments.num_heads
+    if arguments.self_attention and not arguments.weights and width % heads != 0:
+        parser.error(f"--hidden-dim {width} must be a multiple of --num-heads {heads}")
+    if min(arguments.sizes) < 1:
+        parser.error(f"--sizes must be at least 1, got {min(arguments.sizes)}")
+    if not 0 <= arguments.ema < 1:
+        parser.error(f"--ema must be at least 0 and less than 1, got {arguments.ema}")
+    if arguments.batch_size % arguments.group_size != 0:
+        parser.error(
+            f"--batch-size {arguments.batch_size} is not made of --group-size {arguments.group_size}"
+        )
+    if arguments.max_unreadable is not None and arguments.max_unreadable < 0:
+        parser.error(f"--max-unreadable must be at least 0, got {arguments.max_unreadable}")
+    if arguments.data is None and (arguments.crop or arguments.vertical_flip):
+        parser.error("--crop and --vertical-flip need --data: the built-in shapes are drawn as they are")
+    if arguments.compile:
+        backends = torch._dynamo.list_backends(exclude_tags=())
+        if arguments.compile not in backends:
+            parser.error(f"--compile must be one of {', '.join(backends)}, got {arguments.compile}")
+    norm_is_known = "backbone_norm" in arguments.given or not arguments.weights
+    batch_norm = norm_is_known and arguments.backbone_norm == "batch"
+    if arguments.recompute_backbone and batch_norm:
+        parser.error("--recompute-backbone needs --backbone-norm frozen or group")
+    if arguments.weights and Path(arguments.output).resolve() in Path(arguments.weights).resolve().parents:
+        parser.error("--weights must not lie in --output: give the new run a directory of its own")
+    if arguments.scale_learning_rate:
+        arguments.learning_rate *= arguments.batch_size / RECIPE_BATCH
+    if "warmup" not in arguments.given:  # the paper's 1000 are for 270000
+        arguments.warmup = min(arguments.warmup, arguments.iterations // 10)
+    if arguments.steps is None:
+        arguments.steps = [arguments.iterations * 7 // 9, arguments.iterations * 25 // 27]
+    return arguments
+
+
+def settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All options as plain data, for the checkpoint; paths mean the same in whatever directory."""
+    options = {key: value for key, value in vars(arguments).items() if key != "given"}
+    for key in PATHS:
+        if options[key] not in (None, "imagenet", "none"):
+            options[key] = str(Path(options[key]).resolve())
+    return options
+
+
+def differences(before: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
+    """What was set otherwise in a run and changes what it computes: "--seed was 0, not 1"."""
+    now = settings(arguments)
+    # Options that were not there yet were as they are now if nothing is said of them.
+    words = ["--data", before["data"]] if before.get("data") else []
+    before = {**settings(parse_arguments(None, words)), **before}
+    if arguments.resume:
+        free = FREE | LENGTH
+    elif before.get("iterations") != now["iterations"]:
+        free = FREE | LENGTH - {"iterations"}  # the others follow from it
+    else:
+        free = FREE
+    return [
+        f"--{key.replace('_', '-')} was {before[key]}, not {now[key]}"
+        for key in sorted(now.keys() - free)
+        if before[key] != now[key]
+    ]

@@ -1,0 +1,130 @@
+"""Steps whose loss or gradient is not finite: skipped, counted, written down; many in a row are the end.
+
+Every process knows the same sums, so all of them come to the same decision.
+"""
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parts.training.processes import Processes
+from sparse_rcnn.data import Batch
+
+MOST_DUMPS = 10  # per process; a batch of 16 images takes 50 MB
+
+
+class BadBatches:
+    """Counts bad steps.
+
+    Args:
+        directory: Where the batches are written for inspection.
+        limit: Bad steps in a row that end the run.
+        processes: All of them are told the ids of the images.
+    """
+
+    def __init__(self, directory: Path, limit: int, processes: Processes) -> None:
+        self.directory = directory
+        self.limit = limit
+        self.processes = processes
+        self.total = 0
+        self.in_a_row = 0
+
+    def skip(
+        self, iteration: int, batches: list[Batch], own_losses: Tensor, gradient_norm: float
+    ) -> dict[str, Any]:
+        """Takes note of a bad step, on all processes at the same time.
+
+        Args:
+            iteration: Of the step, from 1.
+            batches: What this process had in it.
+            own_losses: Of this process, with the total first.
+            gradient_norm: Of the whole step.
+
+        Returns:
+            An entry for the journal, with the ids of the images of every process whose loss is not finite; if
+            all losses are, those of all.
+        """
+        self.total += 1
+        self.in_a_row += 1
+        image_ids = [int(number) for batch in batches for number in batch.image_ids]
+        finite = bool(own_losses.isfinite().all())
+        told = self.processes.gather((finite, image_ids))
+        guilty = [ids for fine, ids in told if not fine] or [ids for _, ids in told]
+        dump = None
+        if not finite or len(guilty) == len(told):
+            dump = self._dump(iteration, batches, own_losses, gradient_norm)
+        return {
+            "iteration": iteration,
+            "skipped": self.total,
+            "image_ids": sorted(number for ids in guilty for number in ids),
+            "gradient_norm": gradient_norm,
+            "dumps": [path for path in self.processes.gather(dump) if path is not None],
+        }
+
+    def raise_if_hopeless(self, iteration: int, image_ids: list[int]) -> None:
+        """Ends the run after too many bad steps in a row.
+
+        Raises:
+            ValueError: On all processes alike.
+        """
+        if self.in_a_row >= self.limit:
+            raise ValueError(
+                f"iteration {iteration}: the loss or its gradient was not finite {self.in_a_row} times in a "
+                f"row, the last time with image ids {image_ids}; see metrics.jsonl and {self.directory}; the "
+                "weights of the last checkpoint have not seen these batches"
+            )
+
+    def _dump(
+        self, iteration: int, batches: list[Batch], own_losses: Tensor, gradient_norm: float
+    ) -> str | None:
+        path = self.directory / f"iteration_{iteration:08d}_rank_{self.processes.rank}.pth"
+        if self.total > MOST_DUMPS:
+            return None
+        content = {
+            "iteration": iteration,
+            "losses": own_losses.cpu(),
+            "gradient_norm": gradient_norm,
+            "batches": [
+                {
+                    "images": batch.images.cpu(),
+                    "image_sizes": batch.image_sizes.cpu(),
+                    "image_ids": batch.image_ids,
+                    "boxes": batch.targets.boxes.cpu(),
+                    "labels": batch.targets.labels.cpu(),
+                    "valid": batch.targets.valid.cpu(),
+                }
+                for batch in batches
+            ],
+        }
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(buffer.getbuffer())
+        except OSError:  # a full disk: the ids are in the journal all the same
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return None
+        return str(path)
+
+
+class RunningStatistics:
+    """The statistics of batch norm, which a forward pass changes and a bad one must not."""
+
+    def __init__(self, model: nn.Module) -> None:
+        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        self._tensors = [buffer for norm in norms for buffer in norm.buffers()]
+        self._before: list[Tensor] = []
+
+    def remember(self) -> None:
+        """Before the forward pass."""
+        self._before = [tensor.clone() for tensor in self._tensors]
+
+    def restore(self) -> None:
+        """To what they were."""
+        for tensor, before in zip(self._tensors, self._before, strict=True):
+            tensor.copy_(before)

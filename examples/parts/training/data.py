@@ -1,0 +1,79 @@
+"""The data sets of a run, and everything that can be wrong with them."""
+
+import argparse
+
+from torch import nn
+from torchvision.transforms import v2
+
+from parts.open_dataset import load_dataset
+from sparse_rcnn.data import (
+    Batch,
+    DetectionDataset,
+    ShapesDataset,
+    UnreadableImageError,
+    evaluation_transform,
+    training_transform,
+)
+from sparse_rcnn.data.loading.transforms import CROP_RANGE
+from sparse_rcnn.ops import shortest_side_resize
+
+WHOLE = 5000  # data sets of up to so many images are decoded before training; of larger ones, headers must do
+
+
+def load_data(arguments: argparse.Namespace, tolerant: bool) -> tuple[DetectionDataset, DetectionDataset]:
+    """Training and validation sets; a tolerant run does without images that are gone."""
+    evaluation = evaluation_transform(arguments.eval_size, arguments.max_size)
+    if arguments.data is None:
+        flip = v2.RandomHorizontalFlip(0.5)  # drawn at the size they are trained at: nothing to resize
+        count = arguments.shapes_images
+        directory = arguments.shapes_dir
+        return (
+            ShapesDataset(directory, "train", count, transform=flip, allow_missing=tolerant),
+            ShapesDataset(directory, "val", min(300, count), transform=evaluation, allow_missing=tolerant),
+        )
+    training = training_transform(
+        tuple(arguments.sizes), arguments.max_size, arguments.crop, arguments.vertical_flip
+    )
+    options = (arguments.drop_degenerate_boxes, arguments.classes, tolerant)
+    train = load_dataset(arguments.data, "train", training, *options)
+    val = load_dataset(arguments.data, "val", evaluation, *options)
+    if train.class_names != val.class_names:
+        raise ValueError(f"{arguments.data}: train and val have different classes: {_difference(train, val)}")
+    if train.num_objects == 0:
+        raise ValueError("the training set has no box to learn from")
+    return train, val
+
+
+def _difference(train: DetectionDataset, val: DetectionDataset) -> str:
+    both = (("train", train, val), ("val", val, train))
+    alone = {name: sorted({*this.class_names} - {*that.class_names}) for name, this, that in both}
+    words = [f"only {name} has {', '.join(names)}" for name, names in alone.items() if names]
+    return "; ".join(words) or "the same names, in another order"
+
+
+def check_data(datasets: dict[str, DetectionDataset], tolerant: bool) -> None:
+    """Finds every image that cannot be read, before training starts; refuses it, or says so if tolerant."""
+    for name, dataset in datasets.items():
+        print(f"{name}: {len(dataset)} images, {len(dataset.class_names)} classes")
+        print(f"  {dataset.num_crowd} crowd regions kept for evaluation only")
+        print(f"  {dataset.num_clipped} boxes clipped, {dataset.num_dropped} without area left out")
+        try:
+            dataset.check_images(decode=len(dataset) <= WHOLE)
+        except UnreadableImageError as error:
+            if not tolerant:
+                raise
+            print(f"  {error}; others will take their place")
+
+
+def pad_to_largest(
+    batch: Batch, dataset: DetectionDataset, shortest: int, longest: int, crop: bool = False
+) -> Batch:
+    """A batch with the padding of the largest that training can come to."""
+    sizes = [shortest_side_resize(height, width, shortest, longest) for height, width in dataset.image_sizes]
+    if crop:  # its most oblong windows, both ways
+        sizes += [
+            shortest_side_resize(*window, shortest, longest) for window in (CROP_RANGE, CROP_RANGE[::-1])
+        ]
+    height, width = (-(-max(side) // 32) * 32 for side in zip(*sizes, strict=True))
+    missing = (0, max(0, width - batch.images.shape[3]), 0, max(0, height - batch.images.shape[2]))
+    return batch._replace(images=nn.functional.pad(batch.images, missing))

@@ -1,0 +1,168 @@
+"""What one sees of a run: progress bar, metrics.jsonl, TensorBoard, and a plot at the end."""
+
+import contextlib
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import PIL.Image
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from parts.evaluating import without_nan
+
+matplotlib.use("Agg")
+
+TITLES = {
+    "loss": "sum over stages",
+    "classification": "classification, last stage",
+    "l1": "L1, last stage",
+    "giou": "GIoU, last stage",
+}
+
+
+class Journal:
+    """Of rank 0; elsewhere it stays silent and writes nothing.
+
+    Args:
+        output: Directory of the run, or None to write nothing.
+        start: Iteration to begin at. Entries after it, of a run that died, are dropped.
+        iterations: Iteration to end at.
+        rank: Of this process.
+    """
+
+    def __init__(self, output: Path | None, start: int, iterations: int, rank: int) -> None:
+        self.output = output
+        self.rank = rank
+        self.entries: list[dict[str, Any]] = []
+        self._complained = False
+        self._writer: SummaryWriter | None = None
+        if output is not None:
+            self._path = output / "metrics.jsonl"
+            self.entries = [entry for entry in _read(self._path) if entry["iteration"] <= start]
+            self._rewrite()
+            # TensorBoard hides what a run that died wrote after this, too.
+            self._writer = SummaryWriter(str(output), purge_step=start + 1)
+        self.progress = tqdm(
+            total=iterations,
+            initial=start,
+            unit="step",
+            disable=rank != 0,
+            mininterval=1,
+            dynamic_ncols=True,
+        )
+
+    def say(self, text: str) -> None:
+        """Prints beside the progress bar."""
+        if self.rank == 0:
+            self.progress.write(text)
+
+    def record(self, entry: dict[str, Any], group: str) -> None:
+        """Adds an entry, with its "iteration"; lists hold a value per stage."""
+        self.entries.append(entry)
+        if self.output is None:
+            return
+        try:
+            if self._complained:
+                self._rewrite()  # the entries that could not be written before, too
+                self._complained = False
+            else:
+                with self._path.open("a") as file:
+                    file.write(_line(entry))
+        except OSError as error:  # a full disk must not end a run
+            if not self._complained:
+                self.say(f"cannot write to {self._path}: {error}; training goes on")
+            self._complained = True
+        for key, value in entry.items():
+            if key.endswith("_by_stage"):
+                for stage, part in enumerate(value, start=1):
+                    name = f"{group}/{key.removesuffix('_by_stage')}/stage_{stage}"
+                    self._draw("add_scalar", name, part, entry["iteration"])
+            elif key != "iteration" and isinstance(value, (int, float)):
+                self._draw("add_scalar", f"{group}/{key}", value, entry["iteration"])
+
+    def show(self, entry: dict[str, Any]) -> None:
+        """Shows the latest losses in the progress bar."""
+        self.progress.set_postfix_str(
+            f"loss {entry['loss']:.2f}, class {entry['classification']:.2f}, L1 {entry['l1']:.2f}, "
+            f"GIoU {entry['giou']:.2f}, lr {entry['learning_rate']:.1e}, "
+            f"{entry['images_per_second']:.1f} images/s"
+        )
+
+    def picture(self, name: str, picture: PIL.Image.Image, iteration: int) -> None:
+        """Adds a picture to TensorBoard."""
+        self._draw("add_image", name, np.asarray(picture), iteration, dataformats="HWC")
+
+    def close(self) -> None:
+        """Ends the progress bar and writes what is left."""
+        self.progress.close()
+        if self._writer is not None:
+            with contextlib.suppress(OSError):  # said when it happened
+                self._writer.close()
+        if self._complained:
+            with contextlib.suppress(OSError):
+                self._rewrite()
+
+    def plot(self, path: Path) -> None:
+        """Losses of the last stage, IoU of the matches of every stage, and AP over iterations."""
+        from matplotlib import pyplot
+
+        losses = [entry for entry in self.entries if "loss" in entry]
+        metrics = [entry for entry in self.entries if "AP" in entry]
+        figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(15, 4), layout="constrained")
+        for key, title in TITLES.items():
+            left.plot([e["iteration"] for e in losses], [e[key] for e in losses], label=title)
+        left.set(xlabel="iteration", ylabel="weighted loss", yscale="log", title="training")
+        by_stage = [e for e in losses if "matched_iou_by_stage" in e]
+        for stage in range(len(by_stage[-1]["matched_iou_by_stage"]) if by_stage else 0):
+            values = [e["matched_iou_by_stage"][stage] for e in by_stage]
+            values = [math.nan if value is None else value for value in values]
+            middle.plot([e["iteration"] for e in by_stage], values, label=f"stage {stage + 1}")
+        middle.set(xlabel="iteration", ylim=(0, 1), title="IoU of matched boxes")
+        for key in ("AP", "AP50", "AP75"):
+            values = [math.nan if e[key] is None else e[key] for e in metrics]
+            right.plot([e["iteration"] for e in metrics], values, marker="o", label=key)
+        right.set(xlabel="iteration", ylim=(0, 1), title="validation")
+        for axes in (left, middle, right):
+            axes.grid(alpha=0.3)
+            if axes.lines:
+                axes.legend()
+        figure.savefig(path, dpi=120)
+        pyplot.close(figure)
+
+    def _draw(self, kind: str, *arguments: Any, **options: Any) -> None:
+        """TensorBoard, until it fails: then it is over with it, and the run goes on."""
+        if self._writer is None:
+            return
+        try:
+            getattr(self._writer, kind)(*arguments, **options)
+        except OSError as error:
+            self.say(f"TensorBoard cannot write to {self.output}: {error}; training goes on without")
+            self._writer = None
+
+    def _rewrite(self) -> None:
+        temporary = self._path.with_suffix(".tmp")
+        with temporary.open("w") as file:
+            file.write("".join(map(_line, self.entries)))
+            file.flush()
+            os.fsync(file.fileno())  # or losing power may leave an empty history
+        temporary.replace(self._path)
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(without_nan(entry)) + "\n"
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """Entries of a file whose last line may be cut off, or of any bytes."""
+    entries = []
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            continue
+    return entries

@@ -1,0 +1,114 @@
+"""What a step changes and a checkpoint must hold: weights, their average, optimiser, schedule, scaler."""
+
+import argparse
+import math
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from parts.training.bad_batches import RunningStatistics
+from sparse_rcnn import SparseRCNN
+
+
+class TrainingState:
+    """The model and what trains it.
+
+    Args:
+        model: On its device.
+        arguments: The recipe.
+        device: Of the model.
+    """
+
+    def __init__(self, model: SparseRCNN, arguments: argparse.Namespace, device: torch.device) -> None:
+        self.model = model
+        self.average = None
+        if arguments.ema:
+            self.average = AveragedModel(model, device, multi_avg_fn=get_ema_multi_avg_fn(arguments.ema))
+            # Its counter decides on the host what is to be done: there, no step waits for the device.
+            self.average.n_averaged = self.average.n_averaged.cpu()
+        self.clip_norm = arguments.clip_norm
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, arguments.learning_rate, weight_decay=arguments.weight_decay, fused=True
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda iteration: learning_rate_factor(arguments, iteration)
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=arguments.precision == "fp16")
+        self.statistics = RunningStatistics(model)
+
+    @property
+    def evaluated(self) -> Any:
+        """The model that is evaluated and deployed: the average, if there is one."""
+        return self.model if self.average is None else self.average.module
+
+    def begin(self) -> None:
+        """Before the forward pass."""
+        self.optimizer.zero_grad()
+        self.statistics.remember()
+
+    def clip(self) -> Tensor:
+        """Bounds the norm of the whole gradient; returns what it was."""
+        self.scaler.unscale_(self.optimizer)
+        return torch.nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+
+    def advance(self) -> None:
+        """One step of the optimiser and all that follows it."""
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+
+    def skip(self) -> None:
+        """Goes to the next step as if this one had not been; an overflow halves the scale of fp16."""
+        self.statistics.restore()
+        self.scaler.update()
+        with warnings.catch_warnings():
+            # Before the first step of the optimiser, that is; the schedule counts batches, not updates.
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+            self.schedule.step()
+
+    def to_checkpoint(self) -> dict[str, Any]:
+        """What to save; "model" is what is evaluated, "trained" what the optimiser works on, if another."""
+        checkpoint = {
+            "model": self.evaluated.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        if self.average is not None:
+            checkpoint["trained"] = self.model.state_dict()
+            checkpoint["num_averaged"] = int(self.average.n_averaged)
+        return checkpoint
+
+    def load(self, checkpoint: dict[str, Any]) -> None:
+        """Takes up what ``to_checkpoint`` gave."""
+        self.model.load_state_dict(checkpoint.get("trained", checkpoint["model"]))
+        if self.average is not None:
+            self.average.module.load_state_dict(checkpoint["model"])
+            self.average.n_averaged.fill_(checkpoint["num_averaged"])
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.schedule.load_state_dict(checkpoint["schedule"])
+        # The next step's rate by the schedule of now: a run may go on with more iterations than it had.
+        done = self.schedule.last_epoch
+        for group, base in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
+            group["lr"] = base * self.schedule.lr_lambdas[0](done)
+        self.schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(checkpoint["scaler"])
+
+
+def learning_rate_factor(arguments: argparse.Namespace, iteration: int) -> float:
+    """Learning rate of an iteration relative to --learning-rate."""
+    if arguments.schedule == "step":
+        factor = 0.1 ** sum(iteration >= step for step in arguments.steps)
+    else:
+        factor = 0.5 * (1 + math.cos(math.pi * iteration / arguments.iterations))
+    if iteration < arguments.warmup:
+        progress = iteration / arguments.warmup
+        factor *= 0.01 * (1 - progress) + progress
+    return factor

@@ -1,0 +1,169 @@
+"""COCO's average precision and recall, by pycocotools."""
+
+import contextlib
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from torch import Tensor
+
+from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
+from sparse_rcnn.ops.detections import Detections
+
+# Name, then IoU, area and detections an image as in the table that COCO prints, in its order.
+SUMMARY = (
+    ("AP", "Average Precision  (AP)", "0.50:0.95", "all", 100),
+    ("AP50", "Average Precision  (AP)", "0.50", "all", 100),
+    ("AP75", "Average Precision  (AP)", "0.75", "all", 100),
+    ("APs", "Average Precision  (AP)", "0.50:0.95", "small", 100),
+    ("APm", "Average Precision  (AP)", "0.50:0.95", "medium", 100),
+    ("APl", "Average Precision  (AP)", "0.50:0.95", "large", 100),
+    ("AR1", "Average Recall     (AR)", "0.50:0.95", "all", 1),
+    ("AR10", "Average Recall     (AR)", "0.50:0.95", "all", 10),
+    ("AR100", "Average Recall     (AR)", "0.50:0.95", "all", 100),
+    ("ARs", "Average Recall     (AR)", "0.50:0.95", "small", 100),
+    ("ARm", "Average Recall     (AR)", "0.50:0.95", "medium", 100),
+    ("ARl", "Average Recall     (AR)", "0.50:0.95", "large", 100),
+)
+
+
+def coco_results(
+    detections: Detections, image_ids: Tensor | Sequence[int], category_ids: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Writes a batch of detections as COCO results.
+
+    Args:
+        detections: boxes [B, D, 4] xyxy in pixels of the image files, scores [B, D], labels [B, D].
+        image_ids: [B] ids of the images.
+        category_ids: [K] category id of each label (`category_ids` of the data set).
+
+    Returns:
+        One dict a detection: image_id, category_id, bbox (xywh in pixels), score; ready for JSON. Boxes
+        without area, such as those clipped away at the border, are left out, as published.
+
+    Raises:
+        ValueError: If the shapes do not fit each other, or a label has no category id.
+    """
+    boxes, scores, labels = (
+        part.detach().cpu() for part in (detections.boxes, detections.scores, detections.labels)
+    )
+    ids = image_ids.tolist() if isinstance(image_ids, Tensor) else [int(image_id) for image_id in image_ids]
+    if boxes.shape != (*labels.shape, 4) or scores.shape != labels.shape or labels.ndim != 2:
+        raise ValueError(
+            "expected boxes [B, D, 4], scores [B, D] and labels [B, D], "
+            f"got {tuple(boxes.shape)}, {tuple(scores.shape)} and {tuple(labels.shape)}"
+        )
+    if len(ids) != len(labels):
+        raise ValueError(f"detections of {len(labels)} images came with {len(ids)} image ids")
+    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < len(category_ids):
+        raise ValueError(
+            f"labels {int(labels.min())}..{int(labels.max())} exceed {len(category_ids)} category ids"
+        )
+    return [
+        {
+            "image_id": image_id,
+            "category_id": int(category_ids[label]),
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": score,
+        }
+        for image_id, *columns in zip(ids, boxes.tolist(), scores.tolist(), labels.tolist(), strict=True)
+        for (x1, y1, x2, y2), score, label in zip(*columns, strict=True)
+        if x2 > x1 and y2 > y1
+    ]
+
+
+def evaluate_coco(
+    ground_truth: DetectionDataset | dict[str, Any], results: Sequence[dict[str, Any]]
+) -> dict[str, float]:
+    """Evaluates COCO results over all images of a data set.
+
+    Args:
+        ground_truth: A data set, or a dict in COCO's format.
+        results: As from `coco_results`, of all images together.
+
+    Returns:
+        AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl, and "AP/NAME" for each class (in
+        0..1). NaN, where pycocotools says -1: there is no ground truth of that size or class. Classes of
+        equal name are told apart by their id, "AP/NAME (ID)".
+
+    Raises:
+        ValueError: If a result lacks a field, names an unknown image or category, or holds a number that
+            is not finite.
+    """
+    truth = ground_truth if isinstance(ground_truth, dict) else ground_truth.coco_ground_truth()
+    for section in ("images", "annotations", "categories"):
+        if section not in truth:
+            raise ValueError(f"the ground truth has no {section!r}, got {sorted(truth)}")
+    _check_results(results, truth)
+    # Ids from 1 on both sides: pycocotools marks a match by the id and takes 0 for "no match".
+    annotations = [
+        {"iscrowd": 0, **entry, "id": number} for number, entry in enumerate(truth["annotations"], start=1)
+    ]
+    for entry in annotations:
+        entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])
+    detections = [
+        {**entry, "id": number, "area": entry["bbox"][2] * entry["bbox"][3], "iscrowd": 0}
+        for number, entry in enumerate(results, start=1)
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        # Built by hand: COCO.loadRes fails on an empty list and writes into the caller's dicts.
+        evaluation = COCOeval(_indexed(truth, annotations), _indexed(truth, detections), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+
+    metrics = {
+        name: _nan_for_absent(value) for (name, *_), value in zip(SUMMARY, evaluation.stats, strict=True)
+    }
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU, recall, K], all areas, 100 detections
+    names = {category["id"]: category["name"] for category in truth["categories"]}
+    ambiguous = len({*names.values()}) < len(names)
+    for index, category_id in enumerate(evaluation.params.catIds):
+        of_class = precision[:, :, index]
+        name = f"{names[category_id]} ({category_id})" if ambiguous else names[category_id]
+        metrics[f"AP/{name}"] = _nan_for_absent(
+            of_class[of_class > -1].mean() if (of_class > -1).any() else -1
+        )
+    return metrics
+
+
+def format_metrics(metrics: dict[str, float]) -> str:
+    """COCO's summary table of twelve lines, from what `evaluate_coco` returns."""
+    return "\n".join(
+        f" {title} @[ IoU={iou:<9} | area={area:>6s} | maxDets={most:>3d} ] = {metrics[name]:0.3f}"
+        for name, title, iou, area, most in SUMMARY
+    )
+
+
+def _indexed(truth: dict[str, Any], annotations: list[dict[str, Any]]) -> COCO:
+    coco = COCO()
+    coco.dataset = {"images": truth["images"], "categories": truth["categories"], "annotations": annotations}
+    coco.createIndex()
+    return coco
+
+
+def _check_results(results: Sequence[dict[str, Any]], truth: dict[str, Any]) -> None:
+    image_ids = {image["id"] for image in truth["images"]}
+    category_ids = {category["id"] for category in truth["categories"]}
+    for index, result in enumerate(results):
+        lacking = {"image_id", "category_id", "bbox", "score"} - result.keys()
+        if lacking:
+            raise ValueError(f"result {index} has no {sorted(lacking)}: {result}")
+        if result["image_id"] not in image_ids:
+            raise ValueError(
+                f"result {index} is of image_id {result['image_id']}, which is not in the data set"
+            )
+        if result["category_id"] not in category_ids:
+            raise ValueError(
+                f"result {index} has category_id {result['category_id']}, which is not in the data set"
+            )
+        if len(result["bbox"]) != 4 or not all(map(math.isfinite, (*result["bbox"], result["score"]))):
+            raise ValueError(f"result {index} needs a bbox of four numbers and a score, all finite: {result}")
+
+
+def _nan_for_absent(value: float | np.floating) -> float:
+    return math.nan if value == -1 else float(value)

@@ -1,0 +1,176 @@
+"""The data set that both readers fill: image files and their annotations, as samples and as ground truth."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+
+from sparse_rcnn.data.formats.annotations import CheckedAnnotations
+from sparse_rcnn.data.image_file import check_image_files, check_size, read_image
+from sparse_rcnn.data.target import Target
+
+# Called as transform(tv_tensors.Image, {"boxes": tv_tensors.BoundingBoxes, "labels": Tensor}), returning the
+# same pair: what every transform of torchvision.transforms.v2, and a Compose of them, accepts.
+Transform = Callable[..., Any]
+
+
+class DetectionDataset(Dataset[tuple[Tensor, Target]]):
+    """Images with boxes: `dataset[i] -> (image [3, H, W] RGB, Target)`.
+
+    Attributes:
+        class_names: The K names, by label.
+        category_ids: The K category ids of the ground truth and of results, by label.
+        image_ids: The id of each image.
+        image_sizes: (height, width) of each image file in pixels, as annotated.
+        image_paths: The path of each image file.
+        num_clipped: Boxes that left their image and were clipped to it.
+        num_dropped: Boxes without width or height, which are kept out of targets.
+        num_crowd: Regions that are evaluated as ignored and kept out of targets.
+        transform: A transform of torchvision.transforms.v2, or None.
+    """
+
+    def __init__(
+        self,
+        image_paths: Sequence[str],
+        image_ids: Sequence[int],
+        image_sizes: Sequence[tuple[int, int]],
+        class_names: Sequence[str],
+        category_ids: Sequence[int],
+        checked: CheckedAnnotations,
+        transform: Transform | None = None,
+    ) -> None:
+        self.image_paths = list(image_paths)
+        self.image_ids = list(image_ids)
+        self.image_sizes = list(image_sizes)
+        self.class_names = list(class_names)
+        self.category_ids = list(category_ids)
+        self.transform = transform
+        self._annotations = checked.annotations
+        self._is_target = checked.is_target
+        self.num_clipped = checked.num_clipped
+        self.num_dropped = checked.num_dropped
+        self.num_crowd = int(np.count_nonzero(checked.annotations.is_crowd))
+        # Annotations are ordered by image: those of image i are the rows _first[i] to _first[i + 1].
+        self._first = np.searchsorted(checked.annotations.image_indices, np.arange(len(self.image_paths) + 1))
+
+    def __len__(self) -> int:
+        return len(self.image_paths)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Target]:
+        """Reads one image and its targets.
+
+        Returns:
+            The image, [3, H, W] uint8 RGB (or what the transform makes of it), and its `Target`.
+
+        Raises:
+            UnreadableImageError: If the file is unreadable or its size is not the annotated one.
+            ValueError: If the transform returned something else than an image, boxes and labels that fit
+                each other.
+        """
+        index = range(len(self))[index]  # IndexError past the end, and negative indices as in a list
+        path, size = self.image_paths[index], self.image_sizes[index]
+        image = read_image(path)
+        check_size(path, (image.shape[1], image.shape[2]), size)
+
+        rows = slice(self._first[index], self._first[index + 1])
+        targets = self._is_target[rows]
+        boxes = torch.from_numpy(self._annotations.boxes[rows][targets])  # [M, 4]
+        labels = torch.from_numpy(self._annotations.labels[rows][targets])  # [M]
+        if self.transform is not None:
+            image, boxes, labels = _apply(self.transform, image, boxes, labels, path)
+        return image, Target(boxes, labels, self.image_ids[index], size)
+
+    @property
+    def num_objects(self) -> int:
+        """Boxes to learn from: all but crowd regions and boxes without area."""
+        return int(np.count_nonzero(self._is_target))
+
+    def coco_ground_truth(self) -> dict[str, Any]:
+        """The data set in COCO's format, for `evaluate_coco` or pycocotools.
+
+        All boxes of the file as written there, not clipped, crowd regions and boxes without area included,
+        so that figures equal pycocotools' on that file.
+        """
+        images = [
+            {"id": image_id, "file_name": Path(path).name, "height": height, "width": width}
+            for image_id, path, (height, width) in zip(
+                self.image_ids, self.image_paths, self.image_sizes, strict=True
+            )
+        ]
+        columns = self._annotations
+        annotations = [
+            {
+                "id": annotation_id,
+                "image_id": self.image_ids[image],
+                "category_id": self.category_ids[label],
+                "bbox": box,
+                "area": area,
+                "iscrowd": int(crowd),
+            }
+            for annotation_id, image, label, box, area, crowd in zip(
+                columns.ids.tolist(),
+                columns.image_indices.tolist(),
+                columns.labels.tolist(),
+                columns.written_boxes.tolist(),
+                columns.areas.tolist(),
+                columns.is_crowd.tolist(),
+                strict=True,
+            )
+        ]
+        categories = [
+            {"id": category, "name": name}
+            for category, name in zip(self.category_ids, self.class_names, strict=True)
+        ]
+        return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+
+    def check_images(self, *, decode: bool = False) -> None:
+        """Opens every image, so that a broken one is named before training and not hours into it.
+
+        Args:
+            decode: Decode whole images instead of headers: slow, but it finds truncated files, too.
+
+        Raises:
+            UnreadableImageError: Naming the first unreadable or wrongly sized files and how many there are.
+        """
+        check_image_files(self.image_paths, self.image_sizes, decode=decode)
+
+
+def _apply(
+    transform: Transform, image: Tensor, boxes: Tensor, labels: Tensor, path: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    canvas = (image.shape[1], image.shape[2])
+    wrapped = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=canvas)
+    transformed = transform(tv_tensors.Image(image), {"boxes": wrapped, "labels": labels})
+
+    complaint = f"{path}: the transform must return (image, {{'boxes', 'labels'}})"
+    if not isinstance(transformed, tuple) or len(transformed) != 2 or not isinstance(transformed[1], dict):
+        raise ValueError(f"{complaint}, got {type(transformed).__name__}")
+    image, objects = transformed
+    if not {"boxes", "labels"} <= objects.keys():
+        raise ValueError(f"{complaint}, got a dict with {sorted(objects)}")
+    boxes, labels = objects["boxes"], objects["labels"]
+    if not all(isinstance(part, Tensor) for part in (image, boxes, labels)):
+        raise ValueError(
+            f"{complaint} as tensors, got {[type(part).__name__ for part in (image, boxes, labels)]}"
+        )
+    if getattr(boxes, "format", tv_tensors.BoundingBoxFormat.XYXY) != tv_tensors.BoundingBoxFormat.XYXY:
+        raise ValueError(f"{complaint} with boxes in format XYXY, got {boxes.format}")  # type: ignore[attr-defined]
+    if (
+        image.ndim != 3
+        or image.shape[0] != 3
+        or not (image.dtype == torch.uint8 or image.is_floating_point())
+    ):
+        raise ValueError(
+            f"{complaint} with an image [3, H, W], uint8 or floating, got {tuple(image.shape)} {image.dtype}"
+        )
+    if boxes.shape != (len(labels), 4) or labels.ndim != 1 or labels.dtype != torch.int64:
+        raise ValueError(
+            f"{complaint} with boxes [M, 4] and int64 labels [M], "
+            f"got {tuple(boxes.shape)} and {tuple(labels.shape)} {labels.dtype}"
+        )
+    return image.as_subclass(Tensor), boxes.as_subclass(Tensor).float(), labels.as_subclass(Tensor)

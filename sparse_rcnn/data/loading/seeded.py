@@ -1,0 +1,66 @@
+"""Augmentation that depends on the seed, the epoch and the image alone, not on the process that does it.
+
+However many workers and processes read the images, and wherever training was interrupted, the same image
+looks the same in the same epoch.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
+from sparse_rcnn.data.loading.sampler import Draw
+from sparse_rcnn.data.target import Target
+
+
+class SeededDataset(Dataset[tuple[Tensor, Target]]):
+    """A data set that is asked for a `Draw`: `seeded[Draw(image_index, epoch)] -> (image, Target)`.
+
+    The generators of Python, NumPy and torch are seeded for the time of one sample, and left as they were.
+
+    Args:
+        dataset: What to read from; its transform may draw from any of the three generators.
+        seed: Of the augmentation.
+    """
+
+    def __init__(self, dataset: DetectionDataset, seed: int = 0) -> None:
+        self.dataset = dataset
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Target]:
+        """Reads and augments one image."""
+        with seeded_by(self.seed, draw.epoch, draw.image_index):
+            return self.dataset[draw.image_index]
+
+
+@contextmanager
+def seeded_by(*numbers: int) -> Iterator[None]:
+    """Seeds the generators of Python, NumPy and torch (on the CPU), and restores them at the end.
+
+    Args:
+        numbers: Integers in 0..2**32 - 1, always as many: each combination has seeds of its own.
+
+    Raises:
+        ValueError: If a number is negative.
+    """
+    if min(numbers, default=0) < 0:
+        raise ValueError(f"seeds must be at least 0, got {numbers}")
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    words = np.random.SeedSequence(numbers).generate_state(3).tolist()
+    random.seed(words[0])
+    np.random.seed(words[1])
+    torch.random.default_generator.manual_seed(words[2])
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])

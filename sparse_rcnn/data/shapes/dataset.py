@@ -1,0 +1,138 @@
+"""The built-in data set of synthetic shapes, written to disk once as a real COCO directory."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from sparse_rcnn.data.formats.coco import CocoDetection
+from sparse_rcnn.data.formats.detection_dataset import Transform
+from sparse_rcnn.data.shapes.drawing import CLASS_NAMES, DRAWING_VERSION, SPLITS, draw_shapes
+
+NUM_IMAGES = {"train": 4000, "val": 300}
+JPEG_QUALITY = 95
+SETTINGS_FILE = "shapes.json"
+
+
+class ShapesDataset(CocoDetection):
+    """Textured shapes, drawn on the first use and read from disk like any COCO data set.
+
+    Six classes, told by their outline and their part of the hue circle.
+
+    Image i depends on (seed, split, i) and the sizes alone, so a smaller data set is the beginning of a
+    larger one. Drawing goes to a temporary directory that is renamed when complete: a killed run leaves
+    no half-written data set behind, and of several processes that start at once the first one's is used.
+
+    Args:
+        root: Directory in COCO's layout, made if absent: `{split}2017/`, holding images and the
+            `shapes.json` with the settings, and `annotations/instances_{split}2017.json`.
+        split: "train" or "val".
+        num_images: Number of images; by default 4000 for training and 300 for validation.
+        image_size: Longest side of the images in pixels; both sides vary from 0.8 to 1.0 of it. COCO's
+            large objects (area > 96 x 96) occur from about 128 on.
+        seed: Of the drawings.
+        max_objects: Greatest number of shapes in an image.
+        transform: As of `CocoDetection`.
+        allow_missing: As of `CocoDetection`.
+
+    Raises:
+        ValueError: For settings out of range, or if the directory holds this split with other settings.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        num_images: int | None = None,
+        image_size: int = 128,
+        seed: int = 0,
+        max_objects: int = 4,
+        transform: Transform | None = None,
+        allow_missing: bool = False,
+    ) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"split must be one of {list(SPLITS)}, got {split!r}")
+        num_images = NUM_IMAGES[split] if num_images is None else num_images
+        if num_images < 1 or image_size < 48 or seed < 0 or not 1 <= max_objects <= 100:
+            raise ValueError(
+                "expected num_images >= 1, image_size >= 48, seed >= 0 and max_objects in 1..100, "
+                f"got {num_images}, {image_size}, {seed} and {max_objects}"
+            )
+        settings = {
+            "version": DRAWING_VERSION,
+            "split": split,
+            "num_images": num_images,
+            "image_size": image_size,
+            "seed": seed,
+            "max_objects": max_objects,
+        }
+        image_dir = Path(root) / f"{split}2017"
+        annotation_file = Path(root) / "annotations" / f"instances_{split}2017.json"
+        if not image_dir.exists():
+            _write(settings, image_dir, annotation_file)
+        _refuse_others(settings, image_dir, annotation_file)
+        super().__init__(image_dir, annotation_file, transform, allow_missing=allow_missing)
+
+
+def _write(settings: dict[str, Any], image_dir: Path, annotation_file: Path) -> None:
+    annotation_file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{image_dir.name}-", dir=image_dir.parent) as temporary:
+        images_now = Path(temporary) / "images"
+        annotations_now = Path(temporary) / "annotations.json"
+        images_now.mkdir()
+        annotations_now.write_text(json.dumps(_draw(settings, images_now)))
+        (images_now / SETTINGS_FILE).write_text(json.dumps(settings, indent=2))
+        # The image directory comes last and marks completeness: killed before it, a run leaves an annotation
+        # file that the next one replaces by an equal one.
+        if image_dir.exists():
+            return  # another process was first, and its annotations must stay
+        os.replace(annotations_now, annotation_file)
+        try:
+            os.rename(images_now, image_dir)
+        except OSError:
+            # Another process was first; whether it drew the same is checked by the caller.
+            if not image_dir.is_dir():
+                raise
+
+
+def _draw(settings: dict[str, Any], directory: Path) -> dict[str, Any]:
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index in range(settings["num_images"]):
+        pixels, shapes = draw_shapes(
+            settings["seed"], settings["split"], index, settings["image_size"], settings["max_objects"]
+        )
+        name = f"{index + 1:012d}.jpg"
+        Image.fromarray(pixels).save(directory / name, quality=JPEG_QUALITY, subsampling=0)
+        height, width, _ = pixels.shape
+        images.append({"id": index + 1, "file_name": name, "height": height, "width": width})
+        for label, (x1, y1, x2, y2), area in shapes:
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": index + 1,
+                    "category_id": label + 1,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": area,
+                    "iscrowd": 0,
+                    "segmentation": [],
+                }
+            )
+    categories = [{"id": label + 1, "name": name} for label, name in enumerate(CLASS_NAMES)]
+    return {"info": settings, "images": images, "annotations": annotations, "categories": categories}
+
+
+def _refuse_others(settings: dict[str, Any], image_dir: Path, annotation_file: Path) -> None:
+    try:
+        found = json.loads((image_dir / SETTINGS_FILE).read_text())
+        # Compared, too: of two processes that start at once with different settings, one may have won the
+        # image directory and the other the annotation file.
+        annotated = json.loads(annotation_file.read_text())["info"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{image_dir} exists but is no complete data set of shapes: {error!r}") from error
+    for where, there in ((image_dir, found), (annotation_file, annotated)):
+        if there != settings:
+            raise ValueError(f"{where} holds shapes with the settings {there}, not {settings}")

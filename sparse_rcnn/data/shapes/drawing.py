@@ -1,0 +1,209 @@
+"""Drawings of textured shapes on textured backgrounds, each a pure function of (seed, split, index)."""
+
+from colorsys import hsv_to_rgb
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from sparse_rcnn.data.shapes.outlines import OUTLINES
+
+DRAWING_VERSION = 1  # raise it with every change of what is drawn: data sets on disk remember it
+CLASS_NAMES = ("circle", "square", "triangle", "star", "ring", "cross")
+SPLITS = {"train": 0, "val": 1}
+
+SMALLEST_SIDE = 20.0  # sqrt of a shape's area in pixels, whatever the image: COCO calls < 32 small
+LARGEST_SIDE = 0.95  # of the image's shorter side: up to 121 of 128 pixels, where COCO calls > 96 large
+SIDE_EXPONENT = 1.3  # above 1 favours small sides, as many of them find room in one image
+MOST_COVERED = 0.2  # of a box by the boxes drawn over it
+LEAST_VISIBLE = 0.8  # of a shape's own pixels
+PLACEMENTS = 12  # tries before a shape that finds no room is left out
+SHRINKING = 0.9  # of its side from try to try: the first shape of an image always finds room
+SUPERSAMPLING = 4
+# Part of its sixth of the hue circle that a class may take: outline and hue together tell the classes, so
+# that a small model learns them in minutes.
+HUE_SPREAD = 0.75
+TEXTURES = ("stripes", "checker", "noise", "gradient")
+
+
+class Shape(NamedTuple):
+    """One drawn shape: its label, and box (xyxy) and area in pixels of the complete shape."""
+
+    label: int
+    box: tuple[float, float, float, float]
+    area: float
+
+
+def draw_shapes(
+    seed: int, split: str, index: int, image_size: int, max_objects: int
+) -> tuple[np.ndarray, list[Shape]]:
+    """Draws one image.
+
+    Boxes and areas are those of the complete shape as drawn (to a quarter of a pixel), also where another
+    shape hides a part of it: at least four fifths of every shape and of its box stay free.
+
+    Args:
+        seed: Of the data set.
+        split: "train" or "val".
+        index: Of the image in its split.
+        image_size: Longest side in pixels; both sides are drawn from 0.8 to 1.0 of it.
+        max_objects: Number of shapes is drawn from 1 to this; a shape that finds no room is left out.
+
+    Returns:
+        The image, [H, W, 3] uint8, and its shapes (at least one), in the order of drawing.
+    """
+    random = np.random.default_rng([seed, SPLITS[split], index])
+    height, width = (int(side) for side in random.integers(round(0.8 * image_size), image_size + 1, size=2))
+    colours = [random.uniform(0.15, 0.85) + random.uniform(-0.1, 0.1, 3)]  # a greyish background
+    canvas = _texture(random, height, width, colours[0], amplitude=0.15, period=(10.0, 30.0))  # [H, W, 3]
+
+    shapes: list[Shape] = []
+    masks: list[Mask] = []
+    hidden_boxes: list[float] = []  # the part of each box that later boxes cover
+    owner = np.full((height, width), -1, dtype=np.int8)  # which shape is on top at each pixel
+    for _ in range(int(random.integers(1, max_objects + 1))):
+        # Class and size are drawn before the tries: otherwise whatever fits best would be most frequent.
+        label = int(random.integers(len(CLASS_NAMES)))
+        largest = LARGEST_SIDE * min(height, width)
+        side = SMALLEST_SIDE + (largest - SMALLEST_SIDE) * random.random() ** SIDE_EXPONENT
+        for shrunk in SHRINKING ** np.arange(PLACEMENTS):
+            outlines = _pose(random, height, width, label, side * shrunk)
+            if outlines is None:
+                continue
+            extent = (*outlines[0].min(axis=0), *outlines[0].max(axis=0))
+            covered = [
+                hidden + _overlap(extent, below.box)
+                for hidden, below in zip(hidden_boxes, shapes, strict=True)
+            ]
+            if any(part > MOST_COVERED for part in covered):
+                continue
+            shape, mask = _draw_mask(label, outlines)
+            patch = np.where(mask.alpha > 0.5, len(shapes), owner[mask.rows, mask.columns])
+            if _leaves_visible(owner, mask, patch, masks):
+                break
+        else:
+            continue
+        owner[mask.rows, mask.columns] = patch
+        shapes.append(shape)
+        masks.append(mask)
+        hidden_boxes = [*covered, 0.0]
+        colours.append(_class_colour(random, label, colours))
+        tall, wide = mask.alpha.shape
+        filling = _texture(random, tall, wide, colours[-1], amplitude=0.25, period=(5.0, 12.0))
+        canvas[mask.rows, mask.columns] += mask.alpha[:, :, None] * (
+            filling - canvas[mask.rows, mask.columns]
+        )
+
+    noise = random.standard_normal(canvas.shape, dtype=np.float32)
+    canvas += np.float32(random.uniform(0.01, 0.03)) * noise
+    return (canvas.clip(0, 1) * 255 + 0.5).astype(np.uint8), shapes
+
+
+class Mask(NamedTuple):
+    """Where a shape lies in the image, and how much of each pixel there it covers."""
+
+    rows: slice
+    columns: slice
+    alpha: np.ndarray  # [rows, columns] float32 in 0..1
+
+
+def _pose(
+    random: np.random.Generator, height: int, width: int, label: int, side: float
+) -> list[np.ndarray] | None:
+    """Outlines (x, y) of side * side pixels somewhere in the image, or None if it cannot hold them."""
+    aspect, angle = np.exp(random.uniform(-0.3, 0.3)), random.uniform(0, 2 * np.pi)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    outlines = [(points * [aspect, 1 / aspect]) @ turn.T for points in OUTLINES[CLASS_NAMES[label]]]
+    solid = _polygon_area(outlines[0]) - sum(_polygon_area(hole) for hole in outlines[1:])
+    outlines = [points * side / np.sqrt(solid) for points in outlines]
+    low, high = outlines[0].min(axis=0), outlines[0].max(axis=0)
+    room = np.array([width, height]) - (high - low) - 1  # a pixel spare: PIL draws outlines a little fat
+    if (room < 0).any():
+        return None
+    corner = random.uniform(0, 1, 2) * room
+    return [points - low + corner for points in outlines]
+
+
+def _draw_mask(label: int, outlines: list[np.ndarray]) -> tuple[Shape, Mask]:
+    left, top = np.floor(outlines[0].min(axis=0)).astype(int)
+    right, bottom = np.ceil(outlines[0].max(axis=0) + 0.5).astype(int)
+    patch = Image.new("L", ((right - left) * SUPERSAMPLING, (bottom - top) * SUPERSAMPLING))
+    draw = ImageDraw.Draw(patch)
+    for number, points in enumerate(outlines):
+        corners = ((points - [left, top]) * SUPERSAMPLING).tolist()
+        draw.polygon([(x, y) for x, y in corners], fill=0 if number else 255)
+    fine = np.asarray(patch) > 0
+    across, down = np.flatnonzero(fine.any(axis=0)), np.flatnonzero(fine.any(axis=1))
+    box = (
+        float(left + across[0] / SUPERSAMPLING),
+        float(top + down[0] / SUPERSAMPLING),
+        float(left + (across[-1] + 1) / SUPERSAMPLING),
+        float(top + (down[-1] + 1) / SUPERSAMPLING),
+    )
+    area = float(np.count_nonzero(fine)) / SUPERSAMPLING**2
+    alpha = np.asarray(patch.reduce(SUPERSAMPLING), dtype=np.float32) / 255
+    return Shape(label, box, area), Mask(slice(top, bottom), slice(left, right), alpha)
+
+
+def _leaves_visible(owner: np.ndarray, mask: Mask, patch: np.ndarray, masks: list[Mask]) -> bool:
+    """Whether every shape below keeps enough of its own pixels."""
+    after = owner.copy()
+    after[mask.rows, mask.columns] = patch
+    return all(
+        np.count_nonzero(after[below.rows, below.columns] == number)
+        >= LEAST_VISIBLE * np.count_nonzero(below.alpha > 0.5)
+        for number, below in enumerate(masks)
+    )
+
+
+def _overlap(box: tuple[float, ...], below: tuple[float, ...]) -> float:
+    """The part of `below` that `box` covers."""
+    width = min(box[2], below[2]) - max(box[0], below[0])
+    height = min(box[3], below[3]) - max(box[1], below[1])
+    return max(width, 0.0) * max(height, 0.0) / ((below[2] - below[0]) * (below[3] - below[1]))
+
+
+def _class_colour(random: np.random.Generator, label: int, colours: list[np.ndarray]) -> np.ndarray:
+    """A strong colour of the class's part of the hue circle, far from the background and shapes so far."""
+    hues = (label + HUE_SPREAD * random.uniform(-0.5, 0.5, 8)) / len(CLASS_NAMES)
+    saturations, values = random.uniform(0.6, 1.0, 8), random.uniform(0.45, 1.0, 8)
+    candidates = np.array([hsv_to_rgb(*hsv) for hsv in zip(hues % 1.0, saturations, values, strict=True)])
+    distances = np.linalg.norm(candidates[:, None] - np.array(colours), axis=2)  # [8, colours]
+    return candidates[np.argmax(distances.min(axis=1))]
+
+
+def _texture(
+    random: np.random.Generator,
+    height: int,
+    width: int,
+    colour: np.ndarray,
+    amplitude: float,
+    period: tuple[float, float],
+) -> np.ndarray:
+    """[height, width, 3] float32 around `colour`, whose two tones differ by at most `amplitude` in RGB."""
+    kind = TEXTURES[int(random.integers(len(TEXTURES)))]
+    angle, phase = random.uniform(0, np.pi), random.uniform(0, 1, 2)
+    scale = random.uniform(*period)
+    across, down = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    if kind == "noise":
+        cells = random.random((int(height / scale * 2) + 2, int(width / scale * 2) + 2), dtype=np.float32)
+        mix = np.asarray(Image.fromarray(cells).resize((width, height), Image.Resampling.BILINEAR))
+    else:
+        along = (np.float32(np.cos(angle)) * across + np.float32(np.sin(angle)) * down) / np.float32(scale)
+        if kind == "gradient":
+            mix = (along - along.min()) / (along.max() - along.min() + np.float32(1e-6))
+        elif kind == "stripes":
+            mix = ((along + phase[0]) % 1 < 0.5).astype(np.float32)
+        else:
+            beside = (np.float32(-np.sin(angle)) * across + np.float32(np.cos(angle)) * down) / np.float32(
+                scale
+            )
+            mix = (((along + phase[0]) % 1 < 0.5) ^ ((beside + phase[1]) % 1 < 0.5)).astype(np.float32)
+    direction = random.standard_normal(3)
+    tone = (amplitude * random.uniform(0.5, 1) * direction / np.linalg.norm(direction)).astype(np.float32)
+    return colour.astype(np.float32) + (mix[:, :, None] - np.float32(0.5)) * tone
+
+
+def _polygon_area(points: np.ndarray) -> float:
+    x, y = points.T
+    return 0.5 * abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1)))

@@ -1,0 +1,13 @@
+"""What deployment adds: folding, one module from images to detections, and torchvision's interface."""
+
+from sparse_rcnn.nn.inference.end_to_end import EndToEndDetector
+from sparse_rcnn.nn.inference.first_stage import fold_first_stage
+from sparse_rcnn.nn.inference.image_list import ImageListDetector
+from sparse_rcnn.nn.inference.norm_folding import fold_norms
+
+__all__ = [
+    "EndToEndDetector",
+    "ImageListDetector",
+    "fold_first_stage",
+    "fold_norms",
+]

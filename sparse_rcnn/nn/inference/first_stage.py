@@ -1,0 +1,94 @@
+"""What the first stage makes of the learned proposals alone, made once for inference (paper, section 3.2).
+
+Its self-attention and the kernels that it generates see no image, so they are the same for every image.
+"""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparse_rcnn.nn.detector import SparseRCNN
+from sparse_rcnn.nn.dynamic_interaction import DynamicInteraction
+from sparse_rcnn.nn.head import Head
+from sparse_rcnn.nn.proposals import Proposals
+from sparse_rcnn.nn.stage import Stage
+from sparse_rcnn.ops.interaction import apply_kernels
+
+
+class FixedInteraction(nn.Module):
+    """A dynamic interaction that has its kernels in place of what generates them.
+
+    Args:
+        interaction: whose other parameters are used, not copied.
+        pro_feats: ``[N, C]`` features of the proposals, the same for every image.
+    """
+
+    kernel1: Tensor
+    kernel2: Tensor
+
+    def __init__(self, interaction: DynamicInteraction, pro_feats: Tensor) -> None:
+        super().__init__()
+        channels, inner = interaction.norm2.weight.shape[0], interaction.norm1.weight.shape[0]
+        first, second = interaction.generator(pro_feats).split(channels * inner, dim=-1)
+        # Of three dimensions: conversions to channels-last leave them as they are.
+        self.register_buffer("kernel1", first.unflatten(-1, (channels, inner)).contiguous())  # [N, C, D]
+        self.register_buffer("kernel2", second.unflatten(-1, (inner, channels)).contiguous())  # [N, D, C]
+        self.norm1, self.norm2, self.norm3 = interaction.norm1, interaction.norm2, interaction.norm3
+        self.out = interaction.out
+
+    def forward(self, pro_feats: Tensor, roi_feats: Tensor) -> Tensor:
+        """Filters each RoI with its proposal's kernels.
+
+        Args:
+            pro_feats: not read; as in :class:`DynamicInteraction`.
+            roi_feats: ``[..., N, S*S, C]``.
+
+        Returns:
+            ``[..., N, C]`` object features.
+        """
+        x = apply_kernels(roi_feats, self.kernel1, self.norm1.weight, self.norm1.bias, self.norm1.eps)
+        x = apply_kernels(x, self.kernel2, self.norm2.weight, self.norm2.bias, self.norm2.eps)
+        return F.relu(self.norm3(self.out(x.flatten(-2))))
+
+
+def fold_first_stage(model: SparseRCNN) -> SparseRCNN:
+    """A copy of a detector whose first stage has what it needs of the proposals as constants.
+
+    The proposal features become those after the first stage's self-attention, and its dynamic interaction
+    gets the kernels: ``N * 2 * C * D`` numbers in place of ``C * 2 * C * D``. The figures stay the same; but
+    under autocast, which has no part in these constants, they are nearer to the parameters' precision. A
+    detector whose stages do not reuse features (paper, Table 4) is copied as it is: there, every stage reads
+    the proposal features.
+
+    Args:
+        model: in evaluation mode, built of :class:`Proposals`, :class:`Head` and :class:`Stage`.
+
+    Returns:
+        The copy, with other entries in its state dict than the model's: keep the model to save or train it.
+
+    Raises:
+        ValueError: if the model is in training mode, or built of other modules.
+    """
+    if model.training:
+        raise ValueError("fold_first_stage needs a model in evaluation mode: call model.eval() first")
+    folded = copy.deepcopy(model)
+    proposals, head = folded.proposals, folded.head
+    if not isinstance(proposals, Proposals) or not isinstance(head, Head):
+        raise ValueError("fold_first_stage needs a model of Proposals and Head")
+    stage = head.stages[0]
+    if type(stage) is not Stage or any(other is stage for other in head.stages[1:]):
+        raise ValueError("fold_first_stage needs a head whose first stage is a Stage of its own")
+    if not head.feature_reuse:
+        return folded
+    with torch.no_grad(), torch.autocast(proposals.features.device.type, enabled=False):
+        features = proposals.features[None]  # [1, N, C]
+        if stage.attention is not None:
+            features = stage.attend(features)
+            stage.attention = None
+            del stage.attention_norm
+        if isinstance(stage.interaction, DynamicInteraction):
+            stage.interaction = FixedInteraction(stage.interaction, features[0])
+    proposals.features = nn.Parameter(features[0], requires_grad=False)
+    return folded

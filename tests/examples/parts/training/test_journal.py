@@ -1,0 +1,295 @@
+"""What is written of a run, and what comes of it if it cannot be."""
+
+import errno
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from parts.training.journal import Journal
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+
+def training_entry(iteration: int, **changes: Any) -> dict[str, Any]:
+    return {
+        **{"iteration": iteration, "loss": 9.0 / iteration, "classification": 1.0, "l1": 2.0, "giou": 0.5},
+        **{"learning_rate": 1e-4, "images_per_second": 3.5, "l1_by_stage": [4.0, 2.0]},
+        **{"matched_iou_by_stage": [0.25, 0.5]},
+        **changes,
+    }
+
+
+def metrics_of(iteration: int, **changes: Any) -> dict[str, Any]:
+    return {"iteration": iteration, "AP": 0.25, "AP50": 0.5, "AP75": 0.125, **changes}
+
+
+def open_journal(output: Path, start: int = 0, iterations: int = 10) -> Journal:
+    return Journal(output, start, iterations, rank=0)
+
+
+def refuse_nan(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def read_lines(output: Path) -> list[dict[str, Any]]:
+    """The entries of the file, as a reader that keeps to the standard reads them."""
+    lines = (output / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line, parse_constant=refuse_nan) for line in lines]
+
+
+def iterations_in(output: Path) -> list[int]:
+    return [entry["iteration"] for entry in read_lines(output)]
+
+
+def scalars_of(output: Path) -> dict[str, dict[int, float]]:
+    """TensorBoard's curves: by name, then by iteration."""
+    events = EventAccumulator(str(output)).Reload()
+    return {tag: {x.step: x.value for x in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
+
+
+def full_disk(*arguments: Any, **options: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def fill_the_disk(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Path, "open", full_disk)
+    patch.setattr(Path, "write_text", full_disk)
+
+
+def test_entries_are_lines_of_json(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    entries = [training_entry(1), metrics_of(1), training_entry(2)]
+    for entry, group in zip(entries, ("train", "val", "train"), strict=True):
+        journal.record(entry, group)
+        assert read_lines(tmp_path)[-1] == entry  # at once, not at the end
+    journal.close()
+    assert read_lines(tmp_path) == entries == journal.entries
+
+
+def test_what_came_after_the_start_is_dropped_on_going_on(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    for iteration in (2, 4, 6, 8):
+        journal.record(training_entry(iteration), "train")
+    journal.record(metrics_of(6), "val")
+    journal.close()
+    journal = open_journal(tmp_path, start=6)
+    assert [entry["iteration"] for entry in journal.entries] == [2, 4, 6, 6]
+    assert iterations_in(tmp_path) == [2, 4, 6, 6]
+    journal.record(training_entry(8, loss=0.125), "train")
+    journal.close()
+    assert iterations_in(tmp_path) == [2, 4, 6, 6, 8]
+    assert read_lines(tmp_path)[-1]["loss"] == 0.125
+    assert journal.progress.n == 6
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_tensorboard_forgets_what_came_after_the_start_too(tmp_path: Path, monkeypatch) -> None:
+    journal = open_journal(tmp_path)
+    for iteration in (2, 4, 6, 8):
+        journal.record(training_entry(iteration, loss=1.0), "train")
+    journal.close()
+    # Files of a second are told by the host's name and a counter of each process: it is another process.
+    monkeypatch.setattr("socket.gethostname", lambda: "zz-later")
+    journal = open_journal(tmp_path, start=4)
+    journal.record(training_entry(7, loss=2.0), "train")
+    journal.close()
+    assert scalars_of(tmp_path)["train/loss"] == {2: 1.0, 4: 1.0, 7: 2.0}
+
+
+@pytest.mark.parametrize("torn", ['{"iteration": 4, "lo', '{"iteration"', "\0\0\0\0", ""])
+def test_a_last_line_that_was_cut_off_is_left_out(tmp_path: Path, torn: str) -> None:
+    whole = training_entry(2)
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(whole) + "\n" + torn)
+    journal = open_journal(tmp_path, start=5)
+    assert journal.entries == [whole]
+    journal.record(training_entry(6), "train")
+    journal.close()
+    assert iterations_in(tmp_path) == [2, 6]
+
+
+def test_what_has_no_value_becomes_null(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    journal.record(metrics_of(1, AP75=math.nan), "val")
+    journal.close()
+    assert read_lines(tmp_path) == [metrics_of(1, AP75=None)]
+
+
+def test_what_has_no_value_becomes_null_in_lists_too(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    journal.record(training_entry(1, matched_iou_by_stage=[math.nan, 0.5]), "train")
+    journal.close()
+    assert read_lines(tmp_path) == [training_entry(1, matched_iou_by_stage=[None, 0.5])]
+
+
+@pytest.mark.parametrize("norm", [math.inf, math.nan])
+def test_the_entry_of_a_bad_batch_is_json_too(tmp_path: Path, norm: float) -> None:
+    journal = open_journal(tmp_path)
+    journal.record({"iteration": 3, "image_ids": [5, 6], "gradient_norm": norm, "dump": None}, "train")
+    journal.close()
+    (entry,) = read_lines(tmp_path)
+    assert entry["image_ids"] == [5, 6]
+    assert entry["gradient_norm"] is None or isinstance(entry["gradient_norm"], str)
+
+
+def test_tensorboard_gets_a_curve_for_every_number_and_one_per_stage(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    for iteration in (1, 2):
+        journal.record(training_entry(iteration, l1_by_stage=[iteration, 0.5], dump=None), "train")
+    journal.record(metrics_of(2), "val")
+    journal.picture("predictions", PIL.Image.new("RGB", (30, 20), "red"), 2)
+    journal.close()
+    curves = scalars_of(tmp_path)
+    assert curves["train/loss"] == {1: 9.0, 2: 4.5}
+    assert curves["train/l1"] == {1: 2.0, 2: 2.0}
+    assert curves["train/l1/stage_1"] == {1: 1.0, 2: 2.0}
+    assert curves["train/l1/stage_2"] == {1: 0.5, 2: 0.5}
+    assert curves["train/matched_iou/stage_2"] == {1: 0.5, 2: 0.5}
+    assert curves["val/AP"] == {2: 0.25}
+    assert not any("iteration" in tag or "stage_3" in tag or "dump" in tag for tag in curves)
+    (image,) = EventAccumulator(str(tmp_path)).Reload().Images("predictions")
+    assert (image.step, image.width, image.height) == (2, 30, 20)
+
+
+def test_the_ids_of_a_bad_batch_are_not_curves(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    entry = {"iteration": 3, "skipped": 1, "image_ids": [117, 40], "gradient_norm": math.inf, "dump": "a.pth"}
+    journal.record(entry, "train")
+    journal.close()
+    curves = scalars_of(tmp_path)
+    assert curves["train/skipped"] == {3: 1.0}
+    assert not [tag for tag in curves if "image_ids" in tag]
+
+
+def test_a_full_disk_is_said_once_and_what_was_missed_comes_with_the_next_entry(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = open_journal(tmp_path)
+    journal.record(training_entry(1), "train")
+    with monkeypatch.context() as patch:
+        fill_the_disk(patch)
+        for iteration in (2, 3, 4):
+            journal.record(training_entry(iteration), "train")
+    said = capsys.readouterr().out
+    assert said.count("training goes on") == 1
+    assert f"cannot write to {tmp_path}" in said
+    assert iterations_in(tmp_path) == [1]
+    journal.record(training_entry(5), "train")
+    assert iterations_in(tmp_path) == [1, 2, 3, 4, 5]
+    journal.record(training_entry(6), "train")
+    assert iterations_in(tmp_path) == [1, 2, 3, 4, 5, 6]
+    with monkeypatch.context() as patch:
+        fill_the_disk(patch)
+        journal.record(training_entry(7), "train")
+    assert capsys.readouterr().out.count("training goes on") == 1  # another time, said again
+    journal.close()
+    assert iterations_in(tmp_path) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_what_was_missed_at_the_end_is_written_on_closing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = open_journal(tmp_path)
+    with monkeypatch.context() as patch:
+        fill_the_disk(patch)
+        journal.record(training_entry(1), "train")
+        journal.record(metrics_of(1), "val")
+    journal.close()
+    assert read_lines(tmp_path) == [training_entry(1), metrics_of(1)]
+
+
+def test_closing_on_a_disk_that_is_still_full_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = open_journal(tmp_path)
+    with monkeypatch.context() as patch:
+        fill_the_disk(patch)
+        journal.record(training_entry(1), "train")
+        journal.close()
+
+
+def test_closing_again_does_nothing(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    journal.record(training_entry(1), "train")
+    journal.close()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    journal.close()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def broken_tensorboard(journal: Journal, patch: pytest.MonkeyPatch) -> None:
+    """Its thread ends with the first error; every call after that raises the same again."""
+    for function in ("add_scalar", "add_image", "flush"):
+        patch.setattr(journal._writer, function, full_disk)
+
+
+def test_a_tensorboard_that_gave_up_is_said_once_and_costs_no_entry(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = open_journal(tmp_path)
+    broken_tensorboard(journal, monkeypatch)
+    for iteration in range(1, 6):
+        journal.record(training_entry(iteration), "train")
+        assert iterations_in(tmp_path) == [*range(1, iteration + 1)]
+    journal.close()
+    assert iterations_in(tmp_path) == [1, 2, 3, 4, 5]
+    assert capsys.readouterr().out.count("training goes on") == 1
+
+
+def test_a_picture_that_tensorboard_cannot_write_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = open_journal(tmp_path)
+    broken_tensorboard(journal, monkeypatch)
+    journal.picture("predictions", PIL.Image.new("RGB", (30, 20)), 1)
+    journal.close()
+
+
+def test_other_processes_write_and_say_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    journal = Journal(None, 0, 10, rank=1)
+    journal.record(training_entry(1), "train")
+    journal.show(training_entry(1))
+    journal.picture("predictions", PIL.Image.new("RGB", (30, 20)), 1)
+    journal.say("something")
+    journal.progress.update()
+    journal.close()
+    assert capfd.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
+    assert [entry["iteration"] for entry in journal.entries] == [1]
+
+
+def test_the_progress_bar_shows_the_losses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    journal = open_journal(tmp_path, start=4)
+    journal.show(training_entry(3))
+    journal.say("a sentence")
+    journal.close()
+    captured = capsys.readouterr()
+    assert "4/10" in captured.err
+    assert "loss 3.00, class 1.00, L1 2.00, GIoU 0.50, lr 1.0e-04, 3.5 images/s" in captured.err
+    assert captured.out == "a sentence\n"
+
+
+NULLS = {"loss": None, "classification": None, "matched_iou_by_stage": [None, math.nan]}
+SKIPPED = {"iteration": 2, "image_ids": [3], "skipped": 1, "gradient_norm": math.nan, "dump": None}
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        pytest.param([training_entry(1), SKIPPED, training_entry(2)], id="no_evaluation"),
+        pytest.param([training_entry(1), training_entry(2, **NULLS), metrics_of(2, AP=None)], id="null"),
+        pytest.param([SKIPPED, metrics_of(1)], id="only_evaluation"),  # of a single step that was bad
+    ],
+)
+def test_the_plot_is_a_picture_of_whatever_there_is(tmp_path: Path, entries: list[dict[str, Any]]) -> None:
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    journal = open_journal(tmp_path, start=5)
+    journal.close()
+    journal.plot(tmp_path / "training.png")
+    with PIL.Image.open(tmp_path / "training.png") as image:
+        pixels = np.asarray(image.convert("RGB"))
+    assert pixels.shape[1] > 2 * pixels.shape[0] > 200
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 4

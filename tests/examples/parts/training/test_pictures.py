@@ -1,0 +1,116 @@
+"""Pictures of what a detector finds, also where images are missing."""
+
+import shutil
+from pathlib import Path
+
+import PIL.Image
+import pytest
+import torch
+from parts.detector_file import Detector
+from parts.training.pictures import draw_predictions, sheet_of
+from torch import Tensor
+from torchvision.transforms import v2
+
+from sparse_rcnn.data import ShapesDataset, evaluation_transform
+
+CPU = torch.device("cpu")
+NUM_IMAGES = 4
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("pictures") / "shapes"
+    ShapesDataset(directory, "val", NUM_IMAGES, image_size=64)
+    return directory
+
+
+@pytest.fixture
+def dataset(intact: Path, tmp_path: Path) -> ShapesDataset:
+    """Of files that a test may damage."""
+    copy = shutil.copytree(intact, tmp_path / "shapes")
+    return ShapesDataset(copy, "val", NUM_IMAGES, image_size=64, transform=evaluation_transform(32, 32))
+
+
+def detector(detect) -> Detector:
+    return Detector(detect, ["a", "b"], 128, 128)
+
+
+def find_the_middle(images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A box over the middle half of each image, and one of too low a score over all of it."""
+    height, width = (image_sizes[:, axis, None].float() for axis in (0, 1))
+    middle = torch.cat([width / 4, height / 4, width * 3 / 4, height * 3 / 4], 1)
+    whole = torch.cat([width * 0, height * 0, width, height], 1)
+    boxes = torch.stack([middle, whole], 1)
+    return boxes, torch.tensor([[0.9, 0.2]]), torch.tensor([[1, 0]])
+
+
+def find_nothing(images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.zeros(1, 1, 4), torch.zeros(1, 1), torch.zeros(1, 1, dtype=torch.int64)
+
+
+def differing_pixels(picture: PIL.Image.Image, other: PIL.Image.Image) -> Tensor:
+    pixels = [v2.functional.pil_to_tensor(image) for image in (picture, other)]
+    return (pixels[0] != pixels[1]).any(dim=0)
+
+
+@pytest.mark.parametrize("count", [1, 3, NUM_IMAGES, 10])
+def test_there_is_a_picture_of_each_of_the_first_images(dataset: ShapesDataset, count: int) -> None:
+    pictures = draw_predictions(detector(find_nothing), dataset, CPU, count)
+    assert list(pictures) == [f"{n:012d}" for n in range(1, min(count, NUM_IMAGES) + 1)]
+    for picture, size in zip(pictures.values(), dataset.image_sizes, strict=False):
+        zoom = picture.height // size[0]  # small images are enlarged
+        assert zoom >= 1
+        assert (picture.height, picture.width) == (zoom * size[0], zoom * size[1])  # not as transformed
+
+
+def test_what_is_found_is_drawn_where_it_is(dataset: ShapesDataset) -> None:
+    (empty,), (drawn,) = (
+        draw_predictions(detector(detect), dataset, CPU, 1).values()
+        for detect in (find_nothing, find_the_middle)
+    )
+    changed = differing_pixels(drawn, empty)
+    height, width = changed.shape
+    assert changed[height // 4 : height * 3 // 4, width // 4 + 1].float().mean() > 0.8  # the left edge
+    assert changed[height * 3 // 4 - 1, width // 4 : width * 3 // 4].float().mean() > 0.8  # the lower edge
+    assert not changed[-2:].any()  # the score of what covers all is too low
+    assert not changed[:, -2:].any()
+
+
+def test_images_that_cannot_be_read_are_left_out(dataset: ShapesDataset) -> None:
+    Path(dataset.image_paths[1]).write_bytes(b"no image")
+    Path(dataset.image_paths[2]).unlink()
+    pictures = draw_predictions(detector(find_nothing), dataset, CPU, 4)
+    assert list(pictures) == [f"{n:012d}" for n in (1, 4)]
+
+
+def test_the_data_set_keeps_its_transform(dataset: ShapesDataset) -> None:
+    transform = dataset.transform
+    draw_predictions(detector(find_nothing), dataset, CPU, 1)
+    assert dataset.transform is transform
+
+    def fail(images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        draw_predictions(detector(fail), dataset, CPU, 1)
+    assert dataset.transform is transform
+
+
+@pytest.mark.parametrize(
+    ("count", "columns", "rows"), [(1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 3, 2), (6, 3, 2), (7, 3, 3)]
+)
+def test_a_sheet_has_three_in_a_row_and_shows_each_whole(count: int, columns: int, rows: int) -> None:
+    pictures = [PIL.Image.new("RGB", (20 + 3 * n, 40 - 2 * n), (n + 1, 0, 0)) for n in range(count)]
+    sheet = sheet_of(pictures)
+    width, height = 20 + 3 * (count - 1), 40
+    assert sheet.size == (columns * (width + 8) - 8, rows * (height + 8) - 8)
+    found = {colour: number for number, colour in sheet.getcolors()}
+    for n, picture in enumerate(pictures):
+        assert found[(n + 1, 0, 0)] == picture.width * picture.height
+    assert sheet.getpixel((0, 0)) == (1, 0, 0)
+
+
+def test_a_sheet_of_nothing_is_a_picture_too(tmp_path: Path) -> None:
+    sheet_of([]).save(tmp_path / "sheet.png")
+    with PIL.Image.open(tmp_path / "sheet.png") as sheet:
+        assert min(sheet.size) >= 1

@@ -1,0 +1,159 @@
+import math
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.ops import FrozenBatchNorm2d
+
+from sparse_rcnn.nn import Backbone
+from sparse_rcnn.nn.backbones.backbone import BACKBONES, norm_layer
+from sparse_rcnn.nn.backbones.frozen_norm import FrozenNorm2d
+
+# Torchvision has no smaller ResNet than the 18, but the parts of one.
+THEIRS = {name: getattr(torchvision.models, name) for name in BACKBONES if name != "resnet10"}
+THEIRS["resnet10"] = lambda: ResNet(BasicBlock, [1, 1, 1, 1])
+NORM_TYPES = {"frozen": FrozenNorm2d, "batch": nn.BatchNorm2d, "group": nn.GroupNorm}
+
+
+def frozen_parameters(module):
+    return {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_levels_have_strides_4_to_32(name):
+    levels = Backbone(name, out_channels=8)(torch.zeros(2, 3, 64, 96))
+    assert [tuple(level.shape) for level in levels] == [
+        (2, 8, 16, 24),
+        (2, 8, 8, 12),
+        (2, 8, 4, 6),
+        (2, 8, 2, 3),
+    ]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize("size", [(70, 45), (33, 97), (9, 9), (31, 200)])
+def test_uneven_sizes_round_up(name, size):
+    levels = Backbone(name, "group", out_channels=8)(torch.rand(1, 3, *size))
+    for level, stride in zip(levels, (4, 8, 16, 32), strict=True):
+        assert tuple(level.shape[2:]) == tuple(math.ceil(side / stride) for side in size)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_frozen_resnet_trains_all_but_stem_and_first_stage(name):
+    backbone = Backbone(name, "frozen")
+    expected = {
+        parameter
+        for parameter, _ in backbone.named_parameters()
+        if parameter.startswith(("trunk.conv1.", "trunk.layer1."))
+    }
+    assert len(expected) > 3
+    assert frozen_parameters(backbone) == expected
+
+
+def test_frozen_mobilenet_trains_all_from_stride_8_on():
+    backbone = Backbone("mobilenet_v2", "frozen")
+    first = tuple(f"trunk.features.{index}." for index in range(4))
+    expected = {parameter for parameter, _ in backbone.named_parameters() if parameter.startswith(first)}
+    assert len(expected) > 3
+    assert frozen_parameters(backbone) == expected
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_trainable_norms_freeze_nothing(name, norm):
+    assert frozen_parameters(Backbone(name, norm)) == set()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize("norm", list(NORM_TYPES))
+def test_every_norm_is_of_the_chosen_type(name, norm):
+    trunk = Backbone(name, norm).trunk
+    norms = [module for module in trunk.modules() if isinstance(module, tuple(NORM_TYPES.values()))]
+    assert len(norms) >= 20
+    assert {type(module) for module in norms} == {NORM_TYPES[norm]}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+def test_frozen_norms_do_not_depend_on_the_batch_or_mode(name):
+    backbone = Backbone(name, "frozen", out_channels=8)
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    images = torch.rand(2, 3, 64, 64)
+    training = backbone.train()(images)
+    evaluation = backbone.eval()(images)
+    assert all(a.equal(b) for a, b in zip(training, evaluation, strict=True))
+    assert all(value.equal(before[key]) for key, value in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [*((name, "frozen") for name in BACKBONES), ("resnet18", "batch"), ("mobilenet_v2", "batch")],
+)
+def test_trunk_equals_torchvision(name, norm):
+    torch.manual_seed(0)
+    theirs = THEIRS[name]().eval()
+    for module in theirs.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.3, 0.7)
+    trunk = Backbone(name, norm).trunk.eval()
+    expected_keys = trunk.state_dict().keys()
+    trunk.load_state_dict({key: value for key, value in theirs.state_dict().items() if key in expected_keys})
+    if name == "mobilenet_v2":
+        blocks = [theirs.features[index] for index in (3, 6, 13, 18)]
+    else:
+        blocks = [theirs.layer1, theirs.layer2, theirs.layer3, theirs.layer4]
+    outputs = []
+    for block in blocks:
+        block.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        theirs(images)
+        levels = trunk(images)
+    assert len(outputs) == len(levels) == 4
+    for level, output in zip(levels, outputs, strict=True):
+        torch.testing.assert_close(level, output, rtol=1e-4, atol=1e-4)
+
+
+def test_pyramid_is_torchvisions_on_the_trunks_levels():
+    torch.manual_seed(0)
+    backbone = Backbone("resnet18", "group", out_channels=8)
+    images = torch.randn(1, 3, 64, 96)
+    levels = dict(zip("abcd", backbone.trunk(images), strict=True))
+    for ours, theirs in zip(backbone(images), backbone.fpn(levels).values(), strict=True):
+        assert ours.equal(theirs)
+
+
+@pytest.mark.parametrize("channels", [8, 24, 32, 96, 144, 1280])
+def test_group_norm_fits_every_width(channels):
+    assert norm_layer("group")(channels)(torch.rand(2, channels, 3, 3)).shape == (2, channels, 3, 3)
+
+
+def test_unknown_norm_is_named():
+    with pytest.raises(ValueError, match="'layer'"):
+        norm_layer("layer")
+
+
+def test_unknown_backbone_is_named():
+    with pytest.raises(ValueError, match="'resnet19'"):
+        Backbone("resnet19")
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_frozen_norm_is_torchvisions_in_the_type_of_its_input(layout):
+    mine, theirs = FrozenNorm2d(5), FrozenBatchNorm2d(5)
+    for name, buffer in theirs.named_buffers():
+        buffer.copy_(torch.rand(5) + 0.5)
+        mine.get_buffer(name).copy_(buffer)
+    assert mine.state_dict().keys() == theirs.state_dict().keys()
+    x = torch.randn(2, 5, 4, 6).to(memory_format=layout).requires_grad_()
+    torch.testing.assert_close(mine(x), theirs(x))
+    assert mine(x).is_contiguous(memory_format=layout)
+    torch.testing.assert_close(
+        torch.autograd.grad(mine(x).square().sum(), x), torch.autograd.grad(theirs(x).square().sum(), x)
+    )
+    half = mine(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), theirs(x), rtol=0.03, atol=0.03)
