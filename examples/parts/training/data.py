@@ -4,6 +4,7 @@ import argparse
 
 from torchvision.transforms import v2
 
+from parts.evaluating import can_evaluate
 from parts.open_dataset import load_dataset
 from parts.training.batches import pad
 from parts.training.processes import Processes
@@ -58,6 +59,8 @@ def open_data(
     training_set, validation_set = load_data(arguments, tolerant)
     if processes.rank == 0:
         check_data({"train": training_set, "val": validation_set}, tolerant)
+        if not can_evaluate():
+            print("pycocotools is not installed: no figures such as AP, only nan; pip install pycocotools")
         processes.wait()
     return training_set, validation_set
 

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from parts.detector_file import Detector
-from parts.evaluating import detect_dataset
+from parts.evaluating import can_evaluate, detect_dataset
 from parts.training.journal import Journal
 from parts.training.pictures import draw_predictions, sheet_of
 from parts.training.processes import Processes
@@ -24,6 +25,7 @@ from sparse_rcnn.data import (
     evaluate_coco,
     format_metrics,
 )
+from sparse_rcnn.data.evaluation.coco_metrics import SUMMARY
 from sparse_rcnn.nn import EndToEndDetector
 
 MOST_NAMED = 5
@@ -97,7 +99,7 @@ class Evaluation:
         if self.processes.rank == 0:
             if left_out:
                 self._name(iteration, left_out)
-            metrics = evaluate_coco(_ground_truth_without(self.dataset, left_out), results)
+            metrics = metrics_of(self.dataset, results, left_out)
             metrics["left_out"] = len(left_out)
             self.journal.record({"iteration": iteration, **metrics}, "val")
             self.journal.say(f"iteration {iteration}\n{format_metrics(metrics)}")
@@ -191,9 +193,17 @@ class ReadableImages(Dataset[tuple[Tensor, Target]]):
         return self._is_unreadable.nonzero().flatten().tolist()
 
 
-def _ground_truth_without(dataset: DetectionDataset, left_out: list[int]) -> dict[str, Any]:
+def metrics_of(
+    dataset: DetectionDataset, results: list[dict[str, Any]], left_out: list[int]
+) -> dict[str, float]:
+    """COCO's figures of all images but those with the indices ``left_out``.
+
+    Without pycocotools, NaN for each of them: a run of days does not end for that.
+    """
+    if not can_evaluate():
+        return dict.fromkeys((name for name, *_ in SUMMARY), math.nan)
     truth = dataset.coco_ground_truth()
     ids = {dataset.image_ids[index] for index in left_out}
     truth["images"] = [image for image in truth["images"] if image["id"] not in ids]
     truth["annotations"] = [entry for entry in truth["annotations"] if entry["image_id"] not in ids]
-    return truth
+    return evaluate_coco(truth, results)
