@@ -24,7 +24,7 @@ from contextlib import ExitStack, closing
 
 import torch
 from parts.host_memory import keep_freed_memory, return_freed_memory
-from parts.training.arguments import images_at_a_time, parse_arguments
+from parts.training.arguments import parse_arguments
 from parts.training.bad_batches import BadBatches
 from parts.training.batches import open_batches, take_step
 from parts.training.data import open_data
@@ -48,7 +48,6 @@ from parts.training.unreadable_images import UnreadableImages
 def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack: ExitStack) -> None:
     # Options: which run this is. One of the same options that was interrupted goes on.
     seed_everything(arguments.seed)
-    images = images_at_a_time(arguments, processes.world_size)
     directory = RunDirectory(arguments, processes, stack)
 
     # Data: everything that can be wrong with it is found here, before training starts.
@@ -65,13 +64,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     run = RunState(state, bad_batches, unreadable, processes)
     start = 0 if checkpoint is None else run.load(checkpoint)
     forward_backward = SharedStep(arguments, state, processes)
-    if processes.rank == 0:
-        directory.say_what_goes_on(checkpoint)
-        print(
-            f"{config['backbone']}, {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, on "
-            f"{processes.world_size} x {processes.device}, {images} images at a time, "
-            f"{arguments.batch_size} a step; output in {directory.output}"
-        )
+    directory.say_what_runs(checkpoint, model, config, training_set)
     del checkpoint
 
     batches = stack.enter_context(closing(open_batches(arguments, training_set, processes, start)))

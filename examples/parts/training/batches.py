@@ -1,6 +1,7 @@
 """The batches of a run, in their order, on the device."""
 
 import argparse
+import warnings
 from collections.abc import Generator
 from functools import partial
 
@@ -9,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from parts.reader import outlive_signals, read_all
+from parts.training.arguments import cores_of_a_process
 from parts.training.processes import Processes
 from parts.training.samples import ReadableSamples, collate_readable
 from sparse_rcnn.data import Batch, DetectionDataset, SeededDataset, Targets, TrainingSampler
@@ -24,6 +26,13 @@ def open_batches(
 
     Which images come when and how they are augmented is a function of the seed and the step alone.
     """
+    if arguments.workers > (cores := cores_of_a_process()):
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # PyTorch says it in every process
+        if processes.rank == 0:
+            print(
+                f"--workers {arguments.workers} are more than the cores of a process, {cores}: "
+                "reading may be slower"
+            )
     sampler = TrainingSampler(
         dataset.image_sizes,
         arguments.batch_size,

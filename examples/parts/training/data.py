@@ -20,6 +20,7 @@ from sparse_rcnn.data.loading.transforms import CROP_RANGE
 from sparse_rcnn.ops import shortest_side_resize
 
 WHOLE = 5000  # data sets of up to so many images are decoded before training; of larger ones, headers must do
+REMEDY = "--max-unreadable N trains without them"
 
 
 def load_data(arguments: argparse.Namespace, tolerant: bool) -> tuple[DetectionDataset, DetectionDataset]:
@@ -56,7 +57,12 @@ def open_data(
     """
     if processes.rank > 0:
         processes.wait()  # rank 0 first: it draws the shapes and looks at every file
-    training_set, validation_set = load_data(arguments, tolerant)
+    try:
+        training_set, validation_set = load_data(arguments, tolerant)
+    except ValueError as error:
+        if "are not in" in str(error) or "has no file for" in str(error):  # images that are missing
+            raise ValueError(f"{error}; {REMEDY}") from error
+        raise
     if processes.rank == 0:
         check_data({"train": training_set, "val": validation_set}, tolerant)
         if not can_evaluate():
@@ -82,7 +88,7 @@ def check_data(datasets: dict[str, DetectionDataset], tolerant: bool) -> None:
             dataset.check_images(decode=len(dataset) <= WHOLE)
         except UnreadableImageError as error:
             if not tolerant:
-                raise UnreadableImageError(f"{error}; --max-unreadable N trains without them") from error
+                raise UnreadableImageError(f"{error}; {REMEDY}") from error
             place = "others will take their place" if name == "train" else "the evaluation leaves them out"
             print(f"  {error}; {place}")
 

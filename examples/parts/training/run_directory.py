@@ -8,14 +8,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from parts.evaluating import without_nan
-from parts.training.arguments import differences
+from parts.training.arguments import differences, images_at_a_time
 from parts.training.checkpoints import CheckpointDirectory, lock, read_run, set_aside
 from parts.training.evaluation import Evaluated
 from parts.training.journal import Journal
 from parts.training.pictures import sheet_of
 from parts.training.processes import LAUNCH, Processes, begun_by_this_launch, launch_name
+from parts.training.proposals import remark_on_proposals
 from parts.training.saving import RunState
+from sparse_rcnn.data import DetectionDataset
 
 
 class RunDirectory:
@@ -34,6 +38,7 @@ class RunDirectory:
         self.output = Path(arguments.output)
         self.checkpoints = CheckpointDirectory(self.output, arguments.keep_checkpoints)
         self._arguments = arguments
+        self._images = images_at_a_time(arguments, processes.world_size)
         self._processes = processes
         self._lock = stack.enter_context(ExitStack())
         if processes.rank == 0 and self.output.is_dir() and not arguments.dry_run:
@@ -46,13 +51,29 @@ class RunDirectory:
             return None
         return read_resumed(self.resumed, self._arguments, class_names, num_images)
 
-    def say_what_goes_on(self, checkpoint: dict[str, Any] | None) -> None:
-        """Says from where, if it does."""
-        if checkpoint is None or self._processes.rank != 0:
+    def say_what_runs(
+        self,
+        checkpoint: dict[str, Any] | None,
+        model: nn.Module,
+        config: dict[str, Any],
+        dataset: DetectionDataset,
+    ) -> None:
+        """Says from where a run goes on, what it trains on what, and whether proposals are too few."""
+        processes, arguments = self._processes, self._arguments
+        if processes.rank != 0:
             return
-        print(f"resuming at iteration {checkpoint['iteration']} from {self.resumed}")
-        if checkpoint["arguments"]["iterations"] != self._arguments.iterations:
-            print(f"the schedule is now that of {self._arguments.iterations} iterations")
+        if checkpoint is not None:
+            print(f"resuming at iteration {checkpoint['iteration']} from {self.resumed}")
+            if checkpoint["arguments"]["iterations"] != arguments.iterations:
+                print(f"the schedule is now that of {arguments.iterations} iterations")
+        if remark := remark_on_proposals(dataset, config["num_proposals"]):
+            print(remark)
+        parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        print(
+            f"{config['backbone']}, {parameters:.1f} M parameters, on {processes.world_size} x "
+            f"{processes.device}, {self._images} images at a time, {arguments.batch_size} a step; "
+            f"output in {self.output}"
+        )
 
     def begin(self, start: int, checkpoint_bytes: int) -> None:
         """Makes the directory ready; a run of other options that is there is set aside.
