@@ -13,13 +13,14 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 from torch import Tensor
 
 MAX_PIXELS = 89_478_485  # where Pillow begins to warn: 268 MB as RGB, from a file that may have 100 kB
 MOST_NAMED = 5  # a message that lists 100,000 files helps nobody
 ExifOrientation = Literal["apply", "ignore"]
 
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _VECTOR_FORMATS = ("EPS", "WMF")  # Pillow gives them to another program, which draws them
 # How Pillow calls 16 bits a channel of which it takes the upper 8; other depths it scales.
 _UPPER_BYTES = re.compile(r";16[BLN]|SGI16")
@@ -67,10 +68,11 @@ def read_image(
         torch.Size([3, 480, 640])
     """
     _check_orientation(exif_orientation)
-    with _opened(path, max_pixels) as image:
-        upper_bytes = _UPPER_BYTES.search(repr(image.tile)) is not None
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        image.load()
+    with _opened(path, max_pixels) as file:
+        upper_bytes = _UPPER_BYTES.search(repr(file.tile)) is not None
+        orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
+        file.load()
+        image: Image.Image = file
         if exif_orientation == "apply":
             ImageOps.exif_transpose(image, in_place=True)
         # Pillow turns TIFF by itself, and forgets that it did.
@@ -207,7 +209,7 @@ def _read_header(path: str | Path, max_pixels: int) -> tuple[tuple[int, int], in
 
 
 @contextmanager
-def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(path: str | Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     """An image file whose header has been read and checked; what goes wrong inside names the file."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO would wait for ever
@@ -228,4 +230,6 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
             yield image
     except Exception as error:  # the decoders fail in any way where a file is damaged
         reason = str(error) or type(error).__name__
+        if isinstance(error, _BOMBS):  # Pillow's own limit, which does not name ours
+            reason = f"it has more pixels than max_pixels={max_pixels}"
         raise UnreadableImageError(f"{path}: cannot be read as an image: {reason}") from error

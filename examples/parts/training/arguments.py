@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from parts.command_line import CommandLine
 from sparse_rcnn.nn.backbones.backbone import BACKBONES, NORMS
 from sparse_rcnn.nn.proposals import PROPOSAL_INITS
 from sparse_rcnn.nn.stage import INTERACTIONS
@@ -98,9 +99,7 @@ MAX_UNREADABLE = 100
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
     """All options; None where the default depends on whether --data is given."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(description)
 
     def add(group: Any, name: str, text: str, **options: Any) -> None:
         """An option whose default depends on whether --data is given."""
