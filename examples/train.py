@@ -32,7 +32,7 @@ from parts.training.dry_run import dry_run
 from parts.training.evaluation import Evaluation
 from parts.training.exchange import Exchange
 from parts.training.journal import Journal
-from parts.training.last_words import last_words, print_anything
+from parts.training.last_words import last_words
 from parts.training.model import build_model
 from parts.training.processes import Processes, joined
 from parts.training.random_states import seed_everything
@@ -138,7 +138,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    print_anything()
     try:
         main()
     except Exception as error:

@@ -2,13 +2,13 @@
 
 import argparse
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from parts.command_line import CommandLine
+from parts.reader import at_most_one_a_core
 from sparse_rcnn.nn.backbones.backbone import BACKBONES, NORMS
 from sparse_rcnn.nn.proposals import PROPOSAL_INITS
 from sparse_rcnn.nn.stage import INTERACTIONS
@@ -317,7 +317,7 @@ def parse_arguments(description: str | None, argv: list[str] | None = None) -> a
         if key not in arguments.given:
             setattr(arguments, key, value)
     if "workers" not in arguments.given:
-        arguments.workers = min(arguments.workers, cores_of_a_process())
+        arguments.workers = at_most_one_a_core(arguments.workers)
     if arguments.group_size is None:
         arguments.group_size = RECIPE_GROUP if arguments.batch_size % RECIPE_GROUP == 0 else 1
     for name in AT_LEAST_1:
@@ -378,13 +378,6 @@ def images_at_a_time(arguments: argparse.Namespace, world_size: int) -> int:
             f"--accumulate {arguments.accumulate}"
         )
     return images
-
-
-def cores_of_a_process() -> int:
-    """The share that each process of this machine has of its cores; at least 1."""
-    # Those that this process may use, where the system says so.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from parts.reader import outlive_signals, read_all
-from parts.training.arguments import cores_of_a_process
+from parts.reader import cores_of_a_process, outlive_signals, read_all
 from parts.training.processes import Processes
 from parts.training.samples import ReadableSamples, collate_readable
 from sparse_rcnn.data import Batch, DetectionDataset, SeededDataset, Targets, TrainingSampler

@@ -5,17 +5,17 @@ import math
 import time
 from pathlib import Path
 
+from parts.command_line import printable
 from parts.detector_file import detect_batch
 from parts.training.batches import Batches, move
 from parts.training.checkpoints import CheckpointDirectory
 from parts.training.data import pad_to_largest
-from parts.training.evaluation import ReadableImages
 from parts.training.memory import most_memory
 from parts.training.processes import Processes
 from parts.training.samples import is_gone
 from parts.training.shared_step import SharedStep
 from parts.training.state import TrainingState
-from sparse_rcnn.data import Batch, DetectionDataset, collate
+from sparse_rcnn.data import Batch, DetectionDataset, UnreadableImageError, collate
 from sparse_rcnn.nn import EndToEndDetector
 
 
@@ -37,15 +37,19 @@ def dry_run(
     if is_gone(problems):
         raise ValueError(problems[-1])
     for problem in problems:
-        print(f"{problem}; another image took its place")
+        print(printable(f"{problem}; another image took its place"))
     batch = pad_to_largest(batch, training_set, max(arguments.sizes), arguments.max_size, arguments.crop)
     loss, norm, seconds = _one_step(batch, state, step, processes)
     seconds *= arguments.accumulate
     state.evaluated.eval()
-    readable = ReadableImages(validation_set)
-    count = min(arguments.eval_batch_size, len(readable))
-    detect = EndToEndDetector(state.evaluated)
-    detect_batch(detect, collate([readable[index] for index in range(count)]), processes.device)
+    samples = []
+    for index in range(min(arguments.eval_batch_size, len(validation_set))):
+        try:
+            samples.append(validation_set[index])
+        except UnreadableImageError as error:
+            print(printable(f"{error}; the evaluation leaves it out"))
+    if samples:
+        detect_batch(EndToEndDetector(state.evaluated), collate(samples), processes.device)
 
     if processes.rank == 0:
         height, width = batch.images.shape[2:]

@@ -3,14 +3,14 @@
 import argparse
 import contextlib
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from PIL.Image import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
+from parts.command_line import printable
 from parts.detector_file import Detector
 from parts.evaluating import can_evaluate, detect_dataset
 from parts.training.journal import Journal
@@ -20,8 +20,6 @@ from parts.training.state import TrainingState
 from parts.training.stop import Stop, StopRequestedError
 from sparse_rcnn.data import (
     DetectionDataset,
-    Target,
-    UnreadableImageError,
     evaluate_coco,
     format_metrics,
 )
@@ -110,8 +108,8 @@ class Evaluation:
         self.state.model.train()
         return found
 
-    def _detect(self) -> tuple[list[dict[str, Any]], list[int]]:
-        """COCO results on rank 0, and the indices of images that could not be read on all processes.
+    def _detect(self) -> tuple[list[dict[str, Any]], dict[int, str]]:
+        """COCO results on rank 0; on all processes, the ids of images that could not be read, and why.
 
         The batches are the same however many processes share them, and so are the results.
         """
@@ -123,33 +121,32 @@ class Evaluation:
             self.stop.raise_if_requested()
             return self.detector.detect(images, image_sizes)
 
-        readable: Any = ReadableImages(self.dataset)
         found: list[dict[str, Any]] = []
+        unreadable: dict[int, str] = {}
         with contextlib.suppress(StopRequestedError):
             found = detect_dataset(
                 detect_unless_stopped,
-                readable,
+                self.dataset,
                 processes.device,
                 self.arguments.eval_batch_size,
                 self.arguments.workers,
                 processes.rank,
                 processes.world_size,
+                unreadable,
             )
         # Nobody waits for results of a process that has none: all learn first how it went.
-        outcomes = processes.gather((bool(self.stop), readable.left_out()))
+        outcomes = processes.gather((bool(self.stop), unreadable))
         if any(stopped for stopped, _ in outcomes):
             raise StopRequestedError("stopped in an evaluation")
-        left_out = sorted({index for _, share in outcomes for index in share})
-        ids = {self.dataset.image_ids[index] for index in left_out}
-        results = [result for share in processes.gather_to_first(found) for result in share]
-        return [result for result in results if result["image_id"] not in ids], left_out
+        left_out = {number: problem for _, share in outcomes for number, problem in share.items()}
+        return [result for share in processes.gather_to_first(found) for result in share], left_out
 
-    def _name(self, iteration: int, left_out: list[int]) -> None:
-        named = ", ".join(str(self.dataset.image_paths[index]) for index in left_out[:MOST_NAMED])
-        more = ", ..." if len(left_out) > MOST_NAMED else ""
+    def _name(self, iteration: int, left_out: dict[int, str]) -> None:
+        named = "; ".join([*left_out.values()][:MOST_NAMED])
+        more = "; ..." if len(left_out) > MOST_NAMED else ""
         self.journal.say(
             f"iteration {iteration}: {len(left_out)} of {len(self.dataset)} validation images cannot be "
-            f"read, and are left out of the evaluation: {named}{more}"
+            f"read, and are left out of the evaluation: {printable(named + more)}"
         )
 
     def _show_progress(self, iteration: int, pictures: dict[str, Image]) -> None:
@@ -163,47 +160,14 @@ class Evaluation:
             self.journal.say(f"iteration {iteration}: no picture: {error}")
 
 
-class ReadableImages(Dataset[tuple[Tensor, Target]]):
-    """A data set of which every image comes: a black one in the place of one that cannot be read.
-
-    Attributes:
-        category_ids: Those of the data set.
-    """
-
-    def __init__(self, dataset: DetectionDataset) -> None:
-        self.dataset = dataset
-        self.category_ids = dataset.category_ids
-        self._is_unreadable = torch.zeros(len(dataset), dtype=torch.bool).share_memory_()  # with readers
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Target]:
-        """The image and its targets, or a black image that has none."""
-        try:
-            return self.dataset[index]
-        except UnreadableImageError:
-            self._is_unreadable[index] = True
-            nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
-            blank = torch.zeros(3, 32, 32, dtype=torch.uint8)
-            return blank, Target(*nothing, self.dataset.image_ids[index], (32, 32))
-
-    def left_out(self) -> list[int]:
-        """Indices of the images that could not be read, so far."""
-        return self._is_unreadable.nonzero().flatten().tolist()
-
-
 def metrics_of(
-    dataset: DetectionDataset, results: list[dict[str, Any]], left_out: list[int]
+    dataset: DetectionDataset, results: list[dict[str, Any]], left_out: Iterable[int]
 ) -> dict[str, float]:
-    """COCO's figures of all images but those with the indices ``left_out``.
+    """COCO's figures of all images but those with the ids ``left_out``.
 
-    Without pycocotools, NaN for each of them: a run of days does not end for that.
+    NaN for each of them without pycocotools, or without an image: a run of days does not end for that.
     """
-    if not can_evaluate():
+    image_ids = sorted({*dataset.image_ids} - {*left_out})
+    if not can_evaluate() or not image_ids:
         return dict.fromkeys((name for name, *_ in SUMMARY), math.nan)
-    truth = dataset.coco_ground_truth()
-    ids = {dataset.image_ids[index] for index in left_out}
-    truth["images"] = [image for image in truth["images"] if image["id"] not in ids]
-    truth["annotations"] = [entry for entry in truth["annotations"] if entry["image_id"] not in ids]
-    return evaluate_coco(truth, results)
+    return evaluate_coco(dataset, results, image_ids=image_ids)

@@ -63,6 +63,7 @@ class Journal:
         """Prints beside the progress bar."""
         if self.rank == 0:
             self.progress.write(text)
+            sys.stdout.flush()  # a log is read while the run goes on
 
     def record(self, entry: dict[str, Any], group: str) -> None:
         """Adds an entry, with its "iteration"; lists hold a value per stage.

@@ -2,6 +2,7 @@
 
 import sys
 
+from parts.command_line import printable
 from parts.training.arguments import MAX_UNREADABLE
 from parts.training.exchange import Outcome
 from parts.training.processes import Processes
@@ -28,7 +29,9 @@ class UnreadableImages:
             ValueError: On all processes, if it is too much to go on.
         """
         for problem in problems:
-            print(f"iteration {iteration}: {problem}; another image took its place", file=sys.stderr)
+            print(
+                printable(f"iteration {iteration}: {problem}; another image took its place"), file=sys.stderr
+            )
         if not outcome.num_unreadable:
             return
         told = [problem for part in self.processes.gather(problems) for problem in part]

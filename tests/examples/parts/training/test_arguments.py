@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from parts.reader import cores_of_a_process
 from parts.training.arguments import (
     AT_LEAST_1,
     FREE,
     LENGTH,
     PAPER,
     SHAPES,
-    cores_of_a_process,
     differences,
     make_parser,
     parse_arguments,
