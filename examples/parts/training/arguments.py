@@ -207,9 +207,9 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         "--pad-alike",
         action="store_true",
         help="pad all images of a step to the same size, which is slower. Then any number of processes and "
-        "of --accumulate makes the same steps, up to rounding. Without it, each part is padded to its own "
-        "largest image, which changes what the backbone finds near the padding: losses differ by up to 3 %%. "
-        "With --backbone-norm batch they differ in any case: each part has its own statistics",
+        "of --accumulate makes the same step, up to rounding. Without it, each part is padded to its own "
+        "largest image, which changes what the backbone finds near the padding: the loss differs by a few "
+        "percent. With --backbone-norm batch it differs in any case: each part has its own statistics",
     )
     add(training, "--learning-rate", "of AdamW, after warm-up", type=float)
     training.add_argument(
