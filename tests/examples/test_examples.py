@@ -275,7 +275,7 @@ def test_compiled_training_on_any_sizes_evaluates_saves_and_resumes(trained: Pat
         (
             "train.py",
             ("--num-proposals", "9" * 13),
-            "out of memory: these take less memory and make the same",
+            "out of memory: these take less memory and make",
         ),
         ("train.py", ("--weights", "runs/shapes/checkpoint.pth"), "must not lie in --output"),
         ("evaluate.py", ("garbage.pth", "--data", "data/shapes"), "garbage.pth: not a checkpoint"),

@@ -1,6 +1,7 @@
 """What becomes of a run that dies: it goes on where it was, bit for bit."""
 
 import json
+import os
 import re
 import resource
 import shutil
@@ -324,6 +325,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing_but_itself(place: Pat
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "train.py"), *OPTIONS, "--output", "runs/full"],
         cwd=place,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as the run that it is compared with
         capture_output=True,
         text=True,
         timeout=600,

@@ -53,9 +53,7 @@ def test_what_cannot_be_read_is_left_out_named_and_counted(
     found = evaluation.run(5)
     assert (found.num_images, found.metrics["left_out"]) == (4, 1)
     said = capsys.readouterr().out
-    assert (
-        "iteration 5: 1 of 5 validation images cannot be read, and are left out of the evaluation: " in said
-    )
+    assert "iteration 5: 1 of 5 validation images cannot be read, and are left out of the evaluation" in said
     assert str(broken) in said
     assert len(found.pictures) == 4
     assert [entry["iteration"] for entry in evaluation.journal.entries if "AP" in entry] == [5]
