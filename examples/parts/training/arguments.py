@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,30 +10,15 @@ import torch
 
 from parts.command_line import CommandLine
 from parts.reader import at_most_one_a_core
-from sparse_rcnn.nn.backbones.backbone import BACKBONES, NORMS
-from sparse_rcnn.nn.proposals import PROPOSAL_INITS
-from sparse_rcnn.nn.stage import INTERACTIONS
+from sparse_rcnn.nn import ModelConfig
 
+# Options of the model, by name with the paper's defaults; the number of classes follows from the data.
+MODEL_OPTIONS = {name: value for name, value in ModelConfig().to_dict().items() if name != "num_classes"}
 # The paper's recipe (section 4), used with --data ...
 PAPER: dict[str, Any] = {
     "output": "runs/coco",
-    "backbone": "resnet50",
-    "backbone_norm": "frozen",
+    **MODEL_OPTIONS,
     "backbone_weights": "imagenet",
-    "num_proposals": 100,
-    "num_stages": 6,
-    "hidden_dim": 256,
-    "dynamic_dim": 64,
-    "feedforward_dim": 2048,
-    "num_heads": 8,
-    "proposal_init": "image",
-    "interaction": "dynamic",
-    "self_attention": True,
-    "feature_reuse": True,
-    "fully_connected_dim": 1024,
-    "classification_layers": 1,
-    "regression_layers": 3,
-    "positional_encoding": False,
     "batch_size": 16,
     "iterations": 270_000,
     "schedule": "step",
@@ -84,12 +70,10 @@ PATHS = ("data", "weights", "backbone_weights")
 AT_LEAST_1 = [
     *("iterations", "batch_size", "accumulate", "group_size", "log_interval", "checkpoint_interval"),
     *("keep_checkpoints", "shapes_images", "eval_batch_size", "max_bad_batches"),
-    *("num_proposals", "num_stages", "hidden_dim", "dynamic_dim", "num_heads", "fully_connected_dim"),
     *("max_size", "eval_size"),
 ]
 AT_LEAST_0 = [
-    *("workers", "warmup", "feedforward_dim", "seed", "weight_decay", "classification_layers"),
-    *("regression_layers", "eval_interval", "checkpoint_minutes"),
+    *("workers", "warmup", "seed", "weight_decay", "eval_interval", "checkpoint_minutes"),
 ]
 ABOVE_0 = ["learning_rate", "clip_norm"]
 RECIPE_BATCH = 16  # to which --learning-rate refers with --scale-learning-rate
@@ -152,32 +136,12 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     )
 
     model = parser.add_argument_group("model")
-    add(model, "--backbone", ", ".join(BACKBONES), choices=BACKBONES, metavar="NAME")
-    norms = "frozen (for pretrained weights), batch or group"
-    add(model, "--backbone-norm", norms, choices=NORMS, metavar="NAME")
-    add(model, "--backbone-weights", "imagenet (downloaded), a file in torchvision's layout, or none")
-    add(model, "--num-proposals", "proposals, N: the most objects that an image can have", type=int)
-    add(model, "--num-stages", "stages of the head, L", type=int)
-    add(model, "--hidden-dim", "channels of features and proposals, C", type=int)
-    add(model, "--dynamic-dim", "inner channels of the dynamic interaction, D", type=int)
-    add(model, "--feedforward-dim", "inner width of the feed-forward network; 0: a head without", type=int)
-    add(model, "--num-heads", "of the self-attention", type=int)
-    add(model, "--proposal-init", ", ".join(PROPOSAL_INITS), choices=PROPOSAL_INITS, metavar="NAME")
     ablation = parser.add_argument_group("ablations of the paper (see experiments.py)")
-    switch = argparse.BooleanOptionalAction
-    interaction = "dynamic, or fully_connected: two layers on the RoI (Tables 3 to 5)"
-    add(ablation, "--interaction", interaction, choices=INTERACTIONS, metavar="NAME")
-    add(ablation, "--fully-connected-dim", "width of the first of these two", type=int)
-    add(ablation, "--self-attention", "among the proposals (Table 5)", action=switch)
-    add(
-        ablation,
-        "--feature-reuse",
-        "a stage gets the object features of the one before (Table 4)",
-        action=switch,
-    )
-    add(ablation, "--classification-layers", "before the class predictor", type=int)
-    add(ablation, "--regression-layers", "before the box predictor", type=int)
-    add(ablation, "--positional-encoding", "added to the feature pyramid (Table 10)", action=switch)
+    for option in fields(ModelConfig):
+        if option.name in MODEL_OPTIONS:
+            group = ablation if option.metadata["ablation"] else model
+            add(group, _flag(option.name), option.metadata["help"], **_kind(option))
+    add(model, "--backbone-weights", "imagenet (downloaded), a file in torchvision's layout, or none")
     model.add_argument(
         "--weights",
         metavar="CHECKPOINT",
@@ -307,6 +271,19 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _kind(option: "Field[Any]") -> dict[str, Any]:
+    """How argparse reads an option of the model."""
+    if "choices" in option.metadata:
+        return {"choices": option.metadata["choices"], "metavar": "NAME"}
+    if isinstance(option.default, bool):
+        return {"action": argparse.BooleanOptionalAction}
+    return {"type": int}
+
+
 def parse_arguments(description: str | None, argv: list[str] | None = None) -> argparse.Namespace:
     """The options as given, or from the recipe; "given" has the names of those that were given."""
     parser = make_parser(description)
@@ -329,6 +306,14 @@ def parse_arguments(description: str | None, argv: list[str] | None = None) -> a
     for name in ABOVE_0:
         if not getattr(arguments, name) > 0:
             parser.error(f"--{name.replace('_', '-')} must be above 0, got {getattr(arguments, name)}")
+    for option in fields(ModelConfig):
+        least, most = option.metadata.get("at_least"), option.metadata.get("at_most")
+        if option.name in MODEL_OPTIONS and least is not None:
+            size = getattr(arguments, option.name)
+            if size < least:
+                parser.error(f"{_flag(option.name)} must be at least {least}, got {size}")
+            if size > most:
+                parser.error(f"{_flag(option.name)} must be at most {most}, got {size}")
     if math.isinf(arguments.learning_rate):
         parser.error("--learning-rate must be finite")
     width, heads = arguments.hidden_dim, arguments.num_heads

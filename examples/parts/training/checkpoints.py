@@ -18,7 +18,10 @@ from typing import Any
 
 import torch
 
+from parts.training.run_checks import check_run
 from sparse_rcnn.nn import read_checkpoint
+from sparse_rcnn.nn.checkpoints.checkpoint import validate_checkpoint
+from sparse_rcnn.nn.digest import DIGEST_KEY, content_digest
 
 try:
     import fcntl
@@ -68,7 +71,7 @@ class CheckpointDirectory:
         # Through memory: torch's own writer reports a full disk in ways that cannot be caught safely, and the
         # digest needs all bytes anyway.
         buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        torch.save({**checkpoint, DIGEST_KEY: content_digest(checkpoint)}, buffer)
         content = buffer.getbuffer()
         path = self.directory / f"{iteration:08d}-{hashlib.sha256(content).hexdigest()[:16]}.pth"
         temporary = self.directory / "writing.tmp"
@@ -156,15 +159,19 @@ class CheckpointDirectory:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """A checkpoint of train.py.
+    """A checkpoint of train.py from which its run can go on.
 
     Raises:
-        ValueError: If it is damaged, or was not written by train.py.
+        ValueError: If it is damaged, was not written by train.py, or its parts do not fit together.
     """
-    state = read_checkpoint(path)
-    if "optimizer" not in state:
+    content = read_checkpoint(path)
+    if "optimizer" not in content:
         raise ValueError(f"{path} was not written by this script: use --weights")
-    return state
+    try:
+        check_run(validate_checkpoint(content))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return content
 
 
 @contextmanager
