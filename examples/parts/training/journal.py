@@ -14,6 +14,7 @@ import PIL.Image
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from parts.command_line import printable
 from parts.evaluating import without_nan
 
 matplotlib.use("Agg")
@@ -94,7 +95,7 @@ class Journal:
                     name = f"{group}/{key.removesuffix('_by_stage')}/stage_{stage}"
                     self._draw("add_scalar", name, part, entry["iteration"])
             elif key != "iteration" and isinstance(value, (int, float)):
-                self._draw("add_scalar", f"{group}/{key}", value, entry["iteration"])
+                self._draw("add_scalar", printable(f"{group}/{key}"), value, entry["iteration"])
 
     def show(self, entry: dict[str, Any]) -> None:
         """Shows the latest losses in the progress bar; in a log, on a line of its own now and then."""

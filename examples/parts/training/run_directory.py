@@ -41,7 +41,8 @@ class RunDirectory:
         self._images = images_at_a_time(arguments, processes.world_size)
         self._processes = processes
         self._lock = stack.enter_context(ExitStack())
-        if processes.rank == 0 and self.output.is_dir() and not arguments.dry_run:
+        self._is_locked = processes.rank == 0 and self.output.is_dir() and not arguments.dry_run
+        if self._is_locked:
             self._lock.enter_context(lock(self.output))
         self.resumed, self._not_resumed = find_run(arguments, self.checkpoints, processes)
 
@@ -89,7 +90,7 @@ class RunDirectory:
                 self._lock.close()
             aside = set_aside(self.output)
             print(f"{self.output} holds a run already, which is now {aside} ({self._not_resumed})")
-        if self.resumed is None:
+        if self._not_resumed or not self._is_locked:
             self.output.mkdir(parents=True, exist_ok=True)
             self._lock.enter_context(lock(self.output))
         if name := launch_name():

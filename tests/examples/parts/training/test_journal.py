@@ -155,6 +155,16 @@ def test_tensorboard_gets_a_curve_for_every_number_and_one_per_stage(tmp_path: P
     assert (image.step, image.width, image.height) == (2, 30, 20)
 
 
+def test_a_class_name_of_any_characters_has_a_curve(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    entry = metrics_of(1, **{"AP/\ud800": 0.5, "AP/a\nb": 0.25, "AP/日本": 1.0})
+    journal.record(entry, "val")
+    journal.close()
+    assert read_lines(tmp_path) == [entry]
+    curves = scalars_of(tmp_path)
+    assert [curves[f"val/AP/{name}"][1] for name in ("\\ud800", "a\\nb", "日本")] == [0.5, 0.25, 1.0]
+
+
 def test_the_ids_of_a_bad_batch_are_not_curves(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     entry = {"iteration": 3, "skipped": 1, "image_ids": [117, 40], "gradient_norm": math.inf, "dump": "a.pth"}
