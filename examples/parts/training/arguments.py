@@ -131,8 +131,9 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         "--max-unreadable",
         type=int,
         metavar="N",
-        help=f"of how many images that cannot be read another may take the place ({MAX_UNREADABLE}); "
-        "a new run refuses to start with any such image, unless this is given",
+        help=f"how many training images that cannot be read may be replaced by others ({MAX_UNREADABLE}). "
+        "Validation images that cannot be read are left out of the evaluation, and counted. "
+        "A new run refuses to start with any such image, unless this is given",
     )
 
     model = parser.add_argument_group("model")
