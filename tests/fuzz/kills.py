@@ -3,9 +3,9 @@
     python tests/fuzz/kills.py --kills 50 --output runs/kills
 
 Moments are drawn from the whole life of a process: its imports, reading, steps, checkpoints (every fourth
-step), evaluations (every 25th), and its end. Half of the kills leave the readers behind. Not a test of the suite
-(20 to 30 minutes on two cores): tests/examples/test_survival.py kills once, and fault_injection.py kills one of
-two processes.
+step), evaluations (every 25th), and its end. Half of the kills leave the readers behind. It is not a test
+of the suite, and takes 20 to 30 minutes on two cores. tests/examples/test_survival.py kills once, and
+fault_injection.py kills one of two processes.
 """
 
 import argparse
