@@ -1,0 +1,75 @@
+"""What a run leaves in its directory: its figures first, whatever becomes of the rest."""
+
+import json
+import math
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from parts.training.arguments import parse_arguments
+from parts.training.evaluation import Evaluated
+from parts.training.journal import Journal
+from parts.training.processes import Processes
+from parts.training.run_directory import RunDirectory
+from PIL import Image
+
+ALONE = Processes(0, 0, 1, torch.device("cpu"))
+
+
+def run_in(output: Path, stack: ExitStack) -> RunDirectory:
+    return RunDirectory(parse_arguments(None, ["--output", str(output)]), ALONE, stack)
+
+
+def test_it_is_locked_from_the_beginning_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked: list[Path] = []
+    monkeypatch.setattr("parts.training.run_directory.lock", lambda output: Noted(output, locked))
+    for output in (tmp_path / "new", tmp_path / "empty"):
+        if output.name == "empty":
+            output.mkdir()
+        with ExitStack() as stack:
+            run_in(output, stack).begin(0, 1000)
+            assert locked == [output]  # once: a second time is an error on Windows
+        assert locked == []
+
+
+class Noted:
+    """Who is in a directory."""
+
+    def __init__(self, output: Path, locked: list[Path]) -> None:
+        self.output, self.locked = output, locked
+
+    def __enter__(self) -> None:
+        self.locked.append(self.output)
+
+    def __exit__(self, *error: Any) -> None:
+        self.locked.remove(self.output)
+
+
+def test_figures_are_written_though_pictures_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Journal, "plot", fail)
+    with ExitStack() as stack:
+        directory = run_in(tmp_path / "run", stack)
+        directory.begin(0, 1000)
+        journal = Journal(directory.output, 0, 1300, 0)
+        counts: Any = SimpleNamespace(
+            bad_batches=SimpleNamespace(total=2),
+            unreadable=SimpleNamespace(known={"a.jpg"}),
+            seconds=90.0,
+        )
+        metrics = {"AP": 0.25, "AP50": math.nan, "left_out": 1}
+        directory.finish(counts, Evaluated(metrics, {"a": Image.new("RGB", (8, 8))}, 19), journal)
+        journal.close()
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    counted = {"iterations": 1300, "skipped": 2, "unreadable": 1, "minutes": 1.5}
+    assert summary == {**metrics, "AP50": None, **counted}
+    said = capsys.readouterr()
+    assert "not all pictures could be written: " in said.err
+    assert "AP 0.250, AP50 nan on 19 images after 1300 iterations" in said.out
