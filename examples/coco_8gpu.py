@@ -45,9 +45,10 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--backbone-weights", default="imagenet", help="imagenet, or a file (imagenet)")
     parser.add_argument("--num-proposals", type=int, default=300, help="most objects of an image (300)")
     parser.add_argument("--max-size", type=int, default=1333, help="longest side of an image, in px (1333)")
+    options = parser.parse_args()
     if "RANK" not in os.environ:
         parser.error("start it with torchrun --nproc-per-node N examples/coco_8gpu.py ...")
-    return parser.parse_args()
+    return options
 
 
 def main() -> None:

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from processes import EXAMPLES, TWO_PROCESSES, run_script
+from processes import EXAMPLES, TWO_PROCESSES, failure_of, run_script
 
 from sparse_rcnn.data import ShapesDataset
 
 
-def test_it_is_short() -> None:
+def test_it_is_short_and_says_how_it_is_started() -> None:
     assert len((EXAMPLES / "coco_8gpu.py").read_text().splitlines()) <= 150
+    assert "start it with torchrun --nproc-per-node N" in failure_of("coco_8gpu.py", "data")
 
 
 @pytest.mark.slow
