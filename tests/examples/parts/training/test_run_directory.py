@@ -72,4 +72,4 @@ def test_figures_are_written_though_pictures_cannot_be(
     assert summary == {**metrics, "AP50": None, **counted}
     said = capsys.readouterr()
     assert "not all pictures could be written: " in said.err
-    assert "AP 0.250, AP50 nan on 19 images after 1300 iterations" in said.out
+    assert "AP 0.250, AP50 nan on 19 images (1 unreadable ones left out) after 1300 iterations" in said.out
