@@ -123,8 +123,9 @@ class RunDirectory:
         left_out = f" ({summary['left_out']} unreadable ones left out)" if summary["left_out"] else ""
         print(
             f"AP {summary['AP']:.3f}, AP50 {summary['AP50']:.3f} on {found.num_images} images{left_out} "
-            f"after {summary['iterations']} iterations, {summary['skipped']} skipped, {summary['unreadable']} "
-            f"unreadable images replaced, {summary['minutes']:.1f} min; see {self.output}"
+            f"after {summary['iterations']} iterations, {summary['skipped']} skipped, "
+            f"{summary['unreadable']} unreadable images replaced, "
+            f"{summary['minutes']:.1f} min; see {self.output}"
         )
 
 
