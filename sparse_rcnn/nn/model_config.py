@@ -115,8 +115,9 @@ def _checked(option: "Field[Any]", value: Any) -> Any:
         if not isinstance(value, str) or value not in allowed:
             raise ValueError(f"{name} must be one of {metadata['choices']}, got {short(value)}")
         return value
+    number: Any = None if isinstance(value, bool) else value
     try:
-        size = operator.index(None if isinstance(value, bool) else value)
+        size = operator.index(number)
     except TypeError as error:
         raise ValueError(f"{name} must be a whole number, got {short(value)}") from error
     if size < metadata["at_least"]:
