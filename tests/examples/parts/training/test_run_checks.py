@@ -40,7 +40,7 @@ def moment(name: str, value: Any) -> tuple[tuple[Any, ...], Any]:
     [
         (
             *moment("exp_avg", torch.zeros(2)),
-            r"parameter 2: exp_avg must be finite and of shape \(64,\), got",
+            r"parameter 2: exp_avg must be finite and of shape \(64,\)",
         ),
         (*moment("exp_avg_sq", torch.zeros(())), r"parameter 2: exp_avg_sq must be finite and of shape"),
         (*moment("exp_avg_sq", -torch.ones(64)), "parameter 2: exp_avg_sq is a mean of squares"),
