@@ -168,7 +168,14 @@ def test_mmdetections_own_files_are_read_without_what_else_they_hold(tmp_path, m
         def __init__(self):
             self.max_length, self._log_history = 1000, np.array([1.5, 2.5])
 
+        def min(self):
+            return self._log_history.min()
+
+        def __getstate__(self):
+            return {**self.__dict__, "statistics_methods": {"min": HistoryBuffer.min}}
+
     HistoryBuffer.__module__, HistoryBuffer.__qualname__ = module.__name__, "HistoryBuffer"
+    HistoryBuffer.min.__module__, HistoryBuffer.min.__qualname__ = module.__name__, "HistoryBuffer.min"
     module.HistoryBuffer = HistoryBuffer
     content = {
         "state_dict": to_mmdetection(model.state_dict()),
