@@ -100,12 +100,13 @@ CLASS_BIAS = "head.stages.1.class_logits.bias"
         (7, torch.zeros(3), "entry 7 must have a name"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*parse.*")  # of torch, about sparse tensors
 def test_a_bad_weight_is_named(model, tmp_path, entry, value, message):
     weights = {**model.state_dict(), entry: value}
     path = written(tmp_path / "bad.pth", content_of(model, model=weights))
     with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: .*{message}"):
         load_checkpoint(path)
-    if isinstance(value, torch.Tensor) and value.isnan().any():
+    if "not finite" in message:
         with pytest.raises(ValueError, match=message):
             load_weights(build_small_model(backbone_norm="frozen"), weights)
 
