@@ -115,9 +115,11 @@ def _checked(option: "Field[Any]", value: Any) -> Any:
         if not isinstance(value, str) or value not in allowed:
             raise ValueError(f"{name} must be one of {metadata['choices']}, got {short(value)}")
         return value
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise ValueError(f"{name} must be a whole number, got {short(value)}")
-    size = operator.index(value)
+    number: Any = None if isinstance(value, bool) else value
+    try:
+        size = operator.index(number)
+    except TypeError as error:
+        raise ValueError(f"{name} must be a whole number, got {short(value)}") from error
     if size < metadata["at_least"]:
         raise ValueError(f"{name} must be at least {metadata['at_least']}, got {size}")
     if size > metadata["at_most"]:

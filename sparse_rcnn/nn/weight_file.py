@@ -30,6 +30,7 @@ UNREAD = [
     "mmengine.logging.history_buffer.HistoryBuffer",
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
     *("numpy.ndarray", "numpy.dtype", "_codecs.encode"),
+    *("builtins.getattr", "__builtin__.getattr"),  # of the history's methods; here it gets nothing
 ]
 
 
@@ -90,8 +91,11 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         raise ImportError(f"{path}: needs safetensors: pip install safetensors") from error
     with safe_open(path, "pt") as file:
         weights: dict[str, Any] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        header = (file.metadata() or {}).get(SAFETENSORS_KEY)
+        metadata = file.metadata() or {}
+    header = metadata.get(SAFETENSORS_KEY)
     if header is None:
+        if any(f'"{DIGEST_KEY}"' in value for value in metadata.values()):
+            raise ValueError(f"is damaged: the header's name {SAFETENSORS_KEY!r} has changed")
         return weights
     fields = json.loads(header)
     if not isinstance(fields, dict):

@@ -1,10 +1,19 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from parts.detector_file import detect_image, load_detector
 from torch import nn
 
+from sparse_rcnn.data import evaluation_transform
 from sparse_rcnn.loss import set_prediction_loss
-from sparse_rcnn.nn import ImageListDetector, Predictions
+from sparse_rcnn.nn import (
+    ImageListDetector,
+    ImageSize,
+    Predictions,
+    build_from_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from sparse_rcnn.ops import select_detections
 
 LOSSES = ["loss_classification", "loss_l1", "loss_giou"]
@@ -369,3 +378,50 @@ def test_scripted(build_small, images, training):
     else:
         for mine, theirs in zip(found, expected, strict=True):
             torch.testing.assert_close(mine, theirs)
+
+
+def test_a_checkpoint_is_detected_in_its_own_size_and_as_the_scripts_do(build_small, tmp_path):
+    """uint8 or whole levels in floating point, through detect.py's parts or this module: the same scores."""
+    save_checkpoint(tmp_path / "own.pth", build_small(), image_size=ImageSize(64, 80))
+    image = torch.randint(0, 256, (3, 90, 160), dtype=torch.uint8)
+    found = load_detector(str(tmp_path / "own.pth"), torch.device("cpu"), max_detections=9)
+    boxes, scores, _ = detect_image(found, image, torch.device("cpu"), threshold=0.0)
+    model = build_from_checkpoint(load_checkpoint(tmp_path / "own.pth"))
+    detector = ImageListDetector(model, max_detections=9).eval()
+    assert (detector.min_sizes, detector.max_size) == ([64], 80)
+    with torch.no_grad():
+        (from_bytes,), (from_floats,) = detector([image]), detector([image / 255])
+        resized = evaluation_transform(64, 80)(image)
+        sizes = torch.tensor([resized.shape[1:]])
+        padded = F.pad(resized, (0, -resized.shape[2] % 32, 0, -resized.shape[1] % 32))
+        expected = model(padded[None], sizes).logits[-1].sigmoid()
+    assert from_bytes["scores"].equal(from_floats["scores"])
+    assert from_bytes["boxes"].equal(from_floats["boxes"])
+    assert from_bytes["scores"][0] == expected.max()
+    # Norms are folded there, and stage 1: no more than rounding.
+    torch.testing.assert_close(from_bytes["scores"], scores, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(from_bytes["boxes"], boxes, rtol=1e-4, atol=1e-3)
+
+
+def test_torchvisions_presets_that_resize_themselves(images, targets):
+    detector = ImageListDetector(Stub(BOX, 3), min_size=32, max_size=500, _skip_resize=True)
+    detector.train()(images, targets)
+    assert detector.model.image_sizes.tolist() == [list(image.shape[1:]) for image in images]
+    detector.eval()(images)
+    assert detector.model.image_sizes.tolist() == [[32, 48], [48, 32], [32, 32]]
+
+
+def test_category_ids_come_back_as_they_went_in(images, targets):
+    plain = ImageListDetector(Stub(BOX, 3), 64, 96).train()
+    detector = ImageListDetector(Stub(BOX, 3), 64, 96, category_ids=[1, 2, 3, 90, 5]).train()
+    named = [{**target, "labels": target["labels"] + 1} for target in targets]
+    assert detector(images, named) == plain(images, targets)
+    assert detector.eval()(images)[0]["labels"][0] == 90
+    assert list(detector.state_dict()) == list(plain.state_dict())
+    named[1]["labels"][0] = 4
+    with pytest.raises(ValueError, match=r"targets\[1\]\['labels'\] has 4, which is no category id"):
+        detector.train()(images, named)
+    with pytest.raises(ValueError, match="category_ids are 2, but the model has 5 classes"):
+        ImageListDetector(Stub(BOX, 3), 64, 96, category_ids=[1, 2]).eval()(images)
+    with pytest.raises(ValueError, match="category_ids must be different"):
+        ImageListDetector(Stub(BOX, 3), category_ids=[1, 1, 2, 3, 4])
