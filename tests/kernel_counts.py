@@ -5,19 +5,18 @@ large tensors), so the counts are for comparison: of a change with what was befo
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-
-from sparse_rcnn.nn.backbones.frozen_norm import FrozenNorm2d
 
 # Allocations and mere looks at a tensor; what the schema calls a view is recognised by itself.
 NO_KERNELS = {
     *("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "lift_fresh", "set_"),
-    *("_unsafe_view", "_reshape_alias", "is_same_size", "_has_compatible_shallow_copy_type"),
+    *("_unsafe_view", "_reshape_alias", "_record_function_enter_new", "_record_function_exit"),
 }
 
 
@@ -47,6 +46,20 @@ def count_kernels(call: Callable[[], Any]) -> KernelCounts:
     return counts
 
 
+@contextmanager
+def cuda_autocast() -> Iterator[None]:
+    """``torch.autocast("cuda", torch.bfloat16)``, which switches itself off where there is no GPU."""
+    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    torch.set_autocast_enabled("cuda", True)
+    torch.autocast_increment_nesting()
+    try:
+        yield
+    finally:
+        torch.set_autocast_enabled("cuda", False)
+        if torch.autocast_decrement_nesting() == 0:
+            torch.clear_autocast_cache()
+
+
 class SavedTensors:
     """Notes, while entered, what operations keep for their backward pass: each storage once."""
 
@@ -64,19 +77,3 @@ class SavedTensors:
 
     def __exit__(self, *error: Any) -> None:
         self._hooks.__exit__(*error)
-
-
-def on_fake_cuda(model: nn.Module) -> nn.Module:
-    """Puts a model, of the meta device or any other, on a GPU that is not there; call it in the fake mode."""
-    for module in model.modules():
-        for tensors in (module._parameters, module._buffers):
-            for name, tensor in tensors.items():
-                if tensor is not None:
-                    fake = torch.empty_strided(
-                        tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cuda"
-                    )
-                    parameter = isinstance(tensor, nn.Parameter)
-                    tensors[name] = nn.Parameter(fake, tensor.requires_grad) if parameter else fake
-        if isinstance(module, FrozenNorm2d):
-            module._prepare()
-    return model

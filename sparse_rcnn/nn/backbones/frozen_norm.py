@@ -14,8 +14,8 @@ class FrozenNorm2d(FrozenBatchNorm2d):
     And in the activations' type: torchvision's turns bfloat16 into float32, twice the memory from there on.
 
     Scale and shift are made when buffers are loaded or converted, not in every call: on a GPU, one operator
-    is launched in place of six. A call makes them itself where a buffer is not what they were made of (it was
-    written to, or replaced, as ``torch.func.functional_call`` does), and in graphs, whose compilers fuse them.
+    is launched in place of six. A call makes them itself if a buffer is not what they were made of (written
+    to, or replaced, as functional calls do), and inside of graphs, whose compilers fuse them.
     """
 
     __jit_ignored_attributes__ = ("_prepared", "_made_of")
