@@ -36,6 +36,7 @@ import torchvision
 from parts.detector_file import Detector, detect_batch
 from parts.evaluating import without_nan
 from parts.host_memory import keep_freed_memory, return_freed_memory
+from parts.precision import use_tf32
 from parts.reader import outlive_signals, read_all
 from parts.training.arguments import MAX_UNREADABLE, differences, parse_arguments, settings
 from parts.training.bad_batches import BadBatches
@@ -140,6 +141,8 @@ def memory_in_gb(device: torch.device) -> float:
 
 def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack: ExitStack) -> None:
     rank, device = processes.rank, processes.device
+    if arguments.precision == "tf32":
+        use_tf32(device)
     began = time.perf_counter()
     seed_everything(arguments.seed)
     parts_per_step = processes.world_size * arguments.accumulate
@@ -239,7 +242,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
             leave_open(batch.images, *batch.targets)
         dtype = torch.float16 if arguments.precision == "fp16" else torch.bfloat16
         with nullcontext() if last or processes.world_size == 1 else network.no_sync():
-            with torch.autocast(device.type, dtype, enabled=arguments.precision != "fp32"):
+            with torch.autocast(device.type, dtype, enabled=arguments.precision in ("bf16", "fp16")):
                 losses, predictions = network(batch.images, batch.image_sizes, *batch.targets, num_targets)
             # Times world_size: the gradients of a step add up, and DistributedDataParallel takes their mean.
             state.scaler.scale(losses.total * processes.world_size).backward()
