@@ -24,6 +24,7 @@ from contextlib import ExitStack, closing
 
 import torch
 from parts.host_memory import keep_freed_memory, return_freed_memory
+from parts.precision import use_tf32
 from parts.training.arguments import parse_arguments
 from parts.training.bad_batches import BadBatches
 from parts.training.batches import open_batches, take_step
@@ -47,6 +48,8 @@ from parts.training.unreadable_images import UnreadableImages
 
 def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack: ExitStack) -> None:
     # Options: which run this is. One of the same options that was interrupted goes on.
+    if arguments.precision == "tf32":
+        use_tf32(processes.device)
     seed_everything(arguments.seed)
     directory = RunDirectory(arguments, processes, stack)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
 from parts.compiling import compile_for_inference
+from parts.precision import use_tf32
 from sparse_rcnn.data import COCO_CLASS_NAMES, Batch, Target, collate, evaluation_transform
 from sparse_rcnn.nn import (
     EndToEndDetector,
@@ -97,7 +98,7 @@ def load_detector(
         path: of a checkpoint of this library, detectron2 or mmdetection, or of a file of export.py.
         device: where to run it. What AOTInductor compiled runs where it was compiled for.
         max_detections: per image; 100 unless told. An exported file has no more than it was exported with.
-        precision: "fp32" or "bf16", which is for checkpoints only, as is the next.
+        precision: "fp32", "tf32" or "bf16", which is for checkpoints only, as is the next.
         compiled: compile when the first batch comes, which takes minutes.
 
     Returns:
@@ -109,6 +110,8 @@ def load_detector(
     """
     kind = file_format(path)
     if kind == "checkpoint":
+        if precision == "tf32":
+            use_tf32(device)
         detector = _load_checkpoint(path, device, 100 if max_detections is None else max_detections)
         if compiled:
             detector = detector._replace(detect=compile_for_inference(detector.detect, device, dynamic=True))

@@ -1,12 +1,17 @@
 """The module that owns the parameters of :func:`sparse_rcnn.ops.dynamic_interaction`."""
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparse_rcnn.ops.interaction import dynamic_interaction
+from sparse_rcnn.nn.layer_norm import LayerNorm
 
 
 class DynamicInteraction(nn.Module):
     """Dynamic instance interaction (paper, section 3.2 and figure 4).
+
+    The same arithmetic as the function, by calls of the layers: hooks on them run, and other modules may take
+    their places (adapters, quantised layers).
 
     Args:
         hidden_dim: channels of proposals and RoI features, C.
@@ -16,9 +21,11 @@ class DynamicInteraction(nn.Module):
 
     def __init__(self, hidden_dim: int = 256, dynamic_dim: int = 64, pool_size: int = 7) -> None:
         super().__init__()
+        self.hidden_dim = hidden_dim
+        self.dynamic_dim = dynamic_dim
         self.generator = nn.Linear(hidden_dim, 2 * hidden_dim * dynamic_dim)
-        self.norm1 = nn.LayerNorm(dynamic_dim)
-        self.norm2 = nn.LayerNorm(hidden_dim)
+        self.norm1 = LayerNorm(dynamic_dim)
+        self.norm2 = LayerNorm(hidden_dim)
         self.out = nn.Linear(hidden_dim * pool_size**2, hidden_dim)
         self.norm3 = nn.LayerNorm(hidden_dim)
 
@@ -32,18 +39,23 @@ class DynamicInteraction(nn.Module):
         Returns:
             ``[..., N, C]`` object features.
         """
-        return dynamic_interaction(
-            pro_feats,
-            roi_feats,
-            self.generator.weight,
-            self.generator.bias,
-            self.norm1.weight,
-            self.norm1.bias,
-            self.norm2.weight,
-            self.norm2.bias,
-            self.out.weight,
-            self.out.bias,
-            self.norm3.weight,
-            self.norm3.bias,
-            self.norm1.eps,
+        kernel1, kernel2 = self.kernels(pro_feats)
+        x = F.relu(self.norm1(torch.matmul(roi_feats, kernel1)))  # [..., N, S*S, D]
+        x = F.relu(self.norm2(torch.matmul(x, kernel2)))  # [..., N, S*S, C]
+        return F.relu(self.norm3(self.out(x.flatten(-2))))
+
+    def kernels(self, pro_feats: Tensor) -> tuple[Tensor, Tensor]:
+        """What the generator makes of each proposal.
+
+        Args:
+            pro_feats: ``[..., N, C]``.
+
+        Returns:
+            ``[..., N, C, D]`` and ``[..., N, D, C]``: the weights of two 1x1 convolutions.
+        """
+        half = self.hidden_dim * self.dynamic_dim
+        first, second = self.generator(pro_feats).split(half, dim=-1)
+        return (
+            first.unflatten(-1, (self.hidden_dim, self.dynamic_dim)),
+            second.unflatten(-1, (self.dynamic_dim, self.hidden_dim)),
         )

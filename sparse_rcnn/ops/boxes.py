@@ -24,8 +24,8 @@ def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
     Returns:
         ``[..., 4]`` in the same unit.
     """
-    cx, cy, w, h = boxes.unbind(-1)
-    return torch.stack((cx - 0.5 * w, cy - 0.5 * h, cx + 0.5 * w, cy + 0.5 * h), dim=-1)
+    center, half = boxes[..., :2], 0.5 * boxes[..., 2:]
+    return torch.cat((center - half, center + half), dim=-1)
 
 
 def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
@@ -37,8 +37,8 @@ def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
     Returns:
         ``[..., 4]`` in the same unit.
     """
-    x1, y1, x2, y2 = boxes.unbind(-1)
-    return torch.stack((0.5 * (x1 + x2), 0.5 * (y1 + y2), x2 - x1, y2 - y1), dim=-1)
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return torch.cat((0.5 * (low + high), high - low), dim=-1)
 
 
 def box_area(boxes: Tensor) -> Tensor:

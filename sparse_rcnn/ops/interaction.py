@@ -71,27 +71,16 @@ def dynamic_interaction(
     weights = generator_weight.split(channels * inner)
     biases = generator_bias.split(channels * inner)
     kernel = F.linear(pro_feats, weights[0], biases[0]).unflatten(-1, (channels, inner))  # [..., N, C, D]
-    x = apply_kernels(roi_feats, kernel, norm1_weight, norm1_bias, eps)  # [..., N, S*S, D]
+    x = _apply_kernels(roi_feats, kernel, norm1_weight, norm1_bias, eps)  # [..., N, S*S, D]
     kernel = F.linear(pro_feats, weights[1], biases[1]).unflatten(-1, (inner, channels))  # [..., N, D, C]
-    x = apply_kernels(x, kernel, norm2_weight, norm2_bias, eps)  # [..., N, S*S, C]
+    x = _apply_kernels(x, kernel, norm2_weight, norm2_bias, eps)  # [..., N, S*S, C]
     x = F.linear(x.flatten(-2), out_weight, out_bias)  # [..., N, C]
     return F.relu(F.layer_norm(x, [channels], norm3_weight, norm3_bias, eps))
 
 
-def apply_kernels(
-    features: Tensor, kernels: Tensor, norm_weight: Tensor, norm_bias: Tensor, eps: float = 1e-5
+def _apply_kernels(
+    features: Tensor, kernels: Tensor, norm_weight: Tensor, norm_bias: Tensor, eps: float
 ) -> Tensor:
-    """One 1x1 convolution per proposal, with its layer norm and ReLU.
-
-    Args:
-        features: ``[..., N, S*S, I]``.
-        kernels: ``[..., N, I, O]``, one for each proposal.
-        norm_weight: ``[O]`` of the layer norm.
-        norm_bias: ``[O]``.
-        eps: of the layer norm.
-
-    Returns:
-        ``[..., N, S*S, O]``.
-    """
+    """One 1x1 convolution per proposal, ``[..., N, S*S, I]`` to ``[..., N, S*S, O]``, with norm and ReLU."""
     x = torch.matmul(features, kernels)
     return F.relu(F.layer_norm(x, [kernels.shape[-1]], norm_weight, norm_bias, eps))

@@ -20,13 +20,12 @@ class Pyramid(NamedTuple):
 
     Attributes:
         table: ``[B, R, C]``, the cells of all levels one after the other, each level row by row.
-        heights: number of rows of each level, finest first.
-        widths: number of columns of each level.
+        geometry: ``[B, L, 4]`` int32, for each level, finest first: its width and height in cells, its first
+            row in the tables of all images one after the other, and its stride in pixels.
     """
 
     table: Tensor
-    heights: list[int]
-    widths: list[int]
+    geometry: Tensor
 
 
 def flatten_pyramid(features: list[Tensor]) -> Pyramid:
@@ -46,8 +45,6 @@ def flatten_pyramid(features: list[Tensor]) -> Pyramid:
     if len(features) == 0:
         raise ValueError("flatten_pyramid needs at least one level, got none")
     tables: list[Tensor] = []
-    heights: list[int] = []
-    widths: list[int] = []
     for level in features:
         if level.dim() != 4 or level.shape[:2] != features[0].shape[:2]:
             raise ValueError(
@@ -57,9 +54,18 @@ def flatten_pyramid(features: list[Tensor]) -> Pyramid:
         # Gradients of many boxes meet in one row: summed in half precision, they are off by up to a tenth.
         rows = at_least_float32(level) if level.requires_grad else level
         tables.append(rows.permute(0, 2, 3, 1).flatten(1, 2))  # [B, H*W, C]
-        heights.append(level.shape[2])
-        widths.append(level.shape[3])
-    return Pyramid(torch.cat(tables, dim=1), heights, widths)
+    table = torch.cat(tables, dim=1)
+    start = torch.arange(table.shape[0], device=table.device, dtype=torch.int32) * table.shape[1]
+    stride = 4
+    geometry: list[Tensor] = []
+    for level in features:
+        # Filled on the device, not a list to transfer; sizes stay symbolic under dynamic shapes.
+        height, width = level.shape[2], level.shape[3]
+        geometry += [torch.full_like(start, width), torch.full_like(start, height), start]
+        geometry.append(torch.full_like(start, stride))
+        start = start + height * width
+        stride *= 2
+    return Pyramid(table, torch.stack(geometry, dim=1).unflatten(1, (len(features), 4)))
 
 
 def assign_levels(
@@ -78,10 +84,12 @@ def assign_levels(
         arithmetic, step by step: a box near a limit must fall on the same side.
     """
     boxes = at_least_float32(boxes)
-    area = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
-    level = torch.floor(canonical_level + torch.log2(area.clamp(min=0).sqrt() / canonical_size + 1e-8))
+    size = boxes[..., 2:] - boxes[..., :2]
+    area = size[..., 0] * size[..., 1]
+    level = canonical_level + torch.log2(area.clamp(min=0).sqrt() / canonical_size + 1e-8)
     # Clamped twice: as a float for infinity, as an integer for NaN, which survives a floating-point clamp.
-    return (level - 2.0).clamp(0, num_levels - 1).to(torch.int64).clamp(0, num_levels - 1)
+    # Between the two, what is positive is rounded down.
+    return level.clamp(2, num_levels + 1).to(torch.int64).clamp(2, num_levels + 1) - 2
 
 
 def pyramid_roi_align(pyramid: Pyramid, boxes: Tensor, pool_size: int = 7, sampling_ratio: int = 2) -> Tensor:
@@ -111,9 +119,7 @@ def pyramid_roi_align(pyramid: Pyramid, boxes: Tensor, pool_size: int = 7, sampl
             f"pool_size and sampling_ratio must be at least 1, got {pool_size} and {sampling_ratio}"
         )
     rows, weights = _bin_rows(pyramid, boxes.detach(), pool_size, sampling_ratio)  # [B, N, P*P, S]
-    batch, num_rows, channels = table.shape
-    offset = torch.arange(batch, device=boxes.device) * num_rows
-    rows = rows + offset[:, None, None, None]
+    batch, channels = table.shape[0], table.shape[2]
     weights = weights.to(table.dtype)
     gather = False
     if not torch.jit.is_scripting():
@@ -134,67 +140,49 @@ def _must_gather(table: Tensor) -> bool:
 
 
 def _bin_rows(pyramid: Pyramid, boxes: Tensor, pool_size: int, sampling_ratio: int) -> tuple[Tensor, Tensor]:
-    """Rows of one image's table and their weights, both ``[B, N, P*P, (2*sampling_ratio)²]``."""
+    """Rows of all images' tables and their weights, both ``[B, N, P*P, (2*sampling_ratio)²]``."""
     boxes = at_least_float32(boxes)
-    num_levels = len(pyramid.heights)
-    levels = assign_levels(boxes, num_levels)  # [B, N]
-    height, width, start = _level_geometry(pyramid, levels)  # [B, N] each
-    stride = 4.0 * torch.pow(2.0, levels.to(boxes.dtype))  # strides 4, 8, 16, 32
+    levels = assign_levels(boxes, pyramid.geometry.shape[1])  # [B, N]
+    geometry = pyramid.geometry.gather(1, levels[..., None].expand(-1, -1, 4))  # [B, N, 4]
     # Half a cell: features sit at cell centers (the aligned kind).
-    corners = boxes / stride[..., None] - 0.5  # [B, N, 4]
-    x_cells, x_weights = _axis_samples(corners[..., 0], corners[..., 2], width, pool_size, sampling_ratio)
-    y_cells, y_weights = _axis_samples(corners[..., 1], corners[..., 3], height, pool_size, sampling_ratio)
+    corners = boxes / geometry[..., 3:] - 0.5  # [B, N, 4]
+    cells, weights = _axis_samples(corners, geometry[..., :2], pool_size, sampling_ratio)
     # [B, N, P, 1, S, 1] with [B, N, 1, P, 1, S]: every row of samples with every column of samples.
-    rows = y_cells[:, :, :, None, :, None] * width[:, :, None, None, None, None]
-    rows = rows + x_cells[:, :, None, :, None, :] + start[:, :, None, None, None, None]
-    weights = y_weights[:, :, :, None, :, None] * x_weights[:, :, None, :, None, :]
+    width, start = geometry[..., 0, None, None, None, None], geometry[..., 2, None, None, None, None]
+    rows = cells[:, :, 1, :, None, :, None] * width + start + cells[:, :, 0, None, :, None, :]
+    weights = weights[:, :, 1, :, None, :, None] * weights[:, :, 0, None, :, None, :]
     return rows.flatten(4, 5).flatten(2, 3), weights.flatten(4, 5).flatten(2, 3)
 
 
-def _level_geometry(pyramid: Pyramid, levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Height, width and first row in the table of each box's level, all ``[B, N]`` int64."""
-    height, width, start = torch.zeros_like(levels), torch.zeros_like(levels), torch.zeros_like(levels)
-    first_row = 0
-    # Sums of masks, not a table to look up: level sizes stay symbolic under dynamic shapes, and no
-    # transfer from the host is needed.
-    for level in range(len(pyramid.heights)):
-        here = (levels == level).to(levels.dtype)
-        height = height + here * pyramid.heights[level]
-        width = width + here * pyramid.widths[level]
-        start = start + here * first_row
-        first_row = first_row + pyramid.heights[level] * pyramid.widths[level]
-    return height, width, start
-
-
 def _axis_samples(
-    low: Tensor, high: Tensor, size: Tensor, pool_size: int, sampling_ratio: int
+    corners: Tensor, size: Tensor, pool_size: int, sampling_ratio: int
 ) -> tuple[Tensor, Tensor]:
-    """Cells and weights along one axis.
+    """Cells and weights along each axis: x and y at a time, for each operator costs a GPU's host the same.
 
     Args:
-        low: ``[B, N]`` start of each box in cells.
-        high: ``[B, N]`` end of each box in cells.
-        size: ``[B, N]`` number of cells of the level along the axis.
-        pool_size: bins along the axis.
+        corners: ``[B, N, 4]`` xyxy of each box in cells.
+        size: ``[B, N, 2]`` width and height in cells of the box's level.
+        pool_size: bins along an axis.
         sampling_ratio: samples per bin.
 
     Returns:
-        cell indices and weights, both ``[B, N, P, 2*sampling_ratio]``.
+        cell indices and weights, both ``[B, N, 2, P, 2*sampling_ratio]``.
     """
-    samples = pool_size * sampling_ratio
-    steps = (torch.arange(samples, device=low.device, dtype=low.dtype) + 0.5) / sampling_ratio
-    position = low[..., None] + steps * ((high - low) / pool_size)[..., None]  # [B, N, P*sampling_ratio]
-    last = (size - 1)[..., None]
+    half = 0.5 / sampling_ratio
+    steps = torch.linspace(
+        half, pool_size - half, pool_size * sampling_ratio, device=corners.device, dtype=corners.dtype
+    )
+    low, high = corners[..., :2, None], corners[..., 2:, None]
+    position = low + steps * ((high - low) / pool_size)  # [B, N, 2, P*sampling_ratio]
+    last = size[..., None] - 1
     # Up to one cell outside, a sample takes the border's value; beyond, it counts as 0.
     inside = (position >= -1.0) & (position <= size[..., None])
-    position_inside = torch.minimum(position.clamp(min=0.0), last.to(low.dtype))
-    cell = torch.minimum(position_inside.to(torch.int64).clamp(min=0), last)  # clamped: NaN has no integer
-    upper_weight = position_inside - cell.to(low.dtype)
-    weight = torch.stack((1.0 - upper_weight, upper_weight), dim=-1) / sampling_ratio
     # `inside` is false for NaN and infinity, too: 0 * position keeps them visible in the result.
-    weight = weight * inside[..., None].to(low.dtype) + (position * 0)[..., None]
+    weight = torch.where(inside, 1.0 / sampling_ratio, position * 0)
+    position = torch.minimum(torch.where(inside, position, 0.0).clamp(min=0.0), last)
+    cell = position.to(torch.int32)
+    upper_weight = (position - cell) * weight
     cells = torch.stack((cell, torch.minimum(cell + 1, last)), dim=-1)
-    return (
-        cells.unflatten(-2, (pool_size, sampling_ratio)).flatten(-2),
-        weight.unflatten(-2, (pool_size, sampling_ratio)).flatten(-2),
-    )
+    weights = torch.stack((weight - upper_weight, upper_weight), dim=-1)
+    bins = (pool_size, 2 * sampling_ratio)
+    return cells.flatten(-2).unflatten(-1, bins), weights.flatten(-2).unflatten(-1, bins)

@@ -247,14 +247,14 @@ def test_order_of_the_boxes_is_kept(seed):
 
 def test_the_pyramid_lists_every_cell_level_by_level_row_by_row():
     features = make_features(3)
-    table, heights, widths = flatten_pyramid(features)
-    assert [(height, width) for height, width in zip(heights, widths, strict=True)] == [
-        tuple(level.shape[2:]) for level in features
-    ]
+    table, geometry = flatten_pyramid(features)
     start = 0
-    for level in features:
+    for index, level in enumerate(features):
         rows = rearrange(level, "b c h w -> b (h w) c")
         assert torch.equal(table[:, start : start + rows.shape[1]], rows)
+        for image in range(2):
+            first_row = image * table.shape[1] + start
+            assert geometry[image, index].tolist() == [*level.shape[:1:-1], first_row, 4 * 2**index]
         start += rows.shape[1]
     assert start == table.shape[1]
 

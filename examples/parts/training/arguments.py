@@ -206,10 +206,10 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     )
     training.add_argument(
         "--precision",
-        choices=("fp32", "bf16", "fp16"),
+        choices=("fp32", "tf32", "bf16", "fp16"),
         default="fp32",
-        help="of convolutions and matrix products; matching and losses are in float32 always, and fp16 "
-        "scales the loss (fp32)",
+        help="of convolutions and matrix products; matching and losses are in float32 always, fp16 "
+        "scales the loss, and tf32 is for a GPU: float32 whose products round their inputs to 10 bits (fp32)",
     )
     training.add_argument(
         "--compile",

@@ -48,6 +48,8 @@ class SharedStep:
                 step,
                 device_ids=[device.index] if device.type == "cuda" else None,
                 gradient_as_bucket_view=True,
+                # Frozen norms never change; statistics of batch norms are those of the first process.
+                broadcast_buffers=arguments.backbone_norm == "batch",
             )
         self.scaler = state.scaler
         self.processes = processes

@@ -6,9 +6,9 @@ from functools import partial
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
-from torchvision.ops import FeaturePyramidNetwork
 
 from sparse_rcnn.nn.backbones.contract import STRIDES
+from sparse_rcnn.nn.backbones.feature_pyramid import FeaturePyramid
 from sparse_rcnn.nn.backbones.frozen_norm import FrozenNorm2d
 
 # One block per stage: not published, but enough for small images and minutes of training on a CPU.
@@ -129,7 +129,7 @@ class Backbone(nn.Module):
         if name not in BACKBONES:
             raise ValueError(f"backbone must be one of {BACKBONES}, got {name!r}")
         self.trunk = ResNetTrunk(name, norm) if name in RESNETS else MobileNetV2Trunk(norm)
-        self.fpn = FeaturePyramidNetwork(self.trunk.channels, out_channels)
+        self.fpn = FeaturePyramid(self.trunk.channels, out_channels)
         self.channels = out_channels
         self.strides = STRIDES
         if norm == "frozen":
@@ -145,7 +145,4 @@ class Backbone(nn.Module):
         Returns:
             Levels ``[B, C, H/4, W/4]``, ..., ``[B, C, H/32, W/32]``.
         """
-        levels: dict[str, Tensor] = {}
-        for index, level in enumerate(self.trunk(images)):
-            levels[str(index)] = level
-        return list(self.fpn(levels).values())
+        return self.fpn(self.trunk(images))

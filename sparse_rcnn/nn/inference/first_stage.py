@@ -14,7 +14,6 @@ from sparse_rcnn.nn.dynamic_interaction import DynamicInteraction
 from sparse_rcnn.nn.head import Head
 from sparse_rcnn.nn.proposals import Proposals
 from sparse_rcnn.nn.stage import Stage
-from sparse_rcnn.ops.interaction import apply_kernels
 
 
 class FixedInteraction(nn.Module):
@@ -30,11 +29,10 @@ class FixedInteraction(nn.Module):
 
     def __init__(self, interaction: DynamicInteraction, pro_feats: Tensor) -> None:
         super().__init__()
-        channels, inner = interaction.norm2.weight.shape[0], interaction.norm1.weight.shape[0]
-        first, second = interaction.generator(pro_feats).split(channels * inner, dim=-1)
+        kernel1, kernel2 = interaction.kernels(pro_feats)
         # Of three dimensions: conversions to channels-last leave them as they are.
-        self.register_buffer("kernel1", first.unflatten(-1, (channels, inner)).contiguous())  # [N, C, D]
-        self.register_buffer("kernel2", second.unflatten(-1, (inner, channels)).contiguous())  # [N, D, C]
+        self.register_buffer("kernel1", kernel1.contiguous())  # [N, C, D]
+        self.register_buffer("kernel2", kernel2.contiguous())  # [N, D, C]
         self.norm1, self.norm2, self.norm3 = interaction.norm1, interaction.norm2, interaction.norm3
         self.out = interaction.out
 
@@ -48,8 +46,8 @@ class FixedInteraction(nn.Module):
         Returns:
             ``[..., N, C]`` object features.
         """
-        x = apply_kernels(roi_feats, self.kernel1, self.norm1.weight, self.norm1.bias, self.norm1.eps)
-        x = apply_kernels(x, self.kernel2, self.norm2.weight, self.norm2.bias, self.norm2.eps)
+        x = F.relu(self.norm1(torch.matmul(roi_feats, self.kernel1)))
+        x = F.relu(self.norm2(torch.matmul(x, self.kernel2)))
         return F.relu(self.norm3(self.out(x.flatten(-2))))
 
 

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 import torchvision
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 
 from sparse_rcnn.nn import Backbone
 from sparse_rcnn.nn.backbones.backbone import BACKBONES, norm_layer
@@ -122,7 +123,8 @@ def test_pyramid_is_torchvisions_on_the_trunks_levels():
     backbone = Backbone("resnet18", "group", out_channels=8)
     images = torch.randn(1, 3, 64, 96)
     levels = dict(zip("abcd", backbone.trunk(images), strict=True))
-    for ours, theirs in zip(backbone(images), backbone.fpn(levels).values(), strict=True):
+    expected = FeaturePyramidNetwork.forward(backbone.fpn, levels).values()
+    for ours, theirs in zip(backbone(images), expected, strict=True):
         assert ours.equal(theirs)
 
 
@@ -157,3 +159,64 @@ def test_frozen_norm_is_torchvisions_in_the_type_of_its_input(layout):
     half = mine(x.bfloat16())
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), theirs(x), rtol=0.03, atol=0.03)
+
+
+def norm_with_other_buffers():
+    norm = FrozenNorm2d(5)
+    norm.load_state_dict({name: torch.rand(5) + 0.5 for name in norm.state_dict()})
+    return norm
+
+
+CHANGES = {
+    "nothing": lambda norm: norm,
+    "written to": lambda norm: norm.running_var.mul_(3) is None or norm,
+    "replaced": lambda norm: setattr(norm, "weight", torch.rand(5)) or norm,
+    "copied, then written to": lambda norm: CHANGES["written to"](copy.deepcopy(norm)),
+    "copied": copy.deepcopy,
+    "in double": lambda norm: norm.double(),
+    "from meta, assigned": lambda norm: load(FrozenNorm2d(5).to("meta"), norm.state_dict(), assign=True),
+    "from meta, emptied": lambda norm: load(
+        FrozenNorm2d(5).to("meta").to_empty(device="cpu"), norm.state_dict()
+    ),
+}
+
+
+def load(norm, state_dict, assign=False):
+    norm.load_state_dict(state_dict, assign=assign)
+    return norm
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_frozen_norm_is_that_of_its_buffers_whatever_became_of_them(change):
+    norm = CHANGES[change](norm_with_other_buffers())
+    # What was made in advance is used where it may be: the test of speed is in test_kernel_counts.py.
+    assert norm._is_prepared() == (change not in {"written to", "replaced", "copied, then written to"})
+    x = torch.randn(2, 5, 4, 6, dtype=norm.weight.dtype)
+    expected = FrozenBatchNorm2d(5).to(x.dtype)
+    expected.load_state_dict(norm.state_dict())
+    torch.testing.assert_close(norm(x), expected(x))
+    other = {name: torch.rand(5) for name in norm.state_dict()}
+    expected.load_state_dict(other)
+    torch.testing.assert_close(
+        torch.func.functional_call(norm, other, x.float()), expected.float()(x.float())
+    )
+
+
+def test_frozen_norm_of_inference_mode_still_trains():
+    with torch.inference_mode():
+        made, loaded = (
+            norm_with_other_buffers(),
+            load(FrozenNorm2d(5), norm_with_other_buffers().state_dict()),
+        )
+        converted = norm_with_other_buffers().double().float()
+        for norm in (made, loaded, converted):
+            norm.running_mean.add_(1)  # of which tensors of inference mode keep no count
+            x = torch.randn(1, 5, 2, 2)
+            theirs = load(FrozenBatchNorm2d(5), norm.state_dict())
+            torch.testing.assert_close(norm(x), theirs(x))
+    norm = norm_with_other_buffers()
+    with torch.inference_mode():
+        norm.load_state_dict({name: torch.rand(5) for name in norm.state_dict()})
+    x = torch.randn(1, 5, 2, 2, requires_grad=True)
+    norm(x).sum().backward()
+    assert x.grad.abs().sum() > 0

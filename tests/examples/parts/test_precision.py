@@ -1,0 +1,21 @@
+"""TF32 is for a GPU, and says so elsewhere; on one, it is set for products and convolutions."""
+
+import pytest
+import torch
+from parts.precision import use_tf32
+
+
+def test_a_cpu_is_refused_and_nothing_is_set() -> None:
+    with pytest.raises(ValueError, match="is for a GPU of CUDA, not for cpu: give fp32 or bf16"):
+        use_tf32(torch.device("cpu"))
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_products_and_convolutions_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # what it was comes back
+    try:
+        use_tf32(torch.device("cuda"))
+        assert torch.backends.cuda.matmul.allow_tf32
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision("highest")
