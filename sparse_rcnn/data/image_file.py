@@ -216,7 +216,9 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
             raise ValueError("it is not a regular file")
         if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
             Image.MAX_IMAGE_PIXELS = max_pixels
-        with Image.open(path) as image:
+        # A stream and not the path, which Pillow would map into memory: a TIFF that EXIF turns, in the size
+        # that it is turned to, and what comes is no picture.
+        with open(path, "rb") as stream, Image.open(stream) as image:
             if image.format in _VECTOR_FORMATS:
                 raise ValueError(f"{image.format} is a drawing and no raster image; convert it to PNG first")
             if image.width * image.height > max_pixels:
