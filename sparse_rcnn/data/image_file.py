@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 MAX_PIXELS = 89_478_485  # where Pillow begins to warn: 268 MB as RGB, from a file that may have 100 kB
@@ -232,6 +232,8 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
             yield image
     except Exception as error:  # the decoders fail in any way where a file is damaged
         reason = str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):  # which names the stream
+            reason = "cannot identify image file"
         if isinstance(error, _BOMBS):  # Pillow's own limit, which does not name ours
             reason = f"it has more pixels than max_pixels={max_pixels}"
         raise UnreadableImageError(f"{path}: cannot be read as an image: {reason}") from error
