@@ -13,7 +13,9 @@ Class names and image size travel in the file, which is loaded again and compare
 import argparse
 import importlib.util
 import json
+import logging
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -85,7 +87,10 @@ def write_onnx(model: nn.Module, device: torch.device, path: Path, metadata: dic
         output_names=["boxes", "scores", "labels"],
         verbose=False,
     )
-    program = with_free_sizes(export, model, device)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "# The axis name")  # two inputs have one batch: so it is meant
+        logging.getLogger("onnxscript.optimizer").setLevel(logging.ERROR)  # what it does not fold, it keeps
+        program = with_free_sizes(export, model, device)
     assert program is not None  # of torch.onnx.export with dynamo=True
     if any(node.op_type == "Loop" for node in program.model.graph):
         raise ValueError("--format onnx: PyTorch fell back to an export that makes RoIAlign a loop")

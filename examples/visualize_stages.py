@@ -65,9 +65,7 @@ def refine(detector: Detector, image: Tensor, device: torch.device) -> Refinemen
         learned, _ = model.proposals(batch.image_sizes.to(device))
     boxes = torch.cat([learned[None], boxes]).cpu()  # [L+1, 1, N, 4]
     if not (boxes.isfinite().all() and logits.isfinite().all()):
-        raise NotFiniteError(
-            "boxes or scores are not finite: the checkpoint is damaged, or training diverged"
-        )
+        raise NotFiniteError("boxes or scores are not finite: its weights are damaged or diverged")
     scores, labels = logits[:, 0].float().sigmoid().cpu().max(dim=-1)  # [L, N]
     return Refinement(rescale_boxes(boxes, batch.image_sizes, UNIT)[:, 0], scores, labels)
 
@@ -87,7 +85,7 @@ def survey(
         try:
             boxes, found, _ = refine(detector, image, device)
         except NotFiniteError as error:
-            raise ValueError(f"{dataset.image_paths[index]}: {error}") from error
+            raise NotFiniteError(f"{dataset.image_paths[index]}: {error}") from error
         iou = iou + paired_iou(boxes[1:], boxes[:-1]).double()  # [L, N]
         scores = scores + found.double()  # [L, N]
         learned, last = boxes[0], clip_boxes(boxes[-1:], UNIT)
@@ -189,7 +187,7 @@ def visualize_image(
     try:
         boxes, scores, labels = refine(detector, image, device)
     except NotFiniteError as error:
-        raise ValueError(f"{arguments.image}: {error}") from error
+        raise NotFiniteError(f"{arguments.image}: {error}") from error
     stages = choose_stages(arguments.stages, len(scores))
     # The learned boxes, and then stages 1 to L.
     opacity = torch.cat([torch.full_like(scores[:1], LEARNED_OPACITY), scores])
@@ -251,10 +249,13 @@ def main() -> None:
         shortest_side=arguments.size or detector.shortest_side,
         longest_side=arguments.max_size or detector.longest_side,
     )
-    if image is not None:
-        visualize_image(arguments, detector, image, device)
-    if arguments.data:
-        visualize_dataset(arguments, detector, device)
+    try:
+        if image is not None:
+            visualize_image(arguments, detector, image, device)
+        if arguments.data:
+            visualize_dataset(arguments, detector, device)
+    except NotFiniteError as error:
+        raise ValueError(f"{arguments.checkpoint}: {error}") from error
 
 
 if __name__ == "__main__":

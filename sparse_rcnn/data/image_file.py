@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 MAX_PIXELS = 89_478_485  # where Pillow begins to warn: 268 MB as RGB, from a file that may have 100 kB
@@ -216,7 +216,9 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
             raise ValueError("it is not a regular file")
         if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
             Image.MAX_IMAGE_PIXELS = max_pixels
-        with Image.open(path) as image:
+        # A stream and not the path, which Pillow would map into memory: a TIFF that EXIF turns, in the size
+        # that it is turned to, and what comes is no picture.
+        with open(path, "rb") as stream, Image.open(stream) as image:
             if image.format in _VECTOR_FORMATS:
                 raise ValueError(f"{image.format} is a drawing and no raster image; convert it to PNG first")
             if image.width * image.height > max_pixels:
@@ -230,6 +232,8 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
             yield image
     except Exception as error:  # the decoders fail in any way where a file is damaged
         reason = str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):  # which names the stream
+            reason = "cannot identify image file"
         if isinstance(error, _BOMBS):  # Pillow's own limit, which does not name ours
             reason = f"it has more pixels than max_pixels={max_pixels}"
         raise UnreadableImageError(f"{path}: cannot be read as an image: {reason}") from error
