@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from parts.detector_file import choose_device, load_detector
-from parts.evaluating import detect_dataset, without_nan
+from parts.evaluating import can_evaluate, detect_dataset, without_nan
 from parts.host_memory import keep_freed_memory
 from parts.open_dataset import load_dataset
 
@@ -69,6 +69,10 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     device = choose_device(arguments.device)
+    if not can_evaluate() and not arguments.results:
+        raise ImportError(
+            "evaluation needs pycocotools: pip install pycocotools"
+        )  # said before hours of work
     if device.type == "cpu":
         keep_freed_memory()
     detector = load_detector(

@@ -1,5 +1,6 @@
 """A data set through a detector: its detections as COCO results."""
 
+import importlib.util
 import math
 from typing import Any
 
@@ -10,6 +11,11 @@ from tqdm import tqdm
 from parts.detector_file import Detect, detect_batch
 from parts.reader import outlive_signals
 from sparse_rcnn.data import DetectionDataset, coco_results, collate
+
+
+def can_evaluate() -> bool:
+    """Whether pycocotools is installed, which ``evaluate_coco`` needs."""
+    return importlib.util.find_spec("pycocotools") is not None
 
 
 def detect_dataset(

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
@@ -93,7 +91,12 @@ def evaluate_coco(
     Raises:
         ValueError: If a result lacks a field, names an unknown image or category, or holds a number that
             is not finite.
+        ImportError: If pycocotools is not installed. Nothing else in this library needs it.
     """
+    try:
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise ImportError(f"evaluation needs pycocotools: pip install pycocotools ({error})") from error
     truth = ground_truth if isinstance(ground_truth, dict) else ground_truth.coco_ground_truth()
     for section in ("images", "annotations", "categories"):
         if section not in truth:
@@ -139,7 +142,9 @@ def format_metrics(metrics: dict[str, float]) -> str:
     )
 
 
-def _indexed(truth: dict[str, Any], annotations: list[dict[str, Any]]) -> COCO:
+def _indexed(truth: dict[str, Any], annotations: list[dict[str, Any]]) -> Any:
+    from pycocotools.coco import COCO
+
     coco = COCO()
     coco.dataset = {"images": truth["images"], "categories": truth["categories"], "annotations": annotations}
     coco.createIndex()
