@@ -84,7 +84,8 @@ def header(machine: Machine) -> str:
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     return (
         f"`python {shlex.join(sys.argv)}` on {where}; {versions}, torchvision {torchvision.__version__}; "
-        f"medians of {machine.repeats} rounds in which all rows of a table take turns"
+        f"medians of {machine.repeats} rounds in which all rows of a table take turns "
+        "(with --gpu: of as many calls of each row)"
     )
 
 

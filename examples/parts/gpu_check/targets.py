@@ -2,6 +2,11 @@
 
 from typing import Any, NamedTuple
 
+from parts.benchmarks.gpu import inference, operations, training
+from parts.benchmarks.gpu.switches import AS_PUBLISHED
+from parts.benchmarks.inputs import PUBLISHED
+from parts.benchmarks.roi import PER_LEVEL
+
 Tables = dict[str, dict[str, dict[str, Any]]]  # title, name of the row, its figures
 
 
@@ -33,15 +38,16 @@ def _least(text: str, measured: float | None, bound: float) -> Target:
 
 def judge(tables: Tables) -> list[Target]:
     """Each target with what was measured."""
-    one = "Inference, 1 × 800×1344, 100 proposals"
+    as_published = f"{PUBLISHED}, {AS_PUBLISHED}"
+    one = inference.TITLE.format(1, 800, 1344, 100)
     graph = _fastest(tables, one, "bf16, CUDA graph", "bf16, compiled")
-    published = _fastest(tables, one, "published style, as published")
-    sixteen = "Training step, 16 × 800×1344, 100 proposals"
-    step = _fastest(tables, sixteen, "bf16, eager", "bf16, model as CUDA graphs", "bf16, compiled")
-    published_step = _fastest(tables, sixteen, "published style, as published")
-    roi = "RoIAlign, 16 × 800×1344, 100 boxes, forward and backward"
-    kernel = _fastest(tables, roi, "torchvision's roi_align per level")
-    ours = _fastest(tables, roi, "pyramid_roi_align, channels last")
+    published = _fastest(tables, one, as_published)
+    sixteen = training.TITLE.format(16, 800, 1344)
+    step = _fastest(tables, sixteen, "bf16, eager", f"bf16, {training.GRAPHS}", "bf16, compiled")
+    published_step = _fastest(tables, sixteen, as_published)
+    roi = operations.ROI_TITLE.format(16, 800, 1344, 100, " and backward")
+    kernel = _fastest(tables, roi, PER_LEVEL)
+    ours = _fastest(tables, roi, operations.CHANNELS_LAST)
     return [
         _most("inference of 1 image, bf16, CUDA graph, ms", graph.get("ms"), 6),
         _least("the same, times as fast as the published style", _ratio(published, graph), 4),

@@ -14,6 +14,7 @@ from parts.benchmarks.loss import build_loss
 from parts.benchmarks.roi import PER_LEVEL, build_roi
 from parts.measuring import Machine, Run, Table
 
+ROI_TITLE = "RoIAlign, {} × {}×{}, {} boxes, forward{}"
 CHANNELS_LAST = "pyramid_roi_align, channels last"
 COMPILED = f"{CHANNELS_LAST}, compiled"
 
@@ -32,8 +33,8 @@ def measure_gpu_roi(machine: Machine) -> Iterator[Table]:
                 names += [f"{CHANNELS_LAST}, bf16", COMPILED]
             case = (backward, height, width, boxes, count)
             builds = {name: partial(build_roi, machine, name, *case) for name in names}
-            what = f"forward{' and backward' * backward}"
-            yield _table(f"RoIAlign, {count} × {height}×{width}, {boxes} boxes, {what}", builds, machine)
+            title = ROI_TITLE.format(count, height, width, boxes, " and backward" * backward)
+            yield _table(title, builds, machine)
 
 
 def measure_gpu_head(machine: Machine) -> Iterator[Table]:
@@ -47,7 +48,9 @@ def measure_gpu_head(machine: Machine) -> Iterator[Table]:
         case = (height, width, proposals)
         names = (PUBLISHED, "first stage folded", "first stage folded, bf16")
         builds: dict[str, Any] = {name: partial(build_head, machine, name, *case) for name in names}
-        for name in names[1:]:
+        if machine.tiny:
+            builds.clear()
+        for name in names[-1 if machine.tiny else 1 :]:
             builds[f"{name}, CUDA graph"] = partial(recorded, name, case)
         yield _table(f"The head alone, {height}×{width}, {proposals} proposals", builds, machine)
 

@@ -14,6 +14,7 @@ from parts.measuring import Machine, Run, Table
 from parts.published_style import PublishedStyle, published_loss
 from parts.training.step import TrainingStep, compile_step
 
+TITLE = "Training step, {} × {}×{}, 100 proposals"
 OF_PUBLISHED = (AS_PUBLISHED, "tf32", "bf16")
 GRAPHS = "model as CUDA graphs"
 OURS = (("bf16", "eager"), ("bf16", GRAPHS), ("tf32", "eager"), ("float32", "eager"))
@@ -93,7 +94,7 @@ def training_table(machine: Machine, count: int, ours: tuple[tuple[str, str], ..
     for precision, how in ours[: 2 if machine.tiny else None]:
         builds[f"{precision}, {how}"] = partial(build_ours, machine, inputs, precision, how)
     rows = [measure_row(name, build, machine, count) for name, build in builds.items()]
-    return with_ratios(f"Training step, {count} × {height}×{width}, 100 proposals", rows)
+    return with_ratios(TITLE.format(count, height, width), rows)
 
 
 def measure_gpu_training(machine: Machine) -> Iterator[Table]:
