@@ -39,7 +39,9 @@ def make_plan(device: str, tiny: bool, repeats: int, directory: Path) -> list[Pa
             parts.append(Part(f"beforehand {name}", command, limit, together=True, counts=False))
     for name in TESTS:
         command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider"]
-        command += [f"--junitxml={directory / name}.xml", f"tests/gpu/test_{name}.py"]
+        # The family of reports that has a place for what a test measured.
+        command += ["-o", "junit_family=xunit1", f"--junitxml={directory / name}.xml"]
+        command.append(f"tests/gpu/test_{name}.py")
         parts.append(Part(f"tests {name}", command, 200, together=True))
     for name, (_, limit) in MEASURED.items():
         parts.append(Part(name, measure(name, repeats, name), limit, together=tiny))
