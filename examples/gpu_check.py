@@ -3,6 +3,7 @@
     python examples/gpu_check.py
     python examples/gpu_check.py --only inference training "tests figures"
     python examples/gpu_check.py --device cpu --tiny
+    PYTHONPATH=. python examples/gpu_check.py  # in a copy of the repository that is not installed
 
 Each part is a process of its own with a limit. The tests of tests/gpu/ come first, side by side, then the
 tables of `benchmark.py --gpu`, one after the other. A part that hangs is killed with all processes that it
@@ -49,7 +50,8 @@ def main() -> int:
         raise ValueError("PyTorch finds no GPU that it can use; --device cpu --tiny runs everything in small")
     output = Path(arguments.output or os.environ.get("OUT") or "runs/gpu_check")
     deadline = Deadline(arguments.deadline)
-    signal.signal(signal.SIGTERM, deadline.end_now)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, deadline.end_now)
     os.environ["SPARSE_RCNN_TEST_DEVICE"] = arguments.device
     results: list[Result] = []
     began = time.monotonic()

@@ -1,6 +1,7 @@
 """The command for a GPU: limits, counting and judging here; that all of it runs, in small, on a CPU."""
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -58,6 +59,14 @@ def test_parts_that_no_time_is_left_for_are_skipped(tmp_path: Path) -> None:
     began = time.monotonic()
     assert run(parts, tmp_path, 6.0) == {"long": "ended at its limit", "next": "skipped"}
     assert time.monotonic() - began < 12
+
+
+def test_a_signal_ends_what_runs_and_the_rest_is_skipped(tmp_path: Path) -> None:
+    deadline = Deadline(60.0)
+    threading.Timer(0.5, deadline.end_now).start()
+    parts = [Part("long", ["sleep", "600"], 600.0, together=True), Part("next", PASSES, 30.0)]
+    results = run_parts(parts, deadline, tmp_path, 2, lambda _: None)
+    assert [result.status for result in results] == ["ended at its limit", "skipped"]
 
 
 def test_what_a_part_leaves_behind_is_ended_too(tmp_path: Path) -> None:

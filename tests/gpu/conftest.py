@@ -5,6 +5,7 @@ measured (``record_property``) in its report.
 """
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ DEVICE = os.environ.get("SPARSE_RCNN_TEST_DEVICE") or ("cuda" if torch.cuda.is_a
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if "gpu" in item.path.parts and DEVICE == "cuda":
+        if Path(__file__).parent in item.path.parents and DEVICE == "cuda":
             # A GPU's remarks (of its compiler, of streams) differ from card to card: they are no errors.
             item.add_marker(pytest.mark.filterwarnings("default"))
 

@@ -13,7 +13,7 @@ TESTS = (
 MEASURED = {
     "inference": (("gpu-products", "gpu-inference"), 110),
     "training": (("gpu-training",), 90),
-    "roi": (("gpu-roi",), 60),
+    "roi": (("gpu-roi",), 80),
     "compiled inference": (("gpu-compiled",), 100),
     "compiled training": (("gpu-compiled-training",), 120),
     "peers": (("gpu-peers",), 80),
@@ -38,8 +38,9 @@ def make_plan(device: str, tiny: bool, repeats: int, directory: Path) -> list[Pa
             command = measure(name, 1, f"beforehand {name}")
             parts.append(Part(f"beforehand {name}", command, limit, together=True, counts=False))
     for name in TESTS:
-        command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-n", "0", "-v", "-p", "no:cacheprovider"]
         # The family of reports that has a place for what a test measured.
+        command += ["-W", "default"] if device == "cuda" else []  # of modules that are imported there, too
         command += ["-o", "junit_family=xunit1", f"--junitxml={directory / name}.xml"]
         command.append(f"tests/gpu/test_{name}.py")
         parts.append(Part(f"tests {name}", command, 200, together=True))
