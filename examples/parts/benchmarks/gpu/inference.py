@@ -67,5 +67,5 @@ def measure_gpu_inference(machine: Machine) -> Iterator[Table]:
 
 def measure_gpu_compiled(machine: Machine) -> Iterator[Table]:
     """One image and sixteen; compiling takes a minute a row."""
-    for size in SIZES[: 1 if machine.tiny else 2]:
+    for size in SIZES[: 1 if machine.tiny else 2] if machine.compiled else ():
         yield inference_table(machine, *size, COMPILED)

@@ -30,7 +30,7 @@ def measure_gpu_roi(machine: Machine) -> Iterator[Table]:
         for backward in (True, False):
             names = [PER_LEVEL, CHANNELS_LAST]
             if count == 16 and boxes == 100:
-                names += [f"{CHANNELS_LAST}, bf16", *([COMPILED] if backward else [])]
+                names += [f"{CHANNELS_LAST}, bf16", *([COMPILED] if backward and machine.compiled else [])]
             case = (backward, height, width, boxes, count)
             builds = {name: partial(build_roi, machine, name, *case) for name in names}
             title = ROI_TITLE.format(count, height, width, boxes, " and backward" * backward)

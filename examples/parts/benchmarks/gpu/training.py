@@ -105,4 +105,5 @@ def measure_gpu_training(machine: Machine) -> Iterator[Table]:
 
 def measure_gpu_compiled_training(machine: Machine) -> Iterator[Table]:
     """Sixteen images; compiling takes minutes."""
-    yield training_table(machine, 16, COMPILED)
+    if machine.compiled:
+        yield training_table(machine, 16, COMPILED)
