@@ -8,7 +8,7 @@ def train(step, batch, dtype, device, iterations=5):
     """Losses of some steps; the scaler skips those that overflow."""
     parameters = [parameter for parameter in step.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, 1e-4, fused=True)
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16, init_scale=2.0**10)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16, init_scale=16.0)
     losses = []
     for _ in range(iterations):
         optimizer.zero_grad()
