@@ -15,7 +15,13 @@ boxes are kept at realistic sizes, log-uniform from a fiftieth of the image to a
 `over floor` is time over the time that the model's FLOPs take at the rate
 of the machine's matrix product, of the same type and measured in the same rounds.
 
-The output directory gets benchmark.md and benchmark.json.
+With --gpu, other tables: those that say what a GPU does, a row at a time, with kernels, waits, memory and how
+much of the time the GPU works; gpu_check.py runs them, and the tests of a GPU, within nine minutes.
+
+    python examples/benchmark.py --gpu --only gpu-inference gpu-training
+
+The output directory gets benchmark.md and benchmark.json. A row that fails says why, and the script then ends
+with an error.
 """
 
 import argparse
@@ -25,10 +31,22 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
 import torchvision
+from parts.benchmarks.gpu.inference import measure_gpu_compiled, measure_gpu_inference
+from parts.benchmarks.gpu.operations import (
+    measure_gpu_head,
+    measure_gpu_matching,
+    measure_gpu_products,
+    measure_gpu_roi,
+)
+from parts.benchmarks.gpu.peers import measure_gpu_peers
+from parts.benchmarks.gpu.rows import FAILED
+from parts.benchmarks.gpu.train_script import measure_gpu_train_script
+from parts.benchmarks.gpu.training import measure_gpu_compiled_training, measure_gpu_training
 from parts.benchmarks.head import measure_head
 from parts.benchmarks.inference import measure_inference
 from parts.benchmarks.loading import measure_loading
@@ -41,6 +59,18 @@ from parts.detector_file import choose_device
 from parts.measuring import Machine, Table, to_markdown
 
 SECTIONS = ("inference", "head", "roi", "training", "loss", "scaling", "loading")
+GPU_SECTIONS: dict[str, Callable[[Machine], Iterable[Table]]] = {
+    "gpu-products": measure_gpu_products,
+    "gpu-inference": measure_gpu_inference,
+    "gpu-training": measure_gpu_training,
+    "gpu-roi": measure_gpu_roi,
+    "gpu-compiled": measure_gpu_compiled,
+    "gpu-compiled-training": measure_gpu_compiled_training,
+    "gpu-head": measure_gpu_head,
+    "gpu-matching": measure_gpu_matching,
+    "gpu-peers": measure_gpu_peers,
+    "gpu-train-script": measure_gpu_train_script,
+}
 
 
 def header(machine: Machine) -> str:
@@ -55,13 +85,15 @@ def header(machine: Machine) -> str:
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     return (
         f"`python {shlex.join(sys.argv)}` on {where}; {versions}, torchvision {torchvision.__version__}; "
-        f"medians of {machine.repeats} rounds in which all rows of a table take turns"
+        f"medians of {machine.repeats} rounds in which all rows of a table take turns "
+        "(with --gpu: of as many calls of each row)"
     )
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="these tables (all)")
+    parser.add_argument("--gpu", action="store_true", help="the tables of a GPU in place of the others")
+    parser.add_argument("--only", nargs="+", choices=(*SECTIONS, *GPU_SECTIONS), help="these tables (all)")
     parser.add_argument("--repeats", type=int, default=5, help="rounds that count, after one (5)")
     parser.add_argument("--no-compile", action="store_true", help="leave out what takes minutes to compile")
     parser.add_argument("--tiny", action="store_true", help="tiny images: to see that the script runs")
@@ -71,6 +103,8 @@ def parse_arguments() -> argparse.Namespace:
     arguments: argparse.Namespace = parser.parse_args()
     if arguments.repeats < 1:
         parser.error("--repeats must be at least 1")
+    if arguments.only is None:
+        arguments.only = list(GPU_SECTIONS) if arguments.gpu else list(SECTIONS)
     return arguments
 
 
@@ -88,6 +122,7 @@ def main() -> None:
         "loss": lambda: measure_loss(machine),
         "scaling": lambda: measure_scaling(machine),
         "loading": lambda: measure_loading(machine, arguments.data),
+        **{name: partial(measure, machine) for name, measure in GPU_SECTIONS.items()},
     }
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
@@ -104,6 +139,8 @@ def main() -> None:
             record = {"header": head, "tables": [table._asdict() for table in tables]}
             (output / "benchmark.json").write_text(json.dumps(record, indent=2))
     print(f"tables in {output / 'benchmark.md'} and {output / 'benchmark.json'}")
+    if failed := [f"{row['']} ({row[FAILED]})" for table in tables for row in table.rows if FAILED in row]:
+        raise ValueError(f"{len(failed)} rows failed: {'; '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ def linear_sum_assignment(cost: Tensor, valid: Tensor) -> Tensor:
         columns = np.flatnonzero(packed_cost[-1])
         chosen_rows, chosen_columns = _solve_finite(packed_cost[:-1, columns])
         rows[problem, columns[chosen_columns]] = chosen_rows
-    return torch.from_numpy(rows).reshape(*batch_shape, num_columns).to(cost.device)
+    indices = torch.from_numpy(rows).reshape(*batch_shape, num_columns)
+    return indices.to(cost.device, non_blocking=cost.is_cuda)  # the host has waited once: not again
 
 
 @linear_sum_assignment.register_fake

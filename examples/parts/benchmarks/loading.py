@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-import torchvision
+from PIL import Image
 
 from parts.measuring import Machine, Run, Table, compare
 from parts.open_dataset import load_dataset
@@ -23,7 +23,8 @@ def draw_photographs(directory: Path, height: int, width: int) -> tuple[Path, Pa
         smooth = F.interpolate(coarse, (height, width), mode="bicubic")
         grainy = smooth + 12 * torch.randn(1, 3, height, width, generator=generator)
         path = directory / f"{index}.jpg"
-        torchvision.io.write_jpeg(grainy[0].clamp(0, 255).to(torch.uint8), str(path), quality=90)
+        pixels = grainy[0].clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(path, quality=90)
         images.append({"id": index, "file_name": path.name, "height": height, "width": width})
         box = [10, 10, 30, 20]
         annotations.append({"id": index, "image_id": index, "category_id": 1, "bbox": box, "area": 600})

@@ -25,12 +25,16 @@ FORWARD = (
 BACKWARD = FORWARD[:-1]
 
 
-def build_roi(machine: Machine, name: str, backward: bool, height: int, width: int, count: int) -> Run:
-    """Six poolings of one pyramid, in one of the ways of :data:`FORWARD`."""
-    levels = random_levels(machine, 1, height, width)
+def build_roi(
+    machine: Machine, name: str, backward: bool, height: int, width: int, count: int, images: int = 1
+) -> Run:
+    """Six poolings of one pyramid, in one of the ways of :data:`FORWARD`; or of levels in bf16."""
+    levels = random_levels(machine, images, height, width)
+    if "bf16" in name:
+        levels = [level.bfloat16() for level in levels]
     if "channels last" in name:
         levels = [level.contiguous(memory_format=torch.channels_last) for level in levels]
-    corners = random_targets(machine, 1, count, height, width)[0]
+    corners = random_targets(machine, images, count, height, width)[0]
     boxes = [corners + stage for stage in range(6)]  # not the same in every stage
 
     def per_level(features: list[Tensor]) -> list[Tensor]:

@@ -1,0 +1,85 @@
+"""Parts of the network and of the loss: RoIAlign, the head, and matching, beside how they are published."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+
+from parts.benchmarks.gpu.rows import measure_row, with_ratios
+from parts.benchmarks.gpu.switches import as_cuda_graph
+from parts.benchmarks.head import build_head
+from parts.benchmarks.inputs import PUBLISHED
+from parts.benchmarks.loss import build_loss
+from parts.benchmarks.roi import PER_LEVEL, build_roi
+from parts.measuring import Machine, Run, Table
+
+ROI_TITLE = "RoIAlign, {} × {}×{}, {} boxes, forward{}"
+CHANNELS_LAST = "pyramid_roi_align, channels last"
+COMPILED = f"{CHANNELS_LAST}, compiled"
+
+
+def _table(title: str, builds: Mapping[str, Callable[[], Run]], machine: Machine) -> Table:
+    return with_ratios(title, [measure_row(name, build, machine) for name, build in builds.items()])
+
+
+def measure_gpu_roi(machine: Machine) -> Iterator[Table]:
+    """Six poolings of one pyramid, as in the six stages."""
+    height, width = (64, 96) if machine.tiny else (800, 1344)
+    for count, boxes in ((1, 10),) if machine.tiny else ((16, 100), (2, 100), (1, 100), (16, 300)):
+        for backward in (True, False):
+            names = [PER_LEVEL, CHANNELS_LAST]
+            if count == 16 and boxes == 100:
+                names += [f"{CHANNELS_LAST}, bf16", *([COMPILED] if backward and machine.compiled else [])]
+            case = (backward, height, width, boxes, count)
+            builds = {name: partial(build_roi, machine, name, *case) for name in names}
+            title = ROI_TITLE.format(count, height, width, boxes, " and backward" * backward)
+            yield _table(title, builds, machine)
+
+
+def measure_gpu_head(machine: Machine) -> Iterator[Table]:
+    """The head alone, of one image."""
+    height, width = (64, 96) if machine.tiny else (800, 1344)
+
+    def recorded(name: str, case: tuple[int, int, int]) -> Run:
+        return as_cuda_graph(build_head(machine, name, *case), machine.device)
+
+    for proposals in (10,) if machine.tiny else (100, 300):
+        case = (height, width, proposals)
+        names = (PUBLISHED, "first stage folded", "first stage folded, bf16")
+        builds: dict[str, Any] = {name: partial(build_head, machine, name, *case) for name in names}
+        if machine.tiny:
+            builds.clear()
+        for name in names[-1 if machine.tiny else 1 :]:
+            builds[f"{name}, CUDA graph"] = partial(recorded, name, case)
+        yield _table(f"The head alone, {height}×{width}, {proposals} proposals", builds, machine)
+
+
+def measure_gpu_matching(machine: Machine) -> Iterator[Table]:
+    """Matching in all stages, losses and their gradients."""
+    cases = ((2, 20, 5),) if machine.tiny else ((2, 100, 8), (16, 100, 8), (16, 300, 20), (16, 500, 60))
+    for count, proposals, targets in cases:
+        case = (count, proposals, targets)
+        names = (PUBLISHED, "set_prediction_loss")
+        builds = {name: partial(build_loss, machine, name, *case) for name in names}
+        title = f"Matching, losses and gradients, {count} images, {proposals} proposals, {targets} targets"
+        yield _table(title, builds, machine)
+
+
+def measure_gpu_products(machine: Machine) -> Iterator[Table]:
+    """What the card does at most: matrix products, and copies in its memory."""
+    size = 256 if machine.tiny else 8192
+    a = torch.randn(size, size, device=machine.device)
+    b = a.bfloat16()
+    runs: dict[str, Run] = {
+        "float32 product": lambda: a @ a,
+        "bfloat16 product": lambda: b @ b,
+        "copy of float32": lambda: a.clone(),
+    }
+    rows = [measure_row(name, lambda run=run: run, machine) for name, run in runs.items()]  # type: ignore[misc]
+    for row in rows:
+        if "ms" in row and "product" in row[""]:
+            row["TFLOP/s"] = 2 * size**3 / row["ms"] / 1e9
+        elif "ms" in row:
+            row["TB/s"] = 8 * size**2 / row["ms"] / 1e9
+    yield Table(f"The card: {size} × {size}", rows)

@@ -1,0 +1,140 @@
+"""One row at a time, alone on the GPU: time, kernels, how much of the time the GPU works, memory, waits."""
+
+import gc
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import DeviceType
+
+from parts.measuring import Machine, Run, Table
+
+FAILED = "failed"  # the column that says why
+
+
+def measure_row(
+    name: str,
+    build: Callable[[], Run],
+    machine: Machine,
+    images: int = 0,
+    difference: Callable[[Any], str] | None = None,
+) -> dict[str, Any]:
+    """Figures of what ``build`` makes; if it fails, why: the other rows go on.
+
+    Args:
+        name: of the row.
+        build: makes the run; what it allocates is released afterwards, if nothing else refers to it.
+        machine: where and how often.
+        images: of one call.
+        difference: from the result of a call to the column of that name.
+    """
+    row: dict[str, Any] = {"": name}
+    try:
+        began = time.perf_counter()
+        run = build()
+        for _ in range(1 if machine.tiny else 3):  # kernels are chosen, compilers run, graphs are recorded
+            run()
+        _finish(machine)
+        row["first calls, s"] = time.perf_counter() - began
+        seconds = statistics.median(_seconds(run, machine) for _ in range(machine.repeats))
+        row["ms"] = 1000 * seconds
+        if images:
+            row["images/s"] = images / seconds
+        if difference is not None:
+            row["difference"] = difference(run())
+        if machine.device.type == "cuda":
+            row |= _of_a_gpu(run, seconds)
+    except Exception as error:
+        row[FAILED] = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
+    run = None  # type: ignore[assignment]
+    gc.collect()
+    if machine.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return row
+
+
+class FromTheFirst:
+    """The largest difference of a score from the first row's, of rows whose result is logits."""
+
+    def __init__(self) -> None:
+        self.expected: Tensor | None = None
+
+    def __call__(self, logits: Tensor) -> str:
+        """As text; the first call's result is what the others are compared with."""
+        scores = logits.float().sigmoid()
+        if self.expected is None:
+            self.expected = scores.clone()
+        return f"{(scores - self.expected).abs().max().item():.0e}"
+
+
+def with_ratios(title: str, rows: list[dict[str, Any]], note: str = "") -> Table:
+    """A table; ratios refer to the first row that did not fail."""
+    first = next((row["ms"] for row in rows if "ms" in row), None)
+    for row in rows:
+        if first is not None and "ms" in row:
+            row["times as fast"] = first / row["ms"]
+    return Table(title, rows, note)
+
+
+def _of_a_gpu(run: Run, seconds: float) -> dict[str, Any]:
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    torch.cuda.synchronize()
+    figures: dict[str, Any] = {"peak GB": torch.cuda.max_memory_allocated() / 1e9}
+    figures["host waits"] = _host_waits(run)
+    kernels, busy = _kernels(run)
+    return {**figures, "kernels": kernels, "busy, %": min(100.0, 100 * busy / seconds)}
+
+
+def _host_waits(run: Run) -> int:
+    """How often the host waits for the GPU in one call."""
+    torch.cuda.synchronize()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            run()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+    return sum("called a synchronizing" in str(warning.message) for warning in seen)
+
+
+def _kernels(run: Run) -> tuple[int, float]:
+    """How many kernels and copies one call starts, and the seconds in which at least one of them runs."""
+    activities = [torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profiled:
+        run()
+        torch.cuda.synchronize()
+    spans = sorted(
+        (event.time_range.start, event.time_range.end)
+        for event in profiled.events() or []
+        if event.device_type == DeviceType.CUDA and not event.is_user_annotation
+    )
+    return len(spans), length_of_union(spans) / 1e6
+
+
+def length_of_union(spans: list[tuple[float, float]]) -> float:
+    """The length that sorted spans cover together."""
+    covered, reached = 0.0, float("-inf")
+    for start, end in spans:
+        covered += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return covered
+
+
+def _finish(machine: Machine) -> None:
+    if machine.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _seconds(run: Run, machine: Machine) -> float:
+    _finish(machine)
+    began = time.perf_counter()
+    run()
+    _finish(machine)
+    return time.perf_counter() - began

@@ -1,0 +1,49 @@
+"""The parts of gpu_check.py, the most important first in each of its two halves."""
+
+import sys
+from pathlib import Path
+
+from parts.gpu_check.parts import ROOT, Part
+
+TESTS = (
+    *("figures", "compiled", "host_waits", "public_ops", "repeatability"),
+    *("mixed_precision", "distributed", "files"),
+)
+# Sections of benchmark.py --gpu that share a process, and seconds that they may take.
+MEASURED = {
+    "inference": (("gpu-products", "gpu-inference"), 110),
+    "training": (("gpu-training",), 90),
+    "roi": (("gpu-roi",), 80),
+    "compiled inference": (("gpu-compiled",), 100),
+    "compiled training": (("gpu-compiled-training",), 120),
+    "peers": (("gpu-peers",), 80),
+    "head and matching": (("gpu-head", "gpu-matching"), 60),
+    "train script": (("gpu-train-script",), 150),
+}
+# Compiled beforehand, beside the tests: the compiler keeps what it makes for the measurement.
+BEFOREHAND = {"compiled training": 200, "compiled inference": 200}
+
+
+def make_plan(device: str, tiny: bool, repeats: int, directory: Path) -> list[Part]:
+    """All parts; tables go to folders of their names, and what tests say to files of their names."""
+
+    def measure(name: str, repeats: int, output: str) -> list[str]:
+        command = [sys.executable, str(ROOT / "examples" / "benchmark.py"), "--gpu", "--device", device]
+        command += ["--repeats", str(repeats), "--output", str(directory / output)]
+        return [*command, *(["--tiny"] if tiny else []), "--only", *MEASURED[name][0]]
+
+    parts = []
+    if not tiny:
+        for name, limit in BEFOREHAND.items():
+            command = measure(name, 1, f"beforehand {name}")
+            parts.append(Part(f"beforehand {name}", command, limit, together=True, counts=False))
+    for name in TESTS:
+        command = [sys.executable, "-m", "pytest", "-n", "0", "-v", "-p", "no:cacheprovider"]
+        # The family of reports that has a place for what a test measured.
+        command += ["-W", "default"] if device == "cuda" else []  # of modules that are imported there, too
+        command += ["-o", "junit_family=xunit1", f"--junitxml={directory / name}.xml"]
+        command.append(f"tests/gpu/test_{name}.py")
+        parts.append(Part(f"tests {name}", command, 200, together=True))
+    for name, (_, limit) in MEASURED.items():
+        parts.append(Part(name, measure(name, repeats, name), limit, together=tiny))
+    return parts

@@ -1,0 +1,38 @@
+"""Exported files on the device: written there, and written on a CPU; detections as in eager."""
+
+import pytest
+import torch
+from export import SUFFIXES, WRITERS, largest_differences
+from parts.detector_file import load_detector
+from small_model import build_small_model, random_batch
+
+from sparse_rcnn.nn import EndToEndDetector, fold_first_stage, fold_norms
+
+METADATA = {"class_names": ["a", "b", "c"], "shortest_side": 64, "longest_side": 96, "max_detections": 10}
+
+
+@pytest.fixture
+def detector():
+    model = build_small_model(backbone="resnet10", backbone_norm="frozen").eval()
+    return EndToEndDetector(fold_first_stage(fold_norms(model)), 10).requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "written_on"),
+    [("pt2", "cpu"), ("pt2", "device"), ("aoti", "device"), ("onnx", "cpu"), ("torchscript", "cpu")],
+)
+def test_file(kind, written_on, detector, device, tmp_path, record_property):
+    if device.type == "cpu" and kind != "torchscript":  # the cheapest, which shows that this test runs
+        pytest.skip("tests/examples/test_export.py has it on a CPU")
+    place = device if written_on == "device" else torch.device("cpu")
+    path = tmp_path / f"detector{SUFFIXES[kind]}"
+    WRITERS[kind](detector.to(place), place, path, METADATA)
+    detector.to(device)
+    loaded = load_detector(str(path), device)
+    for size in ((2, 64, 96), (3, 96, 128)):
+        batch = [part.to(device) for part in random_batch(*size)]
+        with torch.inference_mode():
+            score, box, _ = largest_differences(detector(*batch), loaded.detect(*batch))
+        record_property(f"largest difference of a score, {size}", f"{score:.1e}")
+        assert score <= 1e-4
+        assert box <= 1e-2
