@@ -12,6 +12,7 @@ from sparse_rcnn.nn.checkpoints.published import (
     to_detectron2,
     to_mmdetection,
 )
+from sparse_rcnn.nn.dense_proposals import DensePredictions, DenseProposals
 from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.dynamic_interaction import DynamicInteraction
 from sparse_rcnn.nn.head import Head, Predictions
@@ -26,6 +27,8 @@ from sparse_rcnn.nn.weight_file import read_checkpoint
 __all__ = [
     "Backbone",
     "BoxHead",
+    "DensePredictions",
+    "DenseProposals",
     "DynamicInteraction",
     "EndToEndDetector",
     "Head",

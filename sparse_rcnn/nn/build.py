@@ -6,6 +6,7 @@ from torch import nn
 
 from sparse_rcnn.nn.backbones.backbone import Backbone
 from sparse_rcnn.nn.backbones.pretrained import load_backbone_weights
+from sparse_rcnn.nn.dense_proposals import DenseProposals
 from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.head import Head
 from sparse_rcnn.nn.proposals import Proposals
@@ -13,6 +14,7 @@ from sparse_rcnn.nn.stage import Stage
 
 # Probability of every class at the start (Lin et al. 2017, Focal Loss, section 4.1).
 FOCAL_PRIOR = 0.01
+PROPOSALS = ("learned", "dense")
 
 
 def build_sparse_rcnn(
@@ -26,6 +28,7 @@ def build_sparse_rcnn(
     feedforward_dim: int = 2048,
     num_heads: int = 8,
     pool_size: int = 7,
+    proposals: str = "learned",
     proposal_init: str = "image",
     interaction: str = "dynamic",
     self_attention: bool = True,
@@ -50,7 +53,9 @@ def build_sparse_rcnn(
         feedforward_dim: inner channels of the feed-forward network; 0 for a head without.
         num_heads: of the self-attention; must divide ``hidden_dim``.
         pool_size: side of the pooled RoI, P.
-        proposal_init: "image", "center", "grid" or "random" (Table 6).
+        proposals: "learned" (section 3.1), or "dense": from the image, see :class:`DenseProposals`;
+            better where data are few, with two or three stages.
+        proposal_init: of learned proposals, "image", "center", "grid" or "random" (Table 6).
         interaction: "dynamic", or "fully_connected": two fully connected layers on the RoI (Tables 3 to 5).
         self_attention: proposals attend to each other in every stage (Table 5).
         feature_reuse: a stage gets the object features of the one before (Table 4). Without, a dynamic one
@@ -97,6 +102,8 @@ def build_sparse_rcnn(
         raise ValueError(f"num_heads must divide hidden_dim, got {num_heads} and {hidden_dim}")
     if positional_encoding and hidden_dim % 4 != 0:
         raise ValueError(f"positional_encoding needs a hidden_dim that 4 divides, got {hidden_dim}")
+    if proposals not in PROPOSALS:
+        raise ValueError(f"proposals must be one of {PROPOSALS}, got {proposals!r}")
     trunk_and_pyramid = Backbone(backbone, backbone_norm, hidden_dim)
     if backbone_weights is not None:
         load_backbone_weights(trunk_and_pyramid, backbone, backbone_weights)
@@ -121,9 +128,12 @@ def build_sparse_rcnn(
         initialize_stage(stage)
     # Nothing reads the features of proposals if stages see RoIs alone.
     features_dim = hidden_dim if interaction == "dynamic" or feature_reuse else 0
+    source: nn.Module = Proposals(num_proposals, features_dim, proposal_init)
+    if proposals == "dense":
+        source = DenseProposals(num_proposals, hidden_dim, num_classes)
     return SparseRCNN(
         trunk_and_pyramid,
-        Proposals(num_proposals, features_dim, proposal_init),
+        source,
         Head(stages, feature_reuse),
         positional_encoding,
     )
