@@ -1,5 +1,7 @@
 """Task-aligned assignment against a loop, and the loss of what it assigns."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -105,9 +107,7 @@ def test_the_loss_is_that_of_the_assigned_positions(case):
     found = dense_prediction_loss(*case, torch.tensor(2.0), most=MOST)
     owner, quality = task_aligned_assignment(*case, most=MOST)
     classification, giou = 0.0, 0.0
-    for image, position in torch.cartesian_prod(
-        torch.arange(len(logits)), torch.arange(len(points))
-    ).tolist():
+    for image, position in itertools.product(range(len(logits)), range(len(points))):
         target, wanted = int(owner[image, position]), torch.zeros(logits.shape[2], dtype=torch.float64)
         if target >= 0:
             weight = max(float(quality[image, position]), 0.05)
