@@ -13,7 +13,7 @@ from sparse_rcnn import loss, ops
 
 # Types of results, and functions of plain data: sizes, files and state dicts.
 NO_FUNCTIONS_OF_TENSORS = {
-    *("Detections", "Pyramid", "Predictions", "SetLoss", "__version__"),
+    *("Detections", "Pyramid", "Predictions", "SetLoss", "DenseLoss", "DensePredictions", "__version__"),
     *("shortest_side_resize", "build_sparse_rcnn", "build_from_checkpoint", "checkpoint_class_names"),
     *("from_detectron2", "from_mmdetection", "infer_config", "load_weights", "read_checkpoint"),
     *("ModelConfig", "PyramidBackbone", "Checkpoint", "ImageSize", "load_checkpoint", "save_checkpoint"),
@@ -61,6 +61,11 @@ class Inputs:
             self.labels,
         ]
 
+    def dense(self) -> list[Tensor]:
+        """Predictions of positions whose middle is in most targets."""
+        logits, *boxes = self.predictions()
+        return [logits, boxes[0], 25 + self.randn(self.count, 2), *boxes[1:]]
+
 
 def assign(cost: Tensor, valid: Tensor) -> Tensor:
     """How the operator is called from inside of a graph."""
@@ -70,6 +75,10 @@ def assign(cost: Tensor, valid: Tensor) -> Tensor:
 def pool(features: list[Tensor], boxes: Tensor, pool_size: int, sampling_ratio: int) -> Tensor:
     """The two halves together: a pyramid is no input of an exported graph."""
     return ops.pyramid_roi_align(ops.flatten_pyramid(features), boxes, pool_size, sampling_ratio)
+
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    return next(model.parameters()).dtype
 
 
 class OneStage(nn.Module):
@@ -108,6 +117,7 @@ TABLE: dict[str, tuple[Callable, Callable[[Inputs], tuple]]] = {
     "whwh": (ops.whwh, lambda x: (x.sizes,)),
     "xyxy_to_cxcywh": (ops.xyxy_to_cxcywh, lambda x: (x.boxes(x.batch, x.count),)),
     # loss
+    "dense_prediction_loss": (loss.dense_prediction_loss, lambda x: (*x.dense(), x.valid, x.num_targets)),
     "match_proposals": (loss.match_proposals, lambda x: (*x.predictions(L), x.valid, x.sizes)),
     "matching_cost": (loss.matching_cost, lambda x: (*x.predictions(L), x.sizes)),
     "paired_giou_loss": (
@@ -123,15 +133,18 @@ TABLE: dict[str, tuple[Callable, Callable[[Inputs], tuple]]] = {
         loss.sigmoid_focal_loss,
         lambda x: (x.randn(x.batch, x.count, K), x.randn(x.batch, x.count, K) > 0),
     ),
+    "task_aligned_assignment": (loss.task_aligned_assignment, lambda x: (*x.dense(), x.valid)),
 }
 # Modules: what is called, of those of a small model, and its arguments. It is called by itself, as users do.
 MODULES: dict[str, tuple[Callable[[nn.Module], nn.Module], Callable[[Inputs], tuple]]] = {
     "Backbone": (lambda model: model.backbone, lambda x: (x.randn(x.batch, 3, 64, 96),)),
     "BoxHead": (
-        lambda model: (
-            sparse_rcnn.nn.BoxHead(16, 8, 3).eval().requires_grad_(False).to(next(model.parameters()).dtype)
-        ),
+        lambda model: sparse_rcnn.nn.BoxHead(16, 8, 3).eval().requires_grad_(False).to(dtype_of(model)),
         lambda x: (x.randn(1, N, 16), x.randn(x.batch, N, 9, 16)),
+    ),
+    "DenseProposals": (
+        lambda model: sparse_rcnn.nn.DenseProposals(N, 16, K).requires_grad_(False).to(dtype_of(model)),
+        lambda x: (x.sizes, x.pyramid(16)),
     ),
     "DynamicInteraction": (
         lambda model: model.head.stages[0].interaction,
@@ -152,7 +165,10 @@ MODULES: dict[str, tuple[Callable[[nn.Module], nn.Module], Callable[[Inputs], tu
 # Lists of images of any size in, and lists of as many detections as are found out: no static shapes.
 SCRIPTED_ONLY = {"ImageListDetector"}
 # Functions of targets: with none of them in any image, and with more of them than proposals.
-OF_TARGETS = ["linear_sum_assignment", "match_proposals", "matching_cost", "set_prediction_loss"]
+OF_TARGETS = [
+    *("dense_prediction_loss", "linear_sum_assignment", "match_proposals", "matching_cost"),
+    *("set_prediction_loss", "task_aligned_assignment"),
+]
 # Functions that have boxes or proposals in their result, or a result of nothing.
 OF_BOXES = sorted(set(TABLE) - set(OF_TARGETS) - {"add_positional_encoding", "flatten_pyramid", "whwh"})
 DIFFERENTIABLE = [
@@ -241,6 +257,7 @@ ABLATIONS = [
     {**BOX_HEAD, "regression_layers": 0},
     {"feature_reuse": False},
     {**BARE, "positional_encoding": True},
+    {"proposals": "dense"},
 ]
 
 

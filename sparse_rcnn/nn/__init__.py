@@ -16,6 +16,7 @@ from sparse_rcnn.nn.checkpoints.published import (
     to_mmdetection,
 )
 from sparse_rcnn.nn.checkpoints.saving import save_checkpoint
+from sparse_rcnn.nn.dense_proposals import DensePredictions, DenseProposals
 from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.dynamic_interaction import DynamicInteraction
 from sparse_rcnn.nn.head import Head, Predictions
@@ -33,6 +34,8 @@ __all__ = [
     "Backbone",
     "BoxHead",
     "Checkpoint",
+    "DensePredictions",
+    "DenseProposals",
     "DynamicInteraction",
     "EndToEndDetector",
     "Head",

@@ -10,6 +10,7 @@ from torch import nn
 from sparse_rcnn.nn.backbones.backbone import Backbone
 from sparse_rcnn.nn.backbones.contract import require_backbone
 from sparse_rcnn.nn.backbones.pretrained import load_backbone_weights
+from sparse_rcnn.nn.dense_proposals import DenseProposals
 from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.head import Head
 from sparse_rcnn.nn.model_config import OWN_BACKBONE, ModelConfig
@@ -61,11 +62,9 @@ def build_sparse_rcnn(
         if backbone_weights is not None:
             load_backbone_weights(trunk_and_pyramid, config.backbone, backbone_weights)
     stages = [_build_stage(config) for _ in range(config.num_stages)]
-    # Nothing reads the features of proposals if stages see RoIs alone.
-    features_dim = config.hidden_dim if config.interaction == "dynamic" or config.feature_reuse else 0
     model = SparseRCNN(
         trunk_and_pyramid,
-        Proposals(config.num_proposals, features_dim, config.proposal_init),
+        _build_proposals(config),
         Head(stages, config.feature_reuse),
         config.positional_encoding,
     )
@@ -88,6 +87,14 @@ def _shown_signature() -> inspect.Signature:
 
 
 build_sparse_rcnn.__signature__ = _shown_signature()  # type: ignore[attr-defined]
+
+
+def _build_proposals(config: ModelConfig) -> nn.Module:
+    if config.proposals == "dense":
+        return DenseProposals(config.num_proposals, config.hidden_dim, config.num_classes)
+    # Nothing reads the features of proposals if stages see RoIs alone.
+    features_dim = config.hidden_dim if config.interaction == "dynamic" or config.feature_reuse else 0
+    return Proposals(config.num_proposals, features_dim, config.proposal_init)
 
 
 def _build_stage(config: ModelConfig) -> Stage:

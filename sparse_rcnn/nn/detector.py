@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from sparse_rcnn.nn.dense_proposals import DensePredictions, DenseProposals
 from sparse_rcnn.nn.head import Predictions
 from sparse_rcnn.nn.image_size import ImageSize
 from sparse_rcnn.nn.model_config import ModelConfig
@@ -19,7 +20,8 @@ class SparseRCNN(nn.Module):
 
     Args:
         backbone: normalised images ``[B, 3, H, W]`` to a list of pyramid levels of strides 4, 8, 16, 32.
-        proposals: image sizes ``[B, 2]`` to proposal boxes ``[B, N, 4]`` and features ``[1, N, C]``.
+        proposals: image sizes ``[B, 2]`` and levels to proposal boxes ``[B, N, 4]`` and features
+            ``[B, N, C]``, or ``[1, N, C]`` if they are the same for every image.
         head: levels, boxes and features to :class:`Predictions`.
         positional_encoding: add to the levels where in the image each cell is (Table 10).
 
@@ -72,11 +74,38 @@ class SparseRCNN(nn.Module):
             _check_image_sizes(image_sizes, images.shape[2], images.shape[3])
             _check_range(images, image_sizes)
         image_sizes = image_sizes.to(images.device)
-        levels = self.backbone(self.normalize(images, image_sizes))
+        levels = self.pyramid(images, image_sizes)
+        boxes, features = self.proposals(image_sizes, levels)
+        return self.head(levels, boxes, features)
+
+    @torch.jit.unused
+    def forward_dense(self, images: Tensor, image_sizes: Tensor) -> tuple[Predictions, DensePredictions]:
+        """What :meth:`forward` gives, and what the dense proposals predict: both are trained.
+
+        Args:
+            images: as in :meth:`forward`.
+            image_sizes: as in :meth:`forward`.
+
+        Returns:
+            Predictions of every stage, and of every position of the pyramid.
+
+        Raises:
+            ValueError: if the proposals are not :class:`sparse_rcnn.nn.DenseProposals`.
+        """
+        if not isinstance(self.proposals, DenseProposals):
+            raise ValueError('forward_dense needs a detector that was built with proposals="dense"')
+        image_sizes = image_sizes.to(images.device)
+        levels = self.pyramid(images, image_sizes)
+        dense = self.proposals.predict(levels)
+        boxes, features = self.proposals.choose(dense, image_sizes)
+        return self.head(levels, boxes, features), dense
+
+    def pyramid(self, images: Tensor, image_sizes: Tensor) -> list[Tensor]:
+        """The feature pyramid that proposals and head read; arguments as in :meth:`forward`."""
+        levels: list[Tensor] = self.backbone(self.normalize(images, image_sizes))
         if self.positional_encoding:
             levels = add_positional_encoding(levels, image_sizes)
-        boxes, features = self.proposals(image_sizes)
-        return self.head(levels, boxes, features)
+        return levels
 
     def normalize(self, images: Tensor, image_sizes: Tensor) -> Tensor:
         """Images with zero mean and unit variance, and 0 as padding.

@@ -13,6 +13,7 @@ from sparse_rcnn.nn.backbones.backbone import BACKBONES, NORMS
 from sparse_rcnn.nn.proposals import PROPOSAL_INITS
 from sparse_rcnn.nn.stage import INTERACTIONS
 
+PROPOSALS = ("learned", "dense")
 # The name of a backbone that was given as a module: no name can say how to build it.
 OWN_BACKBONE = "module"
 
@@ -45,6 +46,9 @@ class ModelConfig:
     )
     num_heads: int = _size(8, "heads of the self-attention; must divide hidden_dim")
     pool_size: int = _size(7, "side of the pooled RoI, P", at_most=256)
+    proposals: str = _choice(
+        "learned", PROPOSALS, "learned (section 3.1), or dense: from the image, better where data are few"
+    )
     proposal_init: str = _choice(
         "image", PROPOSAL_INITS, f"first boxes: {', '.join(PROPOSAL_INITS)} (Table 6)"
     )

@@ -64,11 +64,12 @@ class Proposals(nn.Module):
         self.boxes_norm_cxcywh = nn.Parameter(initial_boxes(init, num_proposals))
         self.features = nn.Parameter(torch.randn(num_proposals, hidden_dim), requires_grad=hidden_dim > 0)
 
-    def forward(self, image_sizes: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image_sizes: Tensor, levels: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Proposals of a batch.
 
         Args:
             image_sizes: ``[B, 2]`` (height, width) in pixels.
+            levels: not read; as in :class:`sparse_rcnn.nn.DenseProposals`.
 
         Returns:
             boxes ``[B, N, 4]`` xyxy in pixels, and features ``[1, N, C]``: they depend on no image, so

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sparse_rcnn.data import Batch
-from sparse_rcnn.loss import SetLoss, match_proposals, set_prediction_loss
-from sparse_rcnn.nn import SparseRCNN
+from sparse_rcnn.loss import SetLoss, dense_prediction_loss, match_proposals, set_prediction_loss
+from sparse_rcnn.nn import DenseProposals, SparseRCNN
 from sparse_rcnn.nn.head import Predictions
 from sparse_rcnn.ops.iou import paired_iou
 
@@ -39,8 +39,16 @@ class TrainingStep(nn.Module):
         num_targets: Tensor,
     ) -> StepOutput:
         """Losses of a batch as ``collate`` makes it. Matching and losses are in float32, autocast or not."""
-        logits, refined = self.model(images, image_sizes)
+        if isinstance(self.model.proposals, DenseProposals):
+            (logits, refined), dense = self.model.forward_dense(images, image_sizes)
+            of_proposals = dense_prediction_loss(
+                dense.logits, dense.boxes, dense.points, boxes, labels, valid, num_targets
+            ).total
+        else:
+            logits, refined = self.model(images, image_sizes)
+            of_proposals = logits.new_zeros((), dtype=torch.float32)
         losses = set_prediction_loss(logits, refined, boxes, labels, valid, image_sizes, num_targets)
+        losses = losses._replace(total=losses.total + of_proposals)
         return StepOutput(losses, Predictions(logits.detach(), refined.detach()))
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparse_rcnn.nn.dense_proposals import DenseProposals
 from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.dynamic_interaction import DynamicInteraction
 from sparse_rcnn.nn.head import Head
@@ -58,7 +59,7 @@ def fold_first_stage(model: SparseRCNN) -> SparseRCNN:
     gets the kernels: ``N * 2 * C * D`` numbers in place of ``C * 2 * C * D``. The figures stay the same; but
     under autocast, which has no part in these constants, they are nearer to the parameters' precision. A
     detector whose stages do not reuse features (paper, Table 4) is copied as it is: there, every stage reads
-    the proposal features.
+    the proposal features; so is one with proposals from the image.
 
     Args:
         model: in evaluation mode, built of :class:`Proposals`, :class:`Head` and :class:`Stage`.
@@ -73,6 +74,8 @@ def fold_first_stage(model: SparseRCNN) -> SparseRCNN:
         raise ValueError("fold_first_stage needs a model in evaluation mode: call model.eval() first")
     folded = copy.deepcopy(model)
     proposals, head = folded.proposals, folded.head
+    if isinstance(proposals, DenseProposals):
+        return folded  # its features are of the image
     if not isinstance(proposals, Proposals) or not isinstance(head, Head):
         raise ValueError("fold_first_stage needs a model of Proposals and Head")
     stage = head.stages[0]

@@ -1,0 +1,178 @@
+"""Task-aligned assignment and loss of dense predictions (Feng et al. 2021, TOOD, sections 3.2 and 3.3).
+
+    t = s^α · IoU^β        s: score of the target's class
+
+Each target takes the positions inside of it whose alignment t is largest. A position that several targets
+want goes to the one with the largest IoU. The class score learns the IoU (Zhang et al. 2021, VarifocalNet).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparse_rcnn.loss.box_losses import paired_giou_loss
+from sparse_rcnn.ops.boxes import at_least_float32
+from sparse_rcnn.ops.iou import pairwise_iou
+
+
+class DenseLoss(NamedTuple):
+    """Weighted losses of dense predictions.
+
+    Attributes:
+        total: scalar, the sum of the other two.
+        classification: scalar, varifocal loss.
+        giou: scalar, generalized IoU loss.
+    """
+
+    total: Tensor
+    classification: Tensor
+    giou: Tensor
+
+
+def task_aligned_assignment(
+    logits: Tensor,
+    boxes: Tensor,
+    points: Tensor,
+    target_boxes: Tensor,
+    target_labels: Tensor,
+    target_valid: Tensor,
+    most: int = 9,
+    alpha: float = 0.5,
+    beta: float = 4.0,
+) -> tuple[Tensor, Tensor]:
+    """Assigns to each target the positions that already predict it best.
+
+    All shapes are static: there is no loop over images and no ``nonzero``.
+
+    Args:
+        logits: ``[B, P, K]`` class logits of all positions.
+        boxes: ``[B, P, 4]`` xyxy in pixels.
+        points: ``[P, 2]`` (x, y) in pixels, the middle of each position.
+        target_boxes: ``[B, M, 4]`` xyxy in pixels; M may be 0.
+        target_labels: ``[B, M]`` int64 in 0..K-1; anything where not valid.
+        target_valid: ``[B, M]`` bool, False for padding.
+        most: the most positions that a target takes.
+        alpha: exponent of the score.
+        beta: exponent of the IoU.
+
+    Returns:
+        ``[B, P]`` int64, the target of each position or -1, and ``[B, P]`` its IoU with that target, 0
+        without one. No gradient.
+
+    Raises:
+        ValueError: if the shapes do not fit, or ``most`` is below 1.
+
+    Example:
+        >>> logits, boxes = torch.zeros(1, 2, 1), torch.tensor([[[0.0, 0, 8, 8], [40, 40, 48, 48]]])
+        >>> points, labels = torch.tensor([[4.0, 4], [44, 44]]), torch.zeros(1, 1, dtype=torch.int64)
+        >>> valid = torch.ones(1, 1, dtype=torch.bool)
+        >>> task_aligned_assignment(logits, boxes, points, boxes[:, :1], labels, valid)[0]
+        tensor([[ 0, -1]])
+    """
+    batch, num_points = logits.shape[0], logits.shape[1]
+    num_targets = target_labels.shape[1]
+    if logits.dim() != 3 or list(boxes.shape) != [batch, num_points, 4]:
+        raise ValueError(
+            f"logits must be [B, P, K] and boxes [B, P, 4], got {logits.shape} and {boxes.shape}"
+        )
+    if list(points.shape) != [num_points, 2]:
+        raise ValueError(f"points must be [{num_points}, 2], got {points.shape}")
+    if list(target_boxes.shape) != [batch, num_targets, 4]:
+        raise ValueError(f"target_boxes must be [{batch}, {num_targets}, 4], got {target_boxes.shape}")
+    if list(target_labels.shape) != [batch, num_targets] or list(target_valid.shape) != [batch, num_targets]:
+        raise ValueError(
+            f"target_labels and target_valid must be [{batch}, M], "
+            f"got {target_labels.shape} and {target_valid.shape}"
+        )
+    if most < 1:
+        raise ValueError(f"most must be at least 1, got {most}")
+    with torch.no_grad():
+        target_boxes, points = at_least_float32(target_boxes), at_least_float32(points)
+        labels = torch.where(target_valid, target_labels, torch.zeros_like(target_labels))
+        scores = at_least_float32(logits).sigmoid().transpose(1, 2)  # [B, K, P]
+        scores = scores.gather(1, labels[:, :, None].expand(-1, -1, num_points))  # [B, M, P]
+        iou = pairwise_iou(target_boxes, boxes)  # [B, M, P]
+        above = (points > target_boxes[:, :, None, :2]).all(dim=-1)
+        below = (points < target_boxes[:, :, None, 2:]).all(dim=-1)
+        inside = above & below & target_valid[:, :, None]  # [B, M, P]
+        # -1 where a target may not take a position: behind every alignment, which is at least 0.
+        alignment = torch.where(inside, scores.pow(alpha) * iou.pow(beta), torch.full_like(iou, -1.0))
+        best = alignment.topk(min(most, num_points), dim=2).indices
+        taken = torch.zeros_like(inside).scatter(2, best, torch.ones_like(best, dtype=torch.bool)) & inside
+        # A target 0 that takes what nobody wants: the result is one lower, -1 for it, and M may be 0.
+        wanted = torch.where(taken, iou, torch.full_like(iou, -1.0))
+        nobody = (
+            torch.full_like(wanted[:, :1], -0.5) if num_targets > 0 else iou.new_zeros(batch, 1, num_points)
+        )
+        quality, owner = torch.cat((nobody, wanted), dim=1).max(dim=1)  # [B, P]
+    return owner - 1, quality.clamp(min=0)
+
+
+def dense_prediction_loss(
+    logits: Tensor,
+    boxes: Tensor,
+    points: Tensor,
+    target_boxes: Tensor,
+    target_labels: Tensor,
+    target_valid: Tensor,
+    num_targets: Tensor,
+    classification_weight: float = 1.0,
+    giou_weight: float = 2.0,
+    most: int = 9,
+    least_quality: float = 0.05,
+) -> DenseLoss:
+    """Loss of dense predictions: varifocal loss of the classes, GIoU loss of the assigned boxes.
+
+    Args:
+        logits: ``[B, P, K]``.
+        boxes: ``[B, P, 4]`` xyxy in pixels.
+        points: ``[P, 2]`` (x, y) in pixels.
+        target_boxes: ``[B, M, 4]`` xyxy in pixels; M may be 0.
+        target_labels: ``[B, M]`` int64 in 0..K-1; anything where not valid.
+        target_valid: ``[B, M]`` bool, False for padding.
+        num_targets: scalar normaliser, as in :func:`sparse_rcnn.loss.set_prediction_loss`: losses of
+            parts of a batch add up to that of the whole.
+        classification_weight: of the varifocal loss.
+        giou_weight: of the GIoU loss.
+        most: the most positions that a target takes.
+        least_quality: of an assigned position: its class learns something before its box is any good.
+
+    Returns:
+        The weighted losses, divided by ``num_targets`` and half of ``most``: about what the positions of the
+        targets weigh.
+
+    Raises:
+        ValueError: as :func:`task_aligned_assignment`.
+    """
+    owner, quality = task_aligned_assignment(
+        logits, boxes, points, target_boxes, target_labels, target_valid, most
+    )  # [B, P]
+    logits, boxes = at_least_float32(logits), at_least_float32(boxes)
+    assigned = owner >= 0
+    quality = torch.where(assigned, quality.clamp(min=least_quality), quality)
+    # One target more, of nothing: positions without a target gather it, and M may be 0.
+    nothing = (
+        torch.zeros_like(target_boxes[:, :1])
+        if target_boxes.shape[1] > 0
+        else boxes.new_zeros(len(boxes), 1, 4)
+    )
+    all_boxes = torch.cat((nothing.to(boxes.dtype), at_least_float32(target_boxes).to(boxes.dtype)), dim=1)
+    all_labels = F.pad(torch.where(target_valid, target_labels, torch.zeros_like(target_labels)), (1, 0))
+    index = owner + 1
+    goals = all_boxes.gather(1, index[:, :, None].expand(-1, -1, 4))  # [B, P, 4]
+    labels = all_labels.gather(1, index)  # [B, P]
+    # Swapped before the arithmetic, not masked after it: 0 * NaN would be NaN, in the gradient too.
+    giou = paired_giou_loss(
+        torch.where(assigned[:, :, None], boxes, torch.zeros_like(boxes)), goals
+    )  # [B, P]
+    wanted = torch.zeros_like(logits).scatter(2, labels[:, :, None], quality[:, :, None])  # [B, P, K]
+    weight = torch.where(wanted > 0, wanted, 0.75 * logits.detach().sigmoid() ** 2)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    normaliser = (
+        torch.as_tensor(num_targets, dtype=logits.dtype, device=logits.device).clamp(min=1) * most / 2
+    )
+    classification_loss = classification_weight * (cross_entropy * weight).sum() / normaliser
+    giou_loss = giou_weight * (giou * quality * assigned).sum() / normaliser
+    return DenseLoss(classification_loss + giou_loss, classification_loss, giou_loss)

@@ -1,0 +1,215 @@
+"""Proposals from the image: distinct peaks of a dense head (after Zhang et al. 2023, DDQ, R-CNN form).
+
+Every position of the pyramid predicts classes and a box. A position whose score is the largest of its 3 × 3
+neighbours is a peak. The N best peaks give the proposals their boxes and features. There is no NMS, and every
+shape is static.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparse_rcnn.ops.boxes import at_least_float32, clip_boxes
+
+FOCAL_PRIOR = 0.01  # probability of every class at the start
+
+
+class DensePredictions(NamedTuple):
+    """What every position of the pyramid predicts.
+
+    Attributes:
+        logits: ``[B, P, K]`` before the sigmoid.
+        boxes: ``[B, P, 4]`` xyxy in pixels of the padded batch, not clipped, at least float32.
+        points: ``[P, 2]`` (x, y) in pixels, the middle of each position.
+        features: ``[B, P, C]``.
+        peaks: ``[B, P]`` bool, where the best score is the largest of its 3 × 3 neighbours.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    points: Tensor
+    features: Tensor
+    peaks: Tensor
+
+
+def score_peaks(scores: Tensor) -> Tensor:
+    """Where a score is the largest among its 3 × 3 neighbours; of equal neighbours, the first alone.
+
+    Args:
+        scores: ``[B, H, W]``.
+
+    Returns:
+        ``[B, H, W]`` bool. No two of them are neighbours.
+
+    Example:
+        >>> score_peaks(torch.tensor([[[0.1, 0.9, 0.9, 0.2, 0.3]]]))
+        tensor([[[False,  True, False, False,  True]]])
+    """
+    height, width = scores.shape[1], scores.shape[2]
+    indices = F.max_pool2d_with_indices(scores[:, None], [3, 3], [1, 1], [1, 1])[1][:, 0]  # [B, H, W]
+    own = torch.arange(height * width, device=scores.device).view(height, width)
+    return indices == own
+
+
+class DenseProposals(nn.Module):
+    """A dense head on the pyramid, and the choice of its best distinct positions as proposals.
+
+    Args:
+        num_proposals: N.
+        hidden_dim: channels of pyramid and features, C.
+        num_classes: K.
+        levels: indices of the pyramid's levels that it reads; level i has stride ``4 * 2**i``.
+        layers: of the tower that classes and boxes share: depthwise 3 × 3, pointwise, group norm, ReLU.
+
+    Raises:
+        ValueError: if a number is too small.
+    """
+
+    def __init__(
+        self,
+        num_proposals: int,
+        hidden_dim: int,
+        num_classes: int,
+        levels: tuple[int, ...] = (1, 2, 3),
+        layers: int = 2,
+    ) -> None:
+        super().__init__()
+        for name, number in (("num_proposals", num_proposals), ("levels", len(levels)), ("layers", layers)):
+            if number < 1:
+                raise ValueError(f"{name} must be at least 1, got {number}")
+        self.num_proposals = num_proposals
+        self.levels = list(levels)
+        tower: list[nn.Module] = []
+        for _ in range(layers):
+            tower += [
+                nn.Conv2d(hidden_dim, hidden_dim, 3, padding=1, groups=hidden_dim, bias=False),
+                nn.Conv2d(hidden_dim, hidden_dim, 1, bias=False),
+                nn.GroupNorm(math.gcd(hidden_dim, 8), hidden_dim),
+                nn.ReLU(),
+            ]
+        self.tower = nn.Sequential(*tower)
+        self.class_logits = nn.Conv2d(hidden_dim, num_classes, 1)
+        self.box_sides = nn.Conv2d(hidden_dim, 4, 1)
+        self.project = nn.Linear(hidden_dim, hidden_dim)
+        self.norm = nn.LayerNorm(hidden_dim)
+        for layer, bias in (
+            (self.class_logits, -math.log((1 - FOCAL_PRIOR) / FOCAL_PRIOR)),
+            (self.box_sides, 0.0),
+        ):
+            nn.init.normal_(layer.weight, std=0.01)
+            assert layer.bias is not None
+            nn.init.constant_(layer.bias, bias)
+
+    def forward(self, image_sizes: Tensor, levels: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Proposals of a batch.
+
+        Args:
+            image_sizes: ``[B, 2]`` (height, width) in pixels.
+            levels: feature pyramid, ``[B, C, H/4, W/4]`` first.
+
+        Returns:
+            boxes ``[B, N, 4]`` xyxy in pixels, clipped to the image, and features ``[B, N, C]``.
+        """
+        return self.choose(self.predict(levels), image_sizes)
+
+    def predict(self, levels: list[Tensor]) -> DensePredictions:
+        """Classes and boxes of every position, for the loss and for :meth:`choose`.
+
+        Args:
+            levels: as in :meth:`forward`.
+
+        Returns:
+            The predictions of all levels that are read, one after the other.
+        """
+        logits: list[Tensor] = []
+        boxes: list[Tensor] = []
+        points: list[Tensor] = []
+        features: list[Tensor] = []
+        peaks: list[Tensor] = []
+        for level in self.levels:
+            stride = 4.0 * 2.0**level
+            x = self.tower(levels[level])  # [B, C, h, w]
+            classes = self.class_logits(x)  # [B, K, h, w]
+            sides = at_least_float32(self.box_sides(x)).flatten(2).transpose(1, 2)  # [B, h*w, 4]
+            point = cell_centers(x.shape[2], x.shape[3], stride, sides)  # [h*w, 2]
+            logits.append(classes.flatten(2).transpose(1, 2))
+            boxes.append(boxes_around(point, sides, stride))
+            points.append(point)
+            features.append(x.flatten(2).transpose(1, 2))
+            peaks.append(score_peaks(classes.detach().amax(dim=1)).flatten(1))
+        return DensePredictions(
+            torch.cat(logits, dim=1),
+            torch.cat(boxes, dim=1),
+            torch.cat(points),
+            torch.cat(features, dim=1),
+            torch.cat(peaks, dim=1),
+        )
+
+    def choose(self, dense: DensePredictions, image_sizes: Tensor) -> tuple[Tensor, Tensor]:
+        """The N best peaks as proposals.
+
+        Fewer peaks than N: the best of the other positions follow, then those in the padding. Fewer
+        positions than N: boxes of the whole image without a feature follow.
+
+        Args:
+            dense: what :meth:`predict` gives.
+            image_sizes: ``[B, 2]`` (height, width) in pixels.
+
+        Returns:
+            as :meth:`forward`. Gradients flow through the features, not through the boxes.
+        """
+        number = self.num_proposals
+        width_height = image_sizes.flip(1)[:, None, :]  # [B, 1, 2]
+        inside = (dense.points < width_height).all(dim=2)  # [B, P]
+        scores = at_least_float32(dense.logits.detach()).amax(dim=2).sigmoid()
+        rank = scores + dense.peaks.to(scores.dtype) + 2 * inside.to(scores.dtype)  # [B, P]
+        rank = F.pad(rank, (0, number), value=-1.0)  # so that there are N in any case
+        top = rank.topk(number, dim=1).indices[:, :, None]  # [B, N, 1]
+        whole = torch.cat((torch.zeros_like(width_height), width_height), dim=2).to(dense.boxes)  # [B, 1, 4]
+        boxes = torch.cat((dense.boxes.detach(), whole.expand(-1, number, -1)), dim=1)
+        features = F.pad(dense.features, (0, 0, 0, number))
+        boxes = boxes.gather(1, top.expand(-1, -1, 4))
+        features = features.gather(1, top.expand(-1, -1, features.shape[2]))
+        return clip_boxes(boxes, image_sizes), self.norm(self.project(features))
+
+
+def boxes_around(
+    points: Tensor, log_sides: Tensor, stride: float, reach: float = 4.0, limit: float = 6.0
+) -> Tensor:
+    """Boxes by their distances from a point.
+
+    Args:
+        points: ``[P, 2]`` (x, y) in pixels.
+        log_sides: ``[B, P, 4]`` logarithms of the distances to left, top, right and bottom; 0 is ``reach``.
+        stride: of the level in pixels.
+        reach: the distance that 0 stands for, in strides.
+        limit: the largest logarithm, so that no box is infinite.
+
+    Returns:
+        ``[B, P, 4]`` xyxy in pixels.
+    """
+    sides = log_sides.clamp(max=limit).exp() * (reach * stride)
+    left_top, right_bottom = sides.chunk(2, dim=2)
+    return torch.cat((points - left_top, points + right_bottom), dim=2)
+
+
+def cell_centers(height: int, width: int, stride: float, like: Tensor) -> Tensor:
+    """The middle of each cell of a level, row by row.
+
+    Args:
+        height: of the level, in cells.
+        width: of the level, in cells.
+        stride: side of a cell in pixels.
+        like: gives the type and the device.
+
+    Returns:
+        ``[height * width, 2]`` (x, y) in pixels.
+    """
+    y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) * stride
+    x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) * stride
+    rows = y[:, None].expand(height, width)
+    columns = x[None, :].expand(height, width)
+    return torch.stack((columns, rows), dim=2).flatten(0, 1)
