@@ -5,8 +5,10 @@ from sparse_rcnn.loss.cost import matching_cost
 from sparse_rcnn.loss.focal import sigmoid_focal_loss
 from sparse_rcnn.loss.matcher import match_proposals
 from sparse_rcnn.loss.set_loss import SetLoss, set_prediction_loss
+from sparse_rcnn.loss.weights import LossWeights
 
 __all__ = [
+    "LossWeights",
     "SetLoss",
     "match_proposals",
     "matching_cost",

@@ -4,12 +4,14 @@ import torch
 from torch import Tensor, nn
 
 from sparse_rcnn.nn.head import Predictions
+from sparse_rcnn.ops.guards import readable, require_real
 from sparse_rcnn.ops.positional_encoding import add_positional_encoding
 
 # ImageNet statistics of RGB in 0..255, as published.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
-BRIGHTEST = 10.0  # where 1 is white; resizing and noise go somewhat beyond 1
+# What floating images are taken for, where 0 is black and 1 is white; resizing and noise go somewhat beyond.
+DARKEST, BRIGHTEST = -0.5, 10.0
 
 
 class SparseRCNN(nn.Module):
@@ -36,13 +38,26 @@ class SparseRCNN(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor, image_sizes: Tensor) -> Predictions:
+        self.register_load_state_dict_post_hook(_restore_pixel_statistics)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SparseRCNN":
+        # `to_empty` makes new buffers of any content, and no state dict has these two.
+        before = (self.pixel_mean, self.pixel_std)
+        super()._apply(fn, recurse)
+        for buffer, old in zip((self.pixel_mean, self.pixel_std), before, strict=True):
+            if not old.is_meta:
+                buffer.copy_(old)
+        _restore_pixel_statistics(self)
+        return self
+
+    def forward(self, images: Tensor, image_sizes: Tensor | None = None) -> Predictions:
         """Predictions of every stage.
 
         Args:
             images: ``[B, 3, H, W]`` RGB, ``uint8`` 0..255 or floating 0..1, padded right and bottom.
                 Normalisation happens here; what the padding holds does not matter.
-            image_sizes: ``[B, 2]`` int64, true (height, width) of each image in the batch, on any device.
+            image_sizes: ``[B, 2]`` int64, true (height, width) of each image in the batch, on any device. None
+                if no image is padded.
 
         Returns:
             Predictions with boxes in pixels of the padded batch.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from strategies import boxes_of, coordinates, seeds, target_sets
 from torch.testing import assert_close
 
-from sparse_rcnn.loss import match_proposals, set_prediction_loss
+from sparse_rcnn.loss import LossWeights, match_proposals, set_prediction_loss
 
 CLASSES = 3
 NOT_FINITE = [float("nan"), float("inf"), -float("inf")]
@@ -99,7 +99,7 @@ def test_against_a_loop(weights, alpha, gamma, case, num_targets):
     logits, boxes, *targets, sizes = case
     expected = by_loop(logits, boxes, list_of_dicts(*targets), sizes, num_targets, weights, alpha, gamma)
     normaliser = torch.tensor(num_targets, dtype=torch.float64)
-    losses = set_prediction_loss(*case, normaliser, *weights, alpha, gamma)
+    losses = set_prediction_loss(*case, normaliser, LossWeights(*weights, alpha, gamma))
     assert_same(losses[1:], expected)
     assert_close(losses.total, sum(part.sum() for part in expected), rtol=1e-10, atol=1e-10)
 
@@ -126,7 +126,7 @@ def test_gradients_against_finite_differences():
 def test_weights_by_default():
     case = [*make_case(), torch.tensor(5.0)]
     weights, alpha, gamma = PARAMETERS[0]
-    assert_same(set_prediction_loss(*case), set_prediction_loss(*case, *weights, alpha, gamma))
+    assert_same(set_prediction_loss(*case), set_prediction_loss(*case, LossWeights(*weights, alpha, gamma)))
 
 
 def test_total_is_the_sum_of_all_others():
@@ -298,7 +298,7 @@ def test_arithmetic_is_float32_at_least(dtype):
     [
         (0, (2, 5, 3), "logits must be"),
         (0, (2, 2, 4, 3), "logits must be"),
-        (1, (2, 2, 5, 5), "logits must be"),
+        (1, (2, 2, 5, 5), "boxes must be"),
         (1, (1, 2, 5, 4), "logits must be"),
         (2, (2, 2, 4), "target_boxes must be"),
         (2, (1, 3, 4), "target_boxes must be"),
