@@ -1,5 +1,9 @@
 """Sparse R-CNN: images in, every stage's logits and boxes out (Sun et al. 2021, Sparse R-CNN)."""
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -37,17 +41,17 @@ class SparseRCNN(nn.Module):
         self.positional_encoding = positional_encoding
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
-
-        self.register_load_state_dict_post_hook(_restore_pixel_statistics)
+        self.register_load_state_dict_post_hook(_fill_pixel_statistics)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SparseRCNN":
-        # `to_empty` makes new buffers of any content, and no state dict has these two.
+        # `to_empty` makes buffers anew, of any content, and no state dict has these two.
         before = (self.pixel_mean, self.pixel_std)
         super()._apply(fn, recurse)
-        for buffer, old in zip((self.pixel_mean, self.pixel_std), before, strict=True):
-            if not old.is_meta:
-                buffer.copy_(old)
-        _restore_pixel_statistics(self)
+        if self.pixel_mean.is_meta or before[0].is_meta:
+            _fill_pixel_statistics(self)
+        else:
+            self.pixel_mean.copy_(before[0])
+            self.pixel_std.copy_(before[1])
         return self
 
     def forward(self, images: Tensor, image_sizes: Tensor | None = None) -> Predictions:
@@ -56,19 +60,25 @@ class SparseRCNN(nn.Module):
         Args:
             images: ``[B, 3, H, W]`` RGB, ``uint8`` 0..255 or floating 0..1, padded right and bottom.
                 Normalisation happens here; what the padding holds does not matter.
-            image_sizes: ``[B, 2]`` int64, true (height, width) of each image in the batch, on any device. None
-                if no image is padded.
+            image_sizes: ``[B, 2]`` int64, true (height, width) of each image in the batch, on any device.
+                None if no image is padded.
 
         Returns:
             Predictions with boxes in pixels of the padded batch.
 
         Raises:
-            ValueError: if the shapes do not fit, or an image size is not positive or exceeds the batch
-                (the values are checked for sizes on the CPU, outside of a compiled graph), or floating
-                images are far brighter than 1 (checked likewise, and not inside of ``torch.func``).
+            ValueError: if types or shapes do not fit, or the model is on the meta device. On the CPU and
+                outside of a graph, also if an image size is not positive or exceeds the batch, or images
+                are not what is said above: brighter, normalised already or not finite.
         """
+        if not torch.jit.is_scripting():
+            _check_model(self.pixel_mean, images)
         if images.dim() != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be [B, 3, H, W], got {images.shape}")
+        if image_sizes is None:
+            image_sizes = whole_image_sizes(images)
+        if not torch.jit.is_scripting():
+            require_real("image_sizes", image_sizes)
         if list(image_sizes.shape) != [images.shape[0], 2]:
             raise ValueError(f"image_sizes must be [{images.shape[0]}, 2], got {image_sizes.shape}")
         if not torch.jit.is_scripting():
@@ -101,13 +111,41 @@ class SparseRCNN(nn.Module):
         return torch.where(inside, normalized, torch.zeros_like(normalized))
 
 
+def whole_image_sizes(images: Tensor) -> Tensor:
+    """``[B, 2]`` (height, width) of a batch without padding, on its device."""
+    require_real("images", images)
+    if images.dim() != 4:
+        raise ValueError(f"images must be [B, 3, H, W], got {images.shape}")
+    count = images.shape[0]
+    height = torch.full([count], images.shape[2], device=images.device)
+    width = torch.full([count], images.shape[3], device=images.device)
+    return torch.stack((height, width), dim=1)
+
+
+def _fill_pixel_statistics(model: SparseRCNN, _: Any = None) -> None:
+    """Gives buffers of the meta device, or fresh from it, the published values on the parameters' device."""
+    like = next(model.parameters(), model.pixel_mean)
+    if not like.is_meta:
+        dtype = model.pixel_mean.dtype
+        model.pixel_mean = torch.tensor(PIXEL_MEAN, dtype=dtype, device=like.device).view(3, 1, 1)
+        model.pixel_std = torch.tensor(PIXEL_STD, dtype=dtype, device=like.device).view(3, 1, 1)
+
+
+def _check_model(buffer: Tensor, images: Tensor) -> None:
+    require_real("images", images)
+    if buffer.is_meta and not images.is_meta:
+        raise ValueError(
+            "the model is on the meta device, without values: call model.to_empty(device=...) and "
+            "model.load_state_dict(...), or model.load_state_dict(..., assign=True)"
+        )
+
+
 def _check_image_sizes(image_sizes: Tensor, height: int, width: int) -> None:
-    if torch.compiler.is_compiling() or image_sizes.device.type != "cpu":
-        return  # no branching on values inside a graph, no extra transfer from a device
-    too_large = (image_sizes[:, 0] > height) | (image_sizes[:, 1] > width)
-    wrong = too_large | (image_sizes < 1).any(dim=1)
-    if wrong.any():
-        index = int(wrong.nonzero()[0, 0])
+    if not readable(image_sizes):
+        return
+    fits = (image_sizes[:, 0] <= height) & (image_sizes[:, 1] <= width) & (image_sizes >= 1).all(dim=1)
+    if not fits.all():
+        index = int((~fits).nonzero()[0, 0])
         raise ValueError(
             f"image_sizes[{index}] is {image_sizes[index].tolist()}, "
             f"but must be at least 1 and at most the padded batch's {[height, width]}"
@@ -115,15 +153,30 @@ def _check_image_sizes(image_sizes: Tensor, height: int, width: int) -> None:
 
 
 def _check_range(images: Tensor, image_sizes: Tensor) -> None:
-    # 0..255 as floating point would be 255 times too bright: no error, and no detections.
-    if torch.compiler.is_compiling() or images.device.type != "cpu" or not images.is_floating_point():
+    # Taken for what they are not, images are too bright or too dark: no error, and few or no detections.
+    if images.dtype == torch.uint8 or not readable(images, image_sizes):
         return
-    if torch._C._functorch.maybe_current_level() is not None:  # vmap takes no branching on values
+    if images.numel() == 0:
+        raise ValueError(f"images must hold at least one image of one pixel, got {images.shape}")
+    floating = images.is_floating_point()
+    darkest, brightest = (DARKEST, BRIGHTEST) if floating else (0, 255)
+    if _within(images, darkest, brightest):
         return
-    for index in (images > BRIGHTEST).flatten(1).any(dim=1).nonzero().flatten().tolist():
-        height, width = image_sizes[index].tolist()
-        if (images[index, :, :height, :width] > BRIGHTEST).any():  # padding may hold anything
+    for index, (height, width) in enumerate(image_sizes.tolist()):
+        inside = images[index, :, : int(height), : int(width)]  # padding may hold anything
+        if not _within(inside, darkest, brightest):
+            low, high = inside.min().item(), inside.max().item()
+            looks = "0..255: divide by 255, or give uint8" if floating else "more than 8 bits"
+            if not math.isfinite(low) or not math.isfinite(high):
+                looks = "no image: it is not finite"
+            elif low < darkest and high <= brightest:
+                looks = "normalised already: the model does that itself"
+            kind = "floating point must be 0..1" if floating else "integers must be 0..255"
             raise ValueError(
-                f"images of floating point must be 0..1, but images[{index}] looks like 0..255: "
-                "divide by 255, or give uint8"
+                f"images of {kind}, but images[{index}] looks like {looks} (it holds {low:g}..{high:g})"
             )
+
+
+def _within(images: Tensor, low: float, high: float) -> bool:
+    lowest, highest = images.aminmax()
+    return bool(lowest >= low) and bool(highest <= high)  # NaN is not

@@ -145,4 +145,6 @@ class Backbone(nn.Module):
         levels: dict[str, Tensor] = {}
         for index, level in enumerate(self.trunk(images)):
             levels[str(index)] = level
-        return list(self.fpn(levels).values())
+        pyramid = self.fpn(levels)
+        # By name, not by iterating: what traces symbolically (create_feature_extractor) can follow.
+        return [pyramid[str(index)] for index in range(len(levels))]
