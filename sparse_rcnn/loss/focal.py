@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sparse_rcnn.loss.weights import require_alpha
 from sparse_rcnn.ops.boxes import at_least_float32
-from sparse_rcnn.ops.guards import require_number, require_real
+from sparse_rcnn.ops.guards import readable, require_number, require_real
 
 
 def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -30,10 +30,17 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gam
     require_real("logits", logits)
     if not torch.jit.is_scripting() and not isinstance(targets, Tensor):
         raise ValueError(f"targets must be a tensor, got {type(targets).__name__}")
-    require_alpha(alpha)
+    require_alpha("alpha", alpha)
     require_number("gamma", gamma)
     if logits.shape != targets.shape:
         raise ValueError(f"logits and targets must have one shape, got {logits.shape} and {targets.shape}")
+    if not torch.jit.is_scripting():
+        _require_probabilities(targets)
+    return focal_terms(logits, targets, alpha, gamma)
+
+
+def focal_terms(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
+    """The same without a look at its arguments."""
     logits = at_least_float32(logits)
     targets = targets.to(logits.dtype)
     probability = logits.sigmoid()
@@ -44,3 +51,12 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gam
     if alpha == -1:
         return focal
     return (alpha * targets + (1 - alpha) * (1 - targets)) * focal
+
+
+def _require_probabilities(targets: Tensor) -> None:
+    if targets.dtype != torch.bool:
+        require_real("targets", targets)
+    if readable(targets):
+        wrong = targets[~((targets >= 0) & (targets <= 1))]
+        if wrong.numel() > 0:
+            raise ValueError(f"targets must be in 0..1, got {wrong[0].item()}")

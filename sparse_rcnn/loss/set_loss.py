@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sparse_rcnn.loss.box_losses import paired_giou_loss, paired_l1_loss
-from sparse_rcnn.loss.focal import sigmoid_focal_loss
+from sparse_rcnn.loss.focal import focal_terms
 from sparse_rcnn.loss.matcher import match_proposals
 from sparse_rcnn.loss.weights import LossWeights
 from sparse_rcnn.ops.boxes import at_least_float32, whwh
@@ -90,7 +90,7 @@ def set_prediction_loss(
     # Unmatched targets add 0 to the entry of some proposal, so that shapes stay static.
     entry = proposal * num_classes + target_labels  # [L, B, M] of N*K
     class_targets = torch.zeros_like(logits).flatten(2).scatter_add(2, entry, matched.to(logits.dtype))
-    focal = sigmoid_focal_loss(logits.flatten(2), class_targets, weights.alpha, weights.gamma)  # [L, B, N*K]
+    focal = focal_terms(logits.flatten(2), class_targets, weights.alpha, weights.gamma)  # [L, B, N*K]
 
     matched_boxes = at_least_float32(boxes).gather(
         2, proposal[..., None].expand(-1, -1, -1, 4)
@@ -120,7 +120,7 @@ def _require_scalar(name: str, value: Tensor | float) -> None:
     if torch.compiler.is_compiling():
         return
     try:
-        number = torch.as_tensor(value)
+        number = torch.as_tensor(value).detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} must be a number, got {type(value).__name__}") from error
     if number.numel() != 1 or number.is_complex() or number.dtype == torch.bool:

@@ -27,10 +27,10 @@ class LossWeights(NamedTuple):
     gamma: float = 2.0
 
 
-def require_alpha(alpha: float) -> None:
+def require_alpha(name: str, alpha: float) -> None:
     """Refuses what is neither in 0..1 nor -1, by a ValueError."""
     if alpha != -1:
-        require_number("alpha", alpha, 0.0, 1.0)
+        require_number(name, alpha, 0.0, 1.0)
 
 
 def require_weights(weights: LossWeights) -> None:
@@ -40,5 +40,5 @@ def require_weights(weights: LossWeights) -> None:
     require_number("weights.classification", weights.classification)
     require_number("weights.l1", weights.l1)
     require_number("weights.giou", weights.giou)
-    require_alpha(weights.alpha)
+    require_alpha("weights.alpha", weights.alpha)
     require_number("weights.gamma", weights.gamma)

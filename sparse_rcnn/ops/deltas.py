@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sparse_rcnn.ops.boxes import at_least_float32, cxcywh_to_xyxy, xyxy_to_cxcywh
-from sparse_rcnn.ops.guards import require_boxes, require_broadcast, require_number
+from sparse_rcnn.ops.guards import require_boxes, require_broadcast, require_list, require_number
 
 # ln(100000 / 16): the largest dw and dh, so that exp cannot overflow. The published code's value.
 SCALE_CLAMP = 8.740336742730447
@@ -88,8 +88,8 @@ def get_deltas(
 
 
 def _require_weights(weights: tuple[float, float, float, float]) -> None:
-    if len(weights) != 4:
-        raise ValueError(f"weights must be four numbers, got {weights}")
+    if not torch.jit.is_scripting():
+        require_list("weights", weights, 4)
     require_number("weights[0]", weights[0], 1e-6)
     require_number("weights[1]", weights[1], 1e-6)
     require_number("weights[2]", weights[2], 1e-6)

@@ -9,6 +9,11 @@ import numbers
 import torch
 from torch import Tensor
 
+REAL_TYPES = (
+    *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
+)
+
 
 def readable(*tensors: Tensor) -> bool:
     """Whether values can be looked at without breaking a graph or waiting for a device.
@@ -34,12 +39,22 @@ def require_number(name: str, value: float, low: float = 0.0, high: float = 1e6)
         raise ValueError(f"{name} must be in {low}..{high}, got {value}")
 
 
-def require_count(name: str, value: int, low: int = 1) -> None:
-    """Refuses what is no whole number, and what is below ``low``."""
+def require_count(name: str, value: int, low: int = 1, high: int = 2**31) -> None:
+    """Refuses what is no whole number, and what is outside of ``low..high``."""
     if not torch.jit.is_scripting():
         _require_type(name, value, numbers.Integral, "a whole number")
     if value < low:
         raise ValueError(f"{name} must be at least {low}, got {value}")
+    if value > high:
+        raise ValueError(f"{name} must be at most {high}, got {value}")
+
+
+def require_list(name: str, value: object, length: int | None = None) -> None:
+    """Refuses what is no list or tuple, or one of another length. Not for scripts."""
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{name} must be a list, got {type(value).__name__}")
+    if length is not None and len(value) != length:
+        raise ValueError(f"{name} must have {length} entries, got {len(value)}")
 
 
 def require_real(name: str, x: Tensor) -> None:
@@ -63,6 +78,12 @@ def require_shape(name: str, x: Tensor, shape: list[int]) -> None:
         raise ValueError(f"{name} must be {shape}, got {list(x.shape)}")
 
 
+def require_dtype(name: str, x: Tensor, like: Tensor) -> None:
+    """Refuses a type that differs from another tensor's, unless autocast makes them one."""
+    if not torch.jit.is_scripting():
+        _require_dtype(name, x, like)
+
+
 def require_boxes(name: str, boxes: Tensor, layout: str = "XYXY") -> None:
     """Refuses what is no ``[..., 4]`` of real numbers, and torchvision's boxes of another layout."""
     if not torch.jit.is_scripting():
@@ -70,7 +91,7 @@ def require_boxes(name: str, boxes: Tensor, layout: str = "XYXY") -> None:
 
 
 def require_sizes(name: str, sizes: Tensor) -> None:
-    """Refuses what is no ``[..., 2]`` (height, width), and sizes that are not positive and finite."""
+    """Refuses what is no ``[..., 2]`` (height, width), and sizes below 1 or not finite."""
     if not torch.jit.is_scripting():
         _require_sizes(name, sizes)
 
@@ -106,8 +127,8 @@ def _require_type(name: str, value: object, kind: type, what: str) -> None:
 
 def _require_real(name: str, x: Tensor) -> None:
     _require_type(name, x, Tensor, "a tensor")
-    if x.dtype == torch.bool or x.is_complex() or x.is_quantized:
-        raise ValueError(f"{name} must be real numbers, got {x.dtype}")
+    if x.dtype not in REAL_TYPES:
+        raise ValueError(f"{name} must be real numbers (floating point or int64), got {x.dtype}")
 
 
 def _require_boxes(name: str, boxes: Tensor, layout: str) -> None:
@@ -131,9 +152,9 @@ def _require_sizes(name: str, sizes: Tensor) -> None:
     if sizes.dim() == 0 or sizes.shape[-1] != 2:
         raise ValueError(f"{name} must be [..., 2] (height, width), got {sizes.shape}")
     if readable(sizes):
-        wrong = sizes[~((sizes > 0) & (sizes < float("inf"))).all(dim=-1)]
+        wrong = sizes[~((sizes >= 1) & (sizes < float("inf"))).all(dim=-1)]
         if wrong.numel() > 0:
-            raise ValueError(f"{name} must be positive (height, width) in pixels, got {wrong[0].tolist()}")
+            raise ValueError(f"{name} must be (height, width) of at least 1 px, got {wrong[0].tolist()}")
 
 
 def _require_broadcast(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
@@ -145,3 +166,10 @@ def _require_broadcast(name: str, x: Tensor, other_name: str, other: Tensor) -> 
         raise ValueError(
             f"{name} and {other_name} must have shapes that broadcast, got {x.shape} and {other.shape}"
         ) from error
+
+
+def _require_dtype(name: str, x: Tensor, like: Tensor) -> None:
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type):
+        return
+    if x.dtype != like.dtype:
+        raise ValueError(f"{name} must be {like.dtype} as the other tensors, got {x.dtype}")

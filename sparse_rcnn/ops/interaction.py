@@ -10,7 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparse_rcnn.ops.guards import require_floating, require_number, require_shape
+from sparse_rcnn.ops.guards import (
+    require_broadcast,
+    require_dtype,
+    require_floating,
+    require_number,
+    require_shape,
+)
 
 
 def dynamic_interaction(
@@ -49,7 +55,7 @@ def dynamic_interaction(
         ``[..., N, C]`` object features.
 
     Raises:
-        ValueError: if an argument is not of floating point or of another shape, or ``eps`` is negative.
+        ValueError: if an argument is not of floating point or of another shape, or ``eps`` is not positive.
     """
     require_floating("norm1_weight", norm1_weight)
     require_floating("norm2_weight", norm2_weight)
@@ -61,6 +67,9 @@ def dynamic_interaction(
             "pro_feats must be [..., N, C] and roi_feats [..., N, S*S, C] of one N, "
             f"got {pro_feats.shape} and {roi_feats.shape}"
         )
+    if roi_feats.shape[-2] < 1:
+        raise ValueError(f"roi_feats must have at least one bin per proposal, got {roi_feats.shape}")
+    require_broadcast("pro_feats", pro_feats, "roi_feats", roi_feats[..., 0, :])
     if pro_feats.shape[-1] != channels or roi_feats.shape[-1] != channels:
         raise ValueError(
             f"pro_feats and roi_feats must have {channels} channels, "
@@ -82,7 +91,19 @@ def dynamic_interaction(
     require_shape("out_bias", out_bias, [channels])
     require_shape("norm3_weight", norm3_weight, [channels])
     require_shape("norm3_bias", norm3_bias, [channels])
-    require_number("eps", eps)
+    require_number("eps", eps, 1e-12)
+    for parameter in (
+        roi_feats,
+        generator_weight,
+        generator_bias,
+        norm1_weight,
+        norm1_bias,
+        norm2_weight,
+        norm2_bias,
+    ):
+        require_dtype("every tensor beside pro_feats", parameter, pro_feats)
+    for parameter in (out_weight, out_bias, norm3_weight, norm3_bias):
+        require_dtype("every tensor beside pro_feats", parameter, pro_feats)
     # One kernel after the other: without gradients, half the memory at a time, which the next stage reuses.
     weights = generator_weight.split(channels * inner)
     biases = generator_bias.split(channels * inner)

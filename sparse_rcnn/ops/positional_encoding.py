@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from sparse_rcnn.ops.guards import require_floating, require_number, require_sizes
+from sparse_rcnn.ops.guards import require_floating, require_list, require_number, require_sizes
 
 
 def add_positional_encoding(
@@ -30,6 +30,8 @@ def add_positional_encoding(
         ValueError: if the channels are no multiple of 4, a level is not ``[B, C, H, W]`` of floating point,
             or an image size or the temperature is not positive.
     """
+    if not torch.jit.is_scripting():
+        require_list("levels", levels)
     require_sizes("image_sizes", image_sizes)
     require_number("temperature", temperature, 1e-6, 1e30)
     encoded: list[Tensor] = []

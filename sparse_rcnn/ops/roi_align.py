@@ -13,7 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparse_rcnn.ops.boxes import at_least_float32
-from sparse_rcnn.ops.guards import require_boxes, require_count, require_floating, require_number
+from sparse_rcnn.ops.guards import (
+    require_boxes,
+    require_count,
+    require_floating,
+    require_list,
+    require_number,
+)
 
 
 class Pyramid(NamedTuple):
@@ -44,8 +50,10 @@ def flatten_pyramid(features: list[Tensor]) -> Pyramid:
     Raises:
         ValueError: if there is no level, or the levels differ in batch size or channels.
     """
+    if not torch.jit.is_scripting():
+        require_list("features", features)
     if len(features) == 0:
-        raise ValueError("flatten_pyramid needs at least one level, got none")
+        raise ValueError("features must have at least one level, got none")
     tables: list[Tensor] = []
     heights: list[int] = []
     widths: list[int] = []
@@ -53,8 +61,8 @@ def flatten_pyramid(features: list[Tensor]) -> Pyramid:
         require_floating("features", level)
         if level.dim() != 4 or level.shape[:2] != features[0].shape[:2]:
             raise ValueError(
-                f"every level must be [B, C, H, W] with the B and C of the first, {features[0].shape}, "
-                f"got {level.shape}"
+                "every level of features must be [B, C, H, W] with the B and C of the first, "
+                f"{features[0].shape}, got {level.shape}"
             )
         # Gradients of many boxes meet in one row: summed in half precision, they are off by up to a tenth.
         rows = at_least_float32(level) if level.requires_grad else level
@@ -118,8 +126,8 @@ def pyramid_roi_align(pyramid: Pyramid, boxes: Tensor, pool_size: int = 7, sampl
     require_boxes("boxes", boxes)
     if boxes.dim() != 3 or boxes.shape[2] != 4 or boxes.shape[0] != table.shape[0]:
         raise ValueError(f"boxes must be [{table.shape[0]}, N, 4] for this pyramid, got {boxes.shape}")
-    require_count("pool_size", pool_size)
-    require_count("sampling_ratio", sampling_ratio)
+    require_count("pool_size", pool_size, 1, 256)
+    require_count("sampling_ratio", sampling_ratio, 1, 64)
     rows, weights = _bin_rows(pyramid, boxes.detach(), pool_size, sampling_ratio)  # [B, N, P*P, S]
     batch, num_rows, channels = table.shape
     offset = torch.arange(batch, device=boxes.device) * num_rows

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from sparse_rcnn.nn.detector import whole_image_sizes
 
-# PyTorch allows 8 and then raises. For single images on a CPU, it chooses each convolution's code by whether the
-# input has more than 20480 numbers: each combination of choices is a graph of its own.
+# PyTorch allows 8 and then raises. For single images on a CPU, it chooses each convolution's code by whether
+# the input has more than 20480 numbers: each combination of choices is a graph of its own.
 MOST_GRAPHS = 64
 
 
@@ -18,10 +18,10 @@ def compile_detector(
 ) -> Callable[..., Any]:
     """``torch.compile(detector, fullgraph=True, dynamic=True)`` that holds for images that come in any order.
 
-    It tells the compiler that equal sizes are no rule, and lets it keep 64 graphs. In the end there are two of
-    them on a GPU: one for single images (a size of 1 broadcasts) and one for batches. On a CPU, batches of 16
-    and more are a third, and single images smaller than about 320 px a side several: fewer the closer their
-    sizes are. Images of ``uint8`` and of floating point are graphs of their own.
+    It tells the compiler that equal sizes are no rule, and lets it keep 64 graphs. One is for batches, and
+    one for single images (a size of 1 broadcasts). On a CPU, batches of 16 and more have a third, and
+    single images below about 320 px a side take several: the more their sizes differ, the more. Images of
+    ``uint8`` and of floating point have graphs of their own.
 
         detect = compile_detector(EndToEndDetector(model.eval()))
         with torch.no_grad():
