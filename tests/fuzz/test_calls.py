@@ -169,9 +169,8 @@ def odd_tensor(x: Tensor, rng: random.Random):
             else x.double().contiguous()
         )
         value = rng.choice(VALUES)
-        x.view(-1)[rng.randrange(x.numel())] = (
-            value if x.is_floating_point() else int(np.nan_to_num(value) % 2**31)
-        )
+        whole = int(np.nan_to_num(value, posinf=9, neginf=-9)) % 100
+        x.view(-1)[rng.randrange(x.numel())] = value if x.is_floating_point() else whole
         return x
     if kind == 2:
         return (x.double() * rng.choice([1e30, -1, 0, 1e-30, 1e15])).to(

@@ -43,7 +43,9 @@ class TrainingStep(nn.Module):
     ) -> StepOutput:
         """Losses of a batch as ``collate`` makes it. Matching and losses are in float32, autocast or not."""
         logits, refined = self.model(images, image_sizes)
-        losses = set_prediction_loss(logits, refined, boxes, labels, valid, image_sizes, num_targets, self.weights)
+        losses = set_prediction_loss(
+            logits, refined, boxes, labels, valid, image_sizes, num_targets, self.weights
+        )
         return StepOutput(losses, Predictions(logits.detach(), refined.detach()))
 
 

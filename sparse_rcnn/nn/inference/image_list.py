@@ -10,6 +10,7 @@ from sparse_rcnn.loss.set_loss import set_prediction_loss
 from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.ops.boxes import rescale_boxes
 from sparse_rcnn.ops.detections import select_detections
+from sparse_rcnn.ops.guards import require_boxes
 from sparse_rcnn.ops.resize import shortest_side_resize
 
 
@@ -182,6 +183,7 @@ class ImageListDetector(nn.Module):
             )
         if labels.is_floating_point() or labels.dtype == torch.bool:
             raise ValueError(f"targets[{index}]['labels'] must be integers, got {labels.dtype}")
+        require_boxes(f"targets[{index}]['boxes']", boxes)
         bad = ~torch.isfinite(boxes).all(dim=1) | (boxes[:, 2:] <= boxes[:, :2]).any(dim=1)
         if bad.any():
             box = int(bad.nonzero()[0, 0])
