@@ -111,7 +111,7 @@ def _unit(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     if boxes1.dtype == torch.float64 or boxes2.dtype == torch.float64:
         far, unit = 2.0**510, 2.0**-514
     farthest = torch.maximum(boxes1.detach().abs().amax(dim=-1), boxes2.detach().abs().amax(dim=-1))
-    return torch.where(farthest > far, unit, 1.0).to(farthest.dtype)[..., None]
+    return torch.ones_like(farthest).masked_fill(farthest > far, unit)[..., None]
 
 
 def _area(top_left: Tensor, bottom_right: Tensor, unit: Tensor) -> Tensor:

@@ -315,3 +315,37 @@ def test_shapes_that_do_not_fit_are_named(position, shape, named):
     case[position] = torch.zeros(shape, dtype=case[position].dtype)
     with pytest.raises(ValueError, match=named):
         set_prediction_loss(*case, torch.tensor(5.0))
+
+
+@pytest.mark.parametrize("num_targets", [0, 3])
+def test_without_a_proposal_there_is_no_loss(num_targets):
+    logits, boxes, *rest = make_case(count=0, num_targets=num_targets)
+    losses = set_prediction_loss(logits.requires_grad_(), boxes, *rest, torch.tensor(3.0))
+    assert losses.total.item() == 0
+    assert [part.tolist() for part in losses[1:]] == [[0, 0]] * 3
+    assert torch.autograd.grad(losses.total, logits)[0].shape == logits.shape
+
+
+def test_neither_alpha_weighs_positives_and_negatives_alike():
+    half = set_prediction_loss(*make_case(), torch.tensor(5.0), LossWeights(alpha=0.5))
+    neither = set_prediction_loss(*make_case(), torch.tensor(5.0), LossWeights(classification=1.0, alpha=-1))
+    assert_same(neither, half)  # weights of 1 and 1 for 2 times 1/2 and 1/2
+
+
+@pytest.mark.parametrize(
+    "weights", [LossWeights(l1=-1.0), LossWeights(gamma=float("nan")), LossWeights(alpha=-2.0), 2.0]
+)
+def test_weights_that_are_none_are_named(weights):
+    with pytest.raises(ValueError, match=r"weights(\.(l1|gamma|alpha))? must be"):
+        set_prediction_loss(*make_case(), torch.tensor(5.0), weights)
+
+
+@pytest.mark.parametrize(
+    ("position", "dtype", "named"),
+    [(3, torch.float32, "give target_labels.long"), (4, torch.uint8, "target_valid must be bool")],
+)
+def test_types_that_do_not_fit_are_named(position, dtype, named):
+    case = make_case()
+    case[position] = case[position].to(dtype)
+    with pytest.raises(ValueError, match=named):
+        set_prediction_loss(*case, torch.tensor(5.0))
