@@ -92,6 +92,7 @@ def test_vmap_over_targets():
         assert torch.equal(mine, match_proposals(*own, LABELS, VALID, SIZES))
 
 
+@SLOW_VMAP
 def test_values_are_not_looked_at_where_there_are_none():
     """The loss of each image's own gradient, and a fake model: value checks stop neither."""
     logits, boxes = torch.randn(2, 1, 1, 6, 3), torch.rand(2, 1, 1, 6, 4)

@@ -187,7 +187,7 @@ class ImageListDetector(nn.Module):
         bad = ~torch.isfinite(boxes).all(dim=1) | (boxes[:, 2:] <= boxes[:, :2]).any(dim=1)
         if bad.any():
             box = int(bad.nonzero()[0, 0])
-            corners: list[float] = boxes[box].to(torch.float64).tolist()
+            corners: list[float] = boxes[box].cpu().to(torch.float64).tolist()
             raise ValueError(
                 f"targets[{index}]['boxes'][{box}] is {corners}: a box must be finite and of positive width "
                 f"and height (x1, y1, x2, y2); its image is {int(size[0])} high and {int(size[1])} wide"
