@@ -105,9 +105,10 @@ def test_values_are_not_looked_at_where_there_are_none():
     found = vmap(grad(loss))(*own)
     for mine, *each in zip(found, *own, strict=True):
         torch.testing.assert_close(mine, grad(loss)(*each))
+    model = small()
     with FakeTensorMode(allow_non_fake_inputs=True):
         images, sizes = torch.rand(2, 3, 64, 96), torch.tensor([[64, 96], [50, 70]])
-        predictions = small()(images, sizes)
+        predictions = model(images, sizes)
         assert set_prediction_loss(
             *predictions, torch.rand(2, 2, 4), LABELS, VALID, sizes, torch.tensor(3.0)
         ).l1.shape == (2,)
