@@ -120,6 +120,7 @@ def rescale_boxes(boxes: Tensor, from_sizes: Tensor, to_sizes: Tensor) -> Tensor
     require_sizes("to_sizes", to_sizes)
     require_broadcast("boxes", boxes, "from_sizes", from_sizes[..., None, :1])
     require_broadcast("boxes", boxes, "to_sizes", to_sizes[..., None, :1])
+    require_broadcast("from_sizes", from_sizes, "to_sizes", to_sizes)
     boxes = at_least_float32(boxes)
     scale = whwh(to_sizes).to(boxes) / whwh(from_sizes).to(boxes)  # [B, 4]
     return boxes * scale[..., None, :]
