@@ -163,11 +163,8 @@ def odd_tensor(x: Tensor, rng: random.Random):
     if kind == 0:
         return x.to(rng.choice(DTYPES))
     if kind == 1 and x.numel() > 0:
-        x = (
-            x.clone(memory_format=torch.contiguous_format)
-            if x.dtype == torch.bool or rng.random() < 0.5
-            else x.double().contiguous()
-        )
+        kept = x.dtype == torch.bool or rng.random() < 0.5
+        x = (x if kept else x.double()).detach().clone(memory_format=torch.contiguous_format)
         value = rng.choice(VALUES)
         whole = int(np.nan_to_num(value, posinf=9, neginf=-9)) % 100
         x.view(-1)[rng.randrange(x.numel())] = value if x.is_floating_point() else whole
