@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from sparse_rcnn.nn.inference.compiling import MOST_GRAPHS
+
 _settings = threading.RLock()  # what is set below is the whole process's
 
 
@@ -34,7 +36,8 @@ def compile_for_inference(
 
     def run(*inputs: Any, **named: Any) -> Any:
         # Not an option of torch.compile: weights become inputs before it is read (PyTorch 2.14).
-        with _settings, torch._inductor.config.patch(freezing=True):
+        limit = torch._dynamo.config.patch(recompile_limit=MOST_GRAPHS)
+        with _settings, limit, torch._inductor.config.patch(freezing=True):
             return compiled(*inputs, **named)
 
     return run

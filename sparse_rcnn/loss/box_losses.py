@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from sparse_rcnn.ops.boxes import at_least_float32
+from sparse_rcnn.ops.guards import require_boxes, require_broadcast
 from sparse_rcnn.ops.iou import paired_giou
 
 
@@ -15,7 +16,13 @@ def paired_l1_loss(boxes: Tensor, target_boxes: Tensor) -> Tensor:
 
     Returns:
         ``[...]``, at least float32.
+
+    Raises:
+        ValueError: if a tensor is not ``[..., 4]`` or the shapes do not broadcast.
     """
+    require_boxes("boxes", boxes)
+    require_boxes("target_boxes", target_boxes)
+    require_broadcast("boxes", boxes, "target_boxes", target_boxes)
     return (at_least_float32(boxes) - at_least_float32(target_boxes)).abs().sum(dim=-1)
 
 
@@ -28,5 +35,11 @@ def paired_giou_loss(boxes: Tensor, target_boxes: Tensor) -> Tensor:
 
     Returns:
         ``[...]`` in [0, 2], at least float32.
+
+    Raises:
+        ValueError: if a tensor is not ``[..., 4]`` or the shapes do not broadcast.
     """
+    require_boxes("boxes", boxes)
+    require_boxes("target_boxes", target_boxes)
+    require_broadcast("boxes", boxes, "target_boxes", target_boxes)
     return 1 - paired_giou(boxes, target_boxes)

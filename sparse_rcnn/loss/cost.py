@@ -5,10 +5,13 @@
 where focal is what the focal loss of the target's class would change by if the proposal were its match.
 """
 
+import torch
 from torch import Tensor
 
 from sparse_rcnn.loss.box_losses import paired_l1_loss
+from sparse_rcnn.loss.weights import LossWeights, require_weights
 from sparse_rcnn.ops.boxes import at_least_float32, whwh
+from sparse_rcnn.ops.guards import readable, require_boxes, require_integers, require_real, require_sizes
 from sparse_rcnn.ops.iou import pairwise_giou
 
 
@@ -18,11 +21,7 @@ def matching_cost(
     target_boxes: Tensor,
     target_labels: Tensor,
     image_sizes: Tensor,
-    classification_weight: float = 2.0,
-    l1_weight: float = 5.0,
-    giou_weight: float = 2.0,
-    alpha: float = 0.25,
-    gamma: float = 2.0,
+    weights: LossWeights = LossWeights(),  # noqa: B008 (it is immutable)
 ) -> Tensor:
     """Cost of every pair of proposal and target.
 
@@ -30,25 +29,66 @@ def matching_cost(
         logits: ``[..., B, N, K]``; leading dimensions, such as the stages, are optional.
         boxes: ``[..., B, N, 4]`` xyxy in pixels.
         target_boxes: ``[B, M, 4]`` xyxy in pixels.
-        target_labels: ``[B, M]`` int64 in 0..K-1.
+        target_labels: ``[B, M]`` integers in 0..K-1.
         image_sizes: ``[B, 2]`` (height, width); boxes are divided by it for the L1 term.
-        classification_weight: λ_cls.
-        l1_weight: λ_L1.
-        giou_weight: λ_giou.
-        alpha: of the focal term.
-        gamma: of the focal term.
+        weights: of the three terms, and the focal term's alpha and gamma.
 
     Returns:
         ``[..., B, N, M]``, at least float32.
+
+    Raises:
+        ValueError: if the shapes or types do not fit, a weight is negative, or a label is not in 0..K-1
+            (values are checked on the CPU, outside of a compiled graph).
     """
+    require_inputs(logits, boxes, target_boxes, target_labels, image_sizes)
+    require_weights(weights)
+    if not torch.jit.is_scripting():
+        require_labels(target_labels, logits.shape[-1])
     # Only the target's class of every proposal matters: gather first, then do the arithmetic on [N, M].
-    labels = target_labels[:, None, :].expand(logits.shape[:-1] + target_labels.shape[-1:])
+    labels = target_labels.to(torch.int64)[:, None, :].expand(logits.shape[:-1] + target_labels.shape[-1:])
     p = at_least_float32(logits).gather(-1, labels).sigmoid()  # [..., B, N, M]
     # 1e-8: the published code's guard of the logarithm. It decides near-ties, so it is kept to the letter.
-    positive = alpha * (1 - p) ** gamma * -(p + 1e-8).log()
-    negative = (1 - alpha) * p**gamma * -(1 - p + 1e-8).log()
+    positive = (1 - p) ** weights.gamma * -(p + 1e-8).log()
+    negative = p**weights.gamma * -(1 - p + 1e-8).log()
+    if weights.alpha != -1:
+        positive, negative = weights.alpha * positive, (1 - weights.alpha) * negative
     scale = whwh(image_sizes).to(boxes.device)[:, None, :]  # [B, 1, 4]
     boxes_norm, target_boxes_norm = at_least_float32(boxes) / scale, at_least_float32(target_boxes) / scale
     l1 = paired_l1_loss(boxes_norm[..., :, None, :], target_boxes_norm[..., None, :, :])
     giou = pairwise_giou(boxes, target_boxes)
-    return classification_weight * (positive - negative) + l1_weight * l1 - giou_weight * giou
+    return weights.classification * (positive - negative) + weights.l1 * l1 - weights.giou * giou
+
+
+def require_inputs(
+    logits: Tensor, boxes: Tensor, target_boxes: Tensor, target_labels: Tensor, image_sizes: Tensor
+) -> None:
+    """Refuses types and shapes that do not fit together, by a ValueError."""
+    require_real("logits", logits)
+    require_boxes("boxes", boxes)
+    require_boxes("target_boxes", target_boxes)
+    require_integers("target_labels", target_labels)
+    require_sizes("image_sizes", image_sizes)
+    if logits.dim() < 3 or list(boxes.shape) != list(logits.shape[:-1]) + [4]:  # noqa: RUF005 (what scripts)
+        raise ValueError(
+            f"logits must be [..., B, N, K] and boxes [..., B, N, 4], got {logits.shape} and {boxes.shape}"
+        )
+    if logits.shape[-1] < 1:
+        raise ValueError(f"logits must be [..., B, N, K] of at least one class, got {logits.shape}")
+    batch, num_targets = logits.shape[-3], target_labels.shape[-1]
+    if list(target_boxes.shape) != [batch, num_targets, 4]:
+        raise ValueError(f"target_boxes must be [{batch}, {num_targets}, 4], got {target_boxes.shape}")
+    if list(target_labels.shape) != [batch, num_targets]:
+        raise ValueError(f"target_labels must be [{batch}, M], got {target_labels.shape}")
+    if list(image_sizes.shape) != [batch, 2]:
+        raise ValueError(f"image_sizes must be [{batch}, 2], got {image_sizes.shape}")
+
+
+def require_labels(labels: Tensor, num_classes: int) -> None:
+    """Refuses a label that is not in 0..K-1, where values can be read.
+
+    A label of K would count for class 0 of the next proposal: labels that are off by one would train.
+    """
+    if readable(labels):
+        wrong = labels[(labels < 0) | (labels >= num_classes)]
+        if wrong.numel() > 0:
+            raise ValueError(f"target_labels must be in 0..{num_classes - 1}, got {int(wrong[0])}")

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sparse_rcnn.loss.weights import require_alpha
 from sparse_rcnn.ops.boxes import at_least_float32
+from sparse_rcnn.ops.guards import readable, require_number, require_real
 
 
 def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -15,23 +17,46 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gam
 
     Args:
         logits: ``[...]`` before the sigmoid.
-        targets: ``[...]`` 1 for the positive class and 0 otherwise.
-        alpha: weight of positives; negatives weigh ``1 - alpha``.
+        targets: ``[...]`` 1 for the positive class and 0 otherwise, of any type.
+        alpha: weight of positives, in 0..1; negatives weigh ``1 - alpha``. -1 for neither, as in torchvision.
         gamma: exponent that turns down well classified examples.
 
     Returns:
         ``[...]``, at least float32.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, ``alpha`` is neither in 0..1 nor -1, or ``gamma`` is negative.
     """
+    require_real("logits", logits)
+    if not torch.jit.is_scripting() and not isinstance(targets, Tensor):
+        raise ValueError(f"targets must be a tensor, got {type(targets).__name__}")
+    require_alpha("alpha", alpha)
+    require_number("gamma", gamma)
     if logits.shape != targets.shape:
         raise ValueError(f"logits and targets must have one shape, got {logits.shape} and {targets.shape}")
+    if not torch.jit.is_scripting():
+        _require_probabilities(targets)
+    return focal_terms(logits, targets, alpha, gamma)
+
+
+def focal_terms(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
+    """The same without a look at its arguments."""
     logits = at_least_float32(logits)
     targets = targets.to(logits.dtype)
     probability = logits.sigmoid()
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     wrong = probability * (1 - targets) + (1 - probability) * targets  # 1 - p_t
-    weight = alpha * targets + (1 - alpha) * (1 - targets)
     # Clamped: the derivative of 0 to a power below 1 is infinite, and infinity times 0 is NaN.
-    return weight * torch.pow(wrong.clamp(min=1e-37), gamma) * cross_entropy
+    focal = torch.pow(wrong.clamp(min=1e-37), gamma) * cross_entropy
+    if alpha == -1:
+        return focal
+    return (alpha * targets + (1 - alpha) * (1 - targets)) * focal
+
+
+def _require_probabilities(targets: Tensor) -> None:
+    if targets.dtype != torch.bool:
+        require_real("targets", targets)
+    if readable(targets):
+        wrong = targets[~((targets >= 0) & (targets <= 1))]
+        if wrong.numel() > 0:
+            raise ValueError(f"targets must be in 0..1, got {wrong[0].item()}")

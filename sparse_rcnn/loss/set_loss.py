@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from sparse_rcnn.loss.box_losses import paired_giou_loss, paired_l1_loss
-from sparse_rcnn.loss.focal import sigmoid_focal_loss
+from sparse_rcnn.loss.focal import focal_terms
 from sparse_rcnn.loss.matcher import match_proposals
+from sparse_rcnn.loss.weights import LossWeights
 from sparse_rcnn.ops.boxes import at_least_float32, whwh
+from sparse_rcnn.ops.guards import readable
 
 
 class SetLoss(NamedTuple):
@@ -38,11 +40,7 @@ def set_prediction_loss(
     target_valid: Tensor,
     image_sizes: Tensor,
     num_targets: Tensor,
-    classification_weight: float = 2.0,
-    l1_weight: float = 5.0,
-    giou_weight: float = 2.0,
-    alpha: float = 0.25,
-    gamma: float = 2.0,
+    weights: LossWeights = LossWeights(),  # noqa: B008 (it is immutable)
 ) -> SetLoss:
     """Loss of all stages at once, each matched on its own.
 
@@ -50,16 +48,12 @@ def set_prediction_loss(
         logits: ``[L, B, N, K]``.
         boxes: ``[L, B, N, 4]`` xyxy in pixels.
         target_boxes: ``[B, M, 4]`` xyxy in pixels; M may be 0.
-        target_labels: ``[B, M]`` int64 in 0..K-1; anything where not valid.
+        target_labels: ``[B, M]`` integers in 0..K-1; anything where not valid.
         target_valid: ``[B, M]`` bool, False for padding.
         image_sizes: ``[B, 2]`` (height, width) in pixels, on any device.
         num_targets: scalar normaliser: the number of valid targets, averaged over ranks by the caller.
             Less than 1 counts as 1.
-        classification_weight: λ_cls, of cost and loss.
-        l1_weight: λ_L1.
-        giou_weight: λ_giou.
-        alpha: of the focal loss.
-        gamma: of the focal loss.
+        weights: of the three terms, in the matching cost and in the loss.
 
     Returns:
         The weighted losses. Targets without a proposal (-1 of the matcher) add nothing. A logit or box
@@ -67,11 +61,12 @@ def set_prediction_loss(
         over because of it.
 
     Raises:
-        ValueError: if the shapes do not fit, or a valid label is not in 0..K-1, or a valid box is not finite
-            or has its corners swapped (values are checked on the CPU, outside of a compiled graph).
+        ValueError: if the shapes or types do not fit, a weight is negative, ``num_targets`` is not
+            finite, a valid label is not in 0..K-1, or a valid box is not finite or has its corners swapped
+            (values are checked on the CPU, outside of a compiled graph).
     """
-    if logits.dim() != 4:
-        raise ValueError(f"logits must be [L, B, N, K], got {logits.shape}")
+    if not torch.jit.is_scripting():
+        _require_scalar("num_targets", num_targets)
     indices = match_proposals(
         logits,
         boxes,
@@ -79,21 +74,23 @@ def set_prediction_loss(
         target_labels,
         target_valid,
         image_sizes,
-        classification_weight,
-        l1_weight,
-        giou_weight,
-        alpha,
-        gamma,
+        weights,
     )  # [L, B, M]
+    if logits.dim() != 4:
+        raise ValueError(f"logits must be [L, B, N, K], got {logits.shape}")
+    if logits.shape[2] == 0:
+        # Without a proposal nothing is predicted and nothing matched: no loss, of a gradient that is empty.
+        none = (logits.sum(dim=(1, 2, 3)) + boxes.sum(dim=(1, 2, 3))).to(at_least_float32(logits).dtype)
+        return SetLoss(none.sum(), none, none, none)
     matched = indices >= 0
     proposal = indices.clamp(min=0)
-    target_labels = torch.where(target_valid, target_labels, torch.zeros_like(target_labels))
+    target_labels = torch.where(target_valid, target_labels, torch.zeros_like(target_labels)).to(torch.int64)
     logits = at_least_float32(logits)
     num_classes = logits.shape[-1]
     # Unmatched targets add 0 to the entry of some proposal, so that shapes stay static.
     entry = proposal * num_classes + target_labels  # [L, B, M] of N*K
     class_targets = torch.zeros_like(logits).flatten(2).scatter_add(2, entry, matched.to(logits.dtype))
-    focal = sigmoid_focal_loss(logits.flatten(2), class_targets, alpha, gamma)  # [L, B, N*K]
+    focal = focal_terms(logits.flatten(2), class_targets, weights.alpha, weights.gamma)  # [L, B, N*K]
 
     matched_boxes = at_least_float32(boxes).gather(
         2, proposal[..., None].expand(-1, -1, -1, 4)
@@ -106,14 +103,27 @@ def set_prediction_loss(
     giou = paired_giou_loss(safe_boxes, safe_targets) * matched
 
     normaliser = torch.as_tensor(num_targets, dtype=logits.dtype, device=logits.device).clamp(min=1)
-    classification_loss = classification_weight * focal.sum(dim=(1, 2)) / normaliser  # [L]
+    classification_loss = weights.classification * focal.sum(dim=(1, 2)) / normaliser  # [L]
     # A box that is not finite has no match and so no error: 0 * NaN keeps it from passing for a perfect one.
     poison = ((at_least_float32(boxes) * 0).sum(dim=3) + (logits * 0).sum(dim=3)).sum(dim=(1, 2))  # [L]
-    l1_loss = l1_weight * l1.sum(dim=(1, 2)) / normaliser + poison  # [L]
-    giou_loss = giou_weight * giou.sum(dim=(1, 2)) / normaliser  # [L]
+    l1_loss = weights.l1 * l1.sum(dim=(1, 2)) / normaliser + poison  # [L]
+    giou_loss = weights.giou * giou.sum(dim=(1, 2)) / normaliser  # [L]
     # So does a target that found no proposal although one was free: every cost left to it was not finite.
     most = target_valid.sum(dim=1).clamp(max=logits.shape[2])  # [B]
     lost = (matched.sum(dim=2) < most).any(dim=1)  # [L]
     l1_loss = torch.where(lost, torch.full_like(l1_loss, float("nan")), l1_loss)
     total = (classification_loss + l1_loss + giou_loss).sum()
     return SetLoss(total, classification_loss, l1_loss, giou_loss)
+
+
+def _require_scalar(name: str, value: Tensor | float) -> None:
+    if torch.compiler.is_compiling():
+        return
+    try:
+        number = torch.as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must be a number, got {type(value).__name__}") from error
+    if number.numel() != 1 or number.is_complex() or number.dtype == torch.bool:
+        raise ValueError(f"{name} must be one real number, got {list(number.shape)} of {number.dtype}")
+    if readable(number) and not bool(torch.isfinite(number)):
+        raise ValueError(f"{name} must be finite, got {float(number)}")

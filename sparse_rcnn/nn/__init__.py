@@ -21,6 +21,7 @@ from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.dynamic_interaction import DynamicInteraction
 from sparse_rcnn.nn.head import Head, Predictions
 from sparse_rcnn.nn.image_size import ImageSize
+from sparse_rcnn.nn.inference.compiling import compile_detector
 from sparse_rcnn.nn.inference.end_to_end import EndToEndDetector
 from sparse_rcnn.nn.inference.first_stage import fold_first_stage
 from sparse_rcnn.nn.inference.image_list import ImageListDetector
@@ -50,6 +51,7 @@ __all__ = [
     "build_from_checkpoint",
     "build_sparse_rcnn",
     "checkpoint_class_names",
+    "compile_detector",
     "fold_first_stage",
     "fold_norms",
     "from_detectron2",

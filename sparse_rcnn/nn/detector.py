@@ -1,5 +1,9 @@
 """Sparse R-CNN: images in, every stage's logits and boxes out (Sun et al. 2021, Sparse R-CNN)."""
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -7,12 +11,14 @@ from sparse_rcnn.nn.dense_proposals import DensePredictions, DenseProposals
 from sparse_rcnn.nn.head import Predictions
 from sparse_rcnn.nn.image_size import ImageSize
 from sparse_rcnn.nn.model_config import ModelConfig
+from sparse_rcnn.ops.guards import readable, require_real
 from sparse_rcnn.ops.positional_encoding import add_positional_encoding
 
 # ImageNet statistics of RGB in 0..255, as published.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
-BRIGHTEST = 10.0  # where 1 is white; resizing and noise go somewhat beyond 1
+# What floating images are taken for, where 0 is black and 1 is white; resizing and noise go somewhat beyond.
+DARKEST, BRIGHTEST = -0.5, 10.0
 
 
 class SparseRCNN(nn.Module):
@@ -49,37 +55,45 @@ class SparseRCNN(nn.Module):
         self.image_size = None
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
+        self.register_load_state_dict_post_hook(_fill_pixel_statistics)
 
-    def forward(self, images: Tensor, image_sizes: Tensor) -> Predictions:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SparseRCNN":
+        # `to_empty` makes buffers anew, of any content, and no state dict has these two.
+        before = (self.pixel_mean, self.pixel_std)
+        super()._apply(fn, recurse)
+        if self.pixel_mean.is_meta or before[0].is_meta:
+            _fill_pixel_statistics(self)
+        else:
+            self.pixel_mean.copy_(before[0])
+            self.pixel_std.copy_(before[1])
+        return self
+
+    def forward(self, images: Tensor, image_sizes: Tensor | None = None) -> Predictions:
         """Predictions of every stage.
 
         Args:
             images: ``[B, 3, H, W]`` RGB, ``uint8`` 0..255 or floating 0..1, padded right and bottom.
                 Normalisation happens here; what the padding holds does not matter.
             image_sizes: ``[B, 2]`` int64, true (height, width) of each image in the batch, on any device.
+                None if no image is padded.
 
         Returns:
             Predictions with boxes in pixels of the padded batch.
 
         Raises:
-            ValueError: if the shapes do not fit, or an image size is not positive or exceeds the batch
-                (the values are checked for sizes on the CPU, outside of a compiled graph), or floating
-                images are far brighter than 1 (checked likewise, and not inside of ``torch.func``).
+            ValueError: if types or shapes do not fit, or the model is on the meta device. On the CPU and
+                outside of a graph, also if an image size is not positive or exceeds the batch, or images
+                are not what is said above: brighter, normalised already or not finite.
         """
-        if images.dim() != 4 or images.shape[1] != 3:
-            raise ValueError(f"images must be [B, 3, H, W], got {images.shape}")
-        if list(image_sizes.shape) != [images.shape[0], 2]:
-            raise ValueError(f"image_sizes must be [{images.shape[0]}, 2], got {image_sizes.shape}")
-        if not torch.jit.is_scripting():
-            _check_image_sizes(image_sizes, images.shape[2], images.shape[3])
-            _check_range(images, image_sizes)
-        image_sizes = image_sizes.to(images.device)
+        image_sizes = self._checked_sizes(images, image_sizes)
         levels = self.pyramid(images, image_sizes)
         boxes, features = self.proposals(image_sizes, levels)
         return self.head(levels, boxes, features)
 
     @torch.jit.unused
-    def forward_dense(self, images: Tensor, image_sizes: Tensor) -> tuple[Predictions, DensePredictions]:
+    def forward_dense(
+        self, images: Tensor, image_sizes: Tensor | None = None
+    ) -> tuple[Predictions, DensePredictions]:
         """What :meth:`forward` gives, and what the dense proposals predict: both are trained.
 
         Args:
@@ -90,11 +104,12 @@ class SparseRCNN(nn.Module):
             Predictions of every stage, and of every position of the pyramid.
 
         Raises:
-            ValueError: if the proposals are not :class:`sparse_rcnn.nn.DenseProposals`.
+            ValueError: as :meth:`forward`, or if the proposals are not
+                :class:`sparse_rcnn.nn.DenseProposals`.
         """
         if not isinstance(self.proposals, DenseProposals):
             raise ValueError('forward_dense needs a detector that was built with proposals="dense"')
-        image_sizes = image_sizes.to(images.device)
+        image_sizes = self._checked_sizes(images, image_sizes)
         levels = self.pyramid(images, image_sizes)
         dense = self.proposals.predict(levels)
         boxes, features = self.proposals.choose(dense, image_sizes)
@@ -106,6 +121,23 @@ class SparseRCNN(nn.Module):
         if self.positional_encoding:
             levels = add_positional_encoding(levels, image_sizes)
         return levels
+
+    def _checked_sizes(self, images: Tensor, image_sizes: Tensor | None) -> Tensor:
+        """The sizes on the images' device, after every check that :meth:`forward` promises."""
+        if not torch.jit.is_scripting():
+            _check_model(self.pixel_mean, images)
+        if images.dim() != 4 or images.shape[1] != 3:
+            raise ValueError(f"images must be [B, 3, H, W], got {images.shape}")
+        if image_sizes is None:
+            image_sizes = whole_image_sizes(images)
+        if not torch.jit.is_scripting():
+            require_real("image_sizes", image_sizes)
+        if list(image_sizes.shape) != [images.shape[0], 2]:
+            raise ValueError(f"image_sizes must be [{images.shape[0]}, 2], got {image_sizes.shape}")
+        if not torch.jit.is_scripting():
+            _check_image_sizes(image_sizes, images.shape[2], images.shape[3])
+            _check_range(images, image_sizes)
+        return image_sizes.to(images.device)
 
     def normalize(self, images: Tensor, image_sizes: Tensor) -> Tensor:
         """Images with zero mean and unit variance, and 0 as padding.
@@ -127,13 +159,41 @@ class SparseRCNN(nn.Module):
         return torch.where(inside, normalized, torch.zeros_like(normalized))
 
 
+def whole_image_sizes(images: Tensor) -> Tensor:
+    """``[B, 2]`` (height, width) of a batch without padding, on its device."""
+    require_real("images", images)
+    if images.dim() != 4:
+        raise ValueError(f"images must be [B, 3, H, W], got {images.shape}")
+    count = images.shape[0]
+    height = torch.full([count], images.shape[2], device=images.device)
+    width = torch.full([count], images.shape[3], device=images.device)
+    return torch.stack((height, width), dim=1)
+
+
+def _fill_pixel_statistics(model: SparseRCNN, _: Any = None) -> None:
+    """Gives buffers of the meta device, or fresh from it, the published values on the parameters' device."""
+    like = next(model.parameters(), model.pixel_mean)
+    if not like.is_meta:
+        dtype = model.pixel_mean.dtype
+        model.pixel_mean = torch.tensor(PIXEL_MEAN, dtype=dtype, device=like.device).view(3, 1, 1)
+        model.pixel_std = torch.tensor(PIXEL_STD, dtype=dtype, device=like.device).view(3, 1, 1)
+
+
+def _check_model(buffer: Tensor, images: Tensor) -> None:
+    require_real("images", images)
+    if buffer.is_meta and not images.is_meta:
+        raise ValueError(
+            "the model is on the meta device, without values: call model.to_empty(device=...) and "
+            "model.load_state_dict(...), or model.load_state_dict(..., assign=True)"
+        )
+
+
 def _check_image_sizes(image_sizes: Tensor, height: int, width: int) -> None:
-    if torch.compiler.is_compiling() or image_sizes.device.type != "cpu":
-        return  # no branching on values inside a graph, no extra transfer from a device
-    too_large = (image_sizes[:, 0] > height) | (image_sizes[:, 1] > width)
-    wrong = too_large | (image_sizes < 1).any(dim=1)
-    if wrong.any():
-        index = int(wrong.nonzero()[0, 0])
+    if not readable(image_sizes):
+        return
+    fits = (image_sizes[:, 0] <= height) & (image_sizes[:, 1] <= width) & (image_sizes >= 1).all(dim=1)
+    if not fits.all():
+        index = int((~fits).nonzero()[0, 0])
         raise ValueError(
             f"image_sizes[{index}] is {image_sizes[index].tolist()}, "
             f"but must be at least 1 and at most the padded batch's {[height, width]}"
@@ -141,15 +201,30 @@ def _check_image_sizes(image_sizes: Tensor, height: int, width: int) -> None:
 
 
 def _check_range(images: Tensor, image_sizes: Tensor) -> None:
-    # 0..255 as floating point would be 255 times too bright: no error, and no detections.
-    if torch.compiler.is_compiling() or images.device.type != "cpu" or not images.is_floating_point():
+    # Taken for what they are not, images are too bright or too dark: no error, and few or no detections.
+    if images.dtype == torch.uint8 or not readable(images, image_sizes):
         return
-    if torch._C._functorch.maybe_current_level() is not None:  # vmap takes no branching on values
+    if images.numel() == 0:
+        raise ValueError(f"images must hold at least one image of one pixel, got {images.shape}")
+    floating = images.is_floating_point()
+    darkest, brightest = (DARKEST, BRIGHTEST) if floating else (0, 255)
+    if _within(images, darkest, brightest):
         return
-    for index in (images > BRIGHTEST).flatten(1).any(dim=1).nonzero().flatten().tolist():
-        height, width = image_sizes[index].tolist()
-        if (images[index, :, :height, :width] > BRIGHTEST).any():  # padding may hold anything
+    for index, (height, width) in enumerate(image_sizes.tolist()):
+        inside = images[index, :, : int(height), : int(width)]  # padding may hold anything
+        if not _within(inside, darkest, brightest):
+            low, high = inside.min().item(), inside.max().item()
+            looks = "0..255: divide by 255, or give uint8" if floating else "more than 8 bits"
+            if not math.isfinite(low) or not math.isfinite(high):
+                looks = "no image: it is not finite"
+            elif low < darkest and high <= brightest:
+                looks = "normalised already: the model does that itself"
+            kind = "floating point must be 0..1" if floating else "integers must be 0..255"
             raise ValueError(
-                f"images of floating point must be 0..1, but images[{index}] looks like 0..255: "
-                "divide by 255, or give uint8"
+                f"images of {kind}, but images[{index}] looks like {looks} (it holds {low:g}..{high:g})"
             )
+
+
+def _within(images: Tensor, low: float, high: float) -> bool:
+    lowest, highest = images.aminmax()
+    return bool(lowest >= low) and bool(highest <= high)  # NaN is not

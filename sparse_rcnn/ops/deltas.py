@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparse_rcnn.ops.boxes import at_least_float32, xyxy_to_cxcywh
+from sparse_rcnn.ops.guards import require_boxes, require_broadcast, require_list, require_number
 
 # ln(100000 / 16): the largest dw and dh, so that exp cannot overflow. The published code's value.
 SCALE_CLAMP = 8.740336742730447
@@ -30,7 +31,15 @@ def apply_deltas(
 
     Returns:
         ``[..., 4]`` xyxy in pixels, at least float32; not clipped to the image.
+
+    Raises:
+        ValueError: if a shape does not fit, a weight is not positive or ``scale_clamp`` is no number.
     """
+    require_boxes("deltas", deltas)
+    require_boxes("boxes", boxes)
+    require_broadcast("deltas", deltas, "boxes", boxes)
+    _require_weights(weights)
+    require_number("scale_clamp", scale_clamp, -88.0, 88.0)  # exp of more overflows float32
     deltas, boxes = at_least_float32(deltas), at_least_float32(boxes)
     # Both axes at a time: on a GPU, each operator costs the host more than its arithmetic.
     low, high = boxes[..., :2], boxes[..., 2:]
@@ -62,7 +71,14 @@ def get_deltas(
 
     Returns:
         ``[..., 4]`` (dx, dy, dw, dh); infinite or NaN where a box is empty.
+
+    Raises:
+        ValueError: if a shape does not fit, or a weight is not positive.
     """
+    require_boxes("boxes", boxes)
+    require_boxes("target_boxes", target_boxes)
+    require_broadcast("boxes", boxes, "target_boxes", target_boxes)
+    _require_weights(weights)
     cx, cy, width, height = xyxy_to_cxcywh(at_least_float32(boxes)).unbind(-1)
     target_cx, target_cy, target_width, target_height = xyxy_to_cxcywh(at_least_float32(target_boxes)).unbind(
         -1
@@ -76,3 +92,12 @@ def get_deltas(
         ),
         dim=-1,
     )
+
+
+def _require_weights(weights: tuple[float, float, float, float]) -> None:
+    if not torch.jit.is_scripting():
+        require_list("weights", weights, 4)
+    require_number("weights[0]", weights[0], 1e-6)
+    require_number("weights[1]", weights[1], 1e-6)
+    require_number("weights[2]", weights[2], 1e-6)
+    require_number("weights[3]", weights[3], 1e-6)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from sparse_rcnn.ops.boxes import at_least_float32, clip_boxes, rescale_boxes
+from sparse_rcnn.ops.guards import require_boxes, require_count, require_real, require_sizes
 
 
 class Detections(NamedTuple):
@@ -44,8 +45,13 @@ def select_detections(
         Detections with scores in descending order. A NaN logit scores 0, so that it outranks nothing.
 
     Raises:
-        ValueError: if the shapes do not fit or ``max_detections`` is less than 1.
+        ValueError: if the shapes do not fit, a size is not positive, or ``max_detections`` is less than 1.
     """
+    require_real("logits", logits)
+    require_boxes("boxes", boxes)
+    require_sizes("image_sizes", image_sizes)
+    if original_sizes is not None:
+        require_sizes("original_sizes", original_sizes)
     if logits.dim() != 3 or boxes.shape != (logits.shape[0], logits.shape[1], 4):
         raise ValueError(
             f"logits must be [B, N, K] and boxes [B, N, 4], got {logits.shape} and {boxes.shape}"
@@ -54,8 +60,8 @@ def select_detections(
         raise ValueError(f"image_sizes must be [{logits.shape[0]}, 2], got {image_sizes.shape}")
     if original_sizes is not None and list(original_sizes.shape) != [logits.shape[0], 2]:
         raise ValueError(f"original_sizes must be [{logits.shape[0]}, 2], got {original_sizes.shape}")
-    if max_detections < 1:
-        raise ValueError(f"max_detections must be at least 1, got {max_detections}")
+    require_count("max_detections", max_detections)
+    require_count("the number of classes in logits", logits.shape[2])
     num_proposals, num_classes = logits.shape[1], logits.shape[2]
     scores = at_least_float32(logits).sigmoid().nan_to_num(0.0).flatten(1)  # [B, N*K]
     scores, index = scores.topk(min(max_detections, num_proposals * num_classes), dim=1)  # [B, D]

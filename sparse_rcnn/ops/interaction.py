@@ -10,6 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sparse_rcnn.ops.guards import (
+    require_broadcast,
+    require_dtype,
+    require_floating,
+    require_number,
+    require_shape,
+)
+
 
 def dynamic_interaction(
     pro_feats: Tensor,
@@ -47,26 +55,55 @@ def dynamic_interaction(
         ``[..., N, C]`` object features.
 
     Raises:
-        ValueError: if the channels of the two inputs or of the generator do not fit.
+        ValueError: if an argument is not of floating point or of another shape, or ``eps`` is not positive.
     """
-    channels, inner = norm2_weight.shape[0], norm1_weight.shape[0]
+    require_floating("norm1_weight", norm1_weight)
+    require_floating("norm2_weight", norm2_weight)
+    channels, inner = norm2_weight.numel(), norm1_weight.numel()
+    require_floating("pro_feats", pro_feats)
+    require_floating("roi_feats", roi_feats)
+    if pro_feats.dim() < 2 or roi_feats.dim() < 3 or pro_feats.shape[-2] != roi_feats.shape[-3]:
+        raise ValueError(
+            "pro_feats must be [..., N, C] and roi_feats [..., N, S*S, C] of one N, "
+            f"got {pro_feats.shape} and {roi_feats.shape}"
+        )
+    if roi_feats.shape[-2] < 1:
+        raise ValueError(f"roi_feats must have at least one bin per proposal, got {roi_feats.shape}")
+    require_broadcast("pro_feats", pro_feats, "roi_feats", roi_feats[..., 0, :])
     if pro_feats.shape[-1] != channels or roi_feats.shape[-1] != channels:
         raise ValueError(
             f"pro_feats and roi_feats must have {channels} channels, "
             f"got {pro_feats.shape} and {roi_feats.shape}"
         )
-    if roi_feats.shape[-2] * channels != out_weight.shape[1]:
+    require_floating("out_weight", out_weight)
+    if roi_feats.shape[-2] * channels != out_weight.shape[-1]:
         raise ValueError(
-            f"roi_feats must have {out_weight.shape[1] // channels} bins per proposal, got {roi_feats.shape}"
+            f"roi_feats must have {out_weight.shape[-1] // max(channels, 1)} bins per proposal, "
+            f"got {roi_feats.shape}"
         )
-    if list(generator_weight.shape) != [2 * channels * inner, channels]:
-        raise ValueError(
-            f"generator_weight must be [{2 * channels * inner}, {channels}], got {generator_weight.shape}"
-        )
-    if pro_feats.shape[-2] != roi_feats.shape[-3]:
-        raise ValueError(
-            f"pro_feats and roi_feats must have one N, got {pro_feats.shape} and {roi_feats.shape}"
-        )
+    require_shape("generator_weight", generator_weight, [2 * channels * inner, channels])
+    require_shape("generator_bias", generator_bias, [2 * channels * inner])
+    require_shape("norm1_weight", norm1_weight, [inner])
+    require_shape("norm1_bias", norm1_bias, [inner])
+    require_shape("norm2_weight", norm2_weight, [channels])
+    require_shape("norm2_bias", norm2_bias, [channels])
+    require_shape("out_weight", out_weight, [channels, roi_feats.shape[-2] * channels])
+    require_shape("out_bias", out_bias, [channels])
+    require_shape("norm3_weight", norm3_weight, [channels])
+    require_shape("norm3_bias", norm3_bias, [channels])
+    require_number("eps", eps, 1e-12)
+    for parameter in (
+        roi_feats,
+        generator_weight,
+        generator_bias,
+        norm1_weight,
+        norm1_bias,
+        norm2_weight,
+        norm2_bias,
+    ):
+        require_dtype("every tensor beside pro_feats", parameter, pro_feats)
+    for parameter in (out_weight, out_bias, norm3_weight, norm3_bias):
+        require_dtype("every tensor beside pro_feats", parameter, pro_feats)
     # One kernel after the other: without gradients, half the memory at a time, which the next stage reuses.
     weights = generator_weight.split(channels * inner)
     biases = generator_bias.split(channels * inner)

@@ -8,7 +8,8 @@ with C the smallest box around both (Rezatofighi et al. 2019, Generalized Inters
 import torch
 from torch import Tensor
 
-from sparse_rcnn.ops.boxes import at_least_float32, box_area
+from sparse_rcnn.ops.boxes import at_least_float32, largest
+from sparse_rcnn.ops.guards import require_boxes, require_broadcast
 
 
 def paired_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
@@ -20,9 +21,12 @@ def paired_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 
     Returns:
         ``[...]`` in [0, 1]; 0 where both boxes are empty.
+
+    Raises:
+        ValueError: if a tensor is not ``[..., 4]`` or the shapes do not broadcast.
     """
-    boxes1, boxes2 = at_least_float32(boxes1), at_least_float32(boxes2)
-    intersection, union = _intersection_and_union(boxes1, boxes2)
+    boxes1, boxes2 = _checked(boxes1, boxes2)
+    intersection, union = _intersection_and_union(boxes1, boxes2, _unit(boxes1, boxes2))
     return _ratio(intersection, union)
 
 
@@ -35,15 +39,17 @@ def paired_giou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 
     Returns:
         ``[...]`` in [-1, 1], never above the IoU; 0 where both boxes are the same point.
+
+    Raises:
+        ValueError: if a tensor is not ``[..., 4]`` or the shapes do not broadcast.
     """
-    boxes1, boxes2 = at_least_float32(boxes1), at_least_float32(boxes2)
-    intersection, union = _intersection_and_union(boxes1, boxes2)
-    hull = torch.cat(
-        (torch.minimum(boxes1[..., :2], boxes2[..., :2]), torch.maximum(boxes1[..., 2:], boxes2[..., 2:])),
-        dim=-1,
-    )
-    hull_area = box_area(hull)
-    return _ratio(intersection, union) - _ratio(hull_area - union, hull_area)
+    boxes1, boxes2 = _checked(boxes1, boxes2)
+    unit = _unit(boxes1, boxes2)
+    intersection, union = _intersection_and_union(boxes1, boxes2, unit)
+    top_left = torch.minimum(boxes1[..., :2], boxes2[..., :2])
+    bottom_right = torch.maximum(boxes1[..., 2:], boxes2[..., 2:])
+    hull = _area(top_left, bottom_right, unit)
+    return _ratio(intersection, union) - _ratio(hull - union, hull)
 
 
 def pairwise_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
@@ -55,7 +61,11 @@ def pairwise_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 
     Returns:
         ``[..., N, M]`` in [0, 1].
+
+    Raises:
+        ValueError: if a tensor is not ``[..., N, 4]`` or the shapes do not broadcast.
     """
+    _require_sets(boxes1, boxes2)
     return paired_iou(boxes1[..., :, None, :], boxes2[..., None, :, :])
 
 
@@ -68,16 +78,54 @@ def pairwise_giou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 
     Returns:
         ``[..., N, M]`` in [-1, 1].
+
+    Raises:
+        ValueError: if a tensor is not ``[..., N, 4]`` or the shapes do not broadcast.
     """
+    _require_sets(boxes1, boxes2)
     return paired_giou(boxes1[..., :, None, :], boxes2[..., None, :, :])
 
 
-def _intersection_and_union(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
+def _checked(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
+    require_boxes("boxes1", boxes1)
+    require_boxes("boxes2", boxes2)
+    require_broadcast("boxes1", boxes1, "boxes2", boxes2)
+    return at_least_float32(boxes1), at_least_float32(boxes2)
+
+
+def _require_sets(boxes1: Tensor, boxes2: Tensor) -> None:
+    require_boxes("boxes1", boxes1)
+    require_boxes("boxes2", boxes2)
+    if boxes1.dim() < 2 or boxes2.dim() < 2:
+        raise ValueError(
+            f"boxes1 and boxes2 must be [..., N, 4] and [..., M, 4], got {boxes1.shape} and {boxes2.shape}"
+        )
+
+
+def _unit(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+    """``[..., 1]`` factor of a pair's sides, a power of two and so exact: 1 unless an area could overflow.
+
+    In float32 it would above sides of 1.8e19, and infinity by infinity is NaN.
+    """
+    far, unit = 2.0**62, 2.0**-66
+    if boxes1.dtype == torch.float64 or boxes2.dtype == torch.float64:
+        far, unit = 2.0**510, 2.0**-514
+    farthest = torch.maximum(boxes1.detach().abs().amax(dim=-1), boxes2.detach().abs().amax(dim=-1))
+    return torch.ones_like(farthest).masked_fill(farthest > far, unit)[..., None]
+
+
+def _area(top_left: Tensor, bottom_right: Tensor, unit: Tensor) -> Tensor:
+    size = (bottom_right - top_left).clamp(0.0, largest(top_left)) * unit
+    return size[..., 0] * size[..., 1]
+
+
+def _intersection_and_union(boxes1: Tensor, boxes2: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
     top_left = torch.maximum(boxes1[..., :2], boxes2[..., :2])
     bottom_right = torch.minimum(boxes1[..., 2:], boxes2[..., 2:])
-    size = (bottom_right - top_left).clamp(min=0)
-    intersection = size[..., 0] * size[..., 1]
-    return intersection, box_area(boxes1) + box_area(boxes2) - intersection
+    intersection = _area(top_left, bottom_right, unit)
+    area1 = _area(boxes1[..., :2], boxes1[..., 2:], unit)
+    area2 = _area(boxes2[..., :2], boxes2[..., 2:], unit)
+    return intersection, area1 + area2 - intersection
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from sparse_rcnn.ops.guards import require_floating, require_list, require_number, require_sizes
+
 
 def add_positional_encoding(
     levels: list[Tensor], image_sizes: Tensor, temperature: float = 10000.0
@@ -25,11 +27,22 @@ def add_positional_encoding(
         Levels of the same shapes and types.
 
     Raises:
-        ValueError: if the channels are no multiple of 4.
+        ValueError: if the channels are no multiple of 4, a level is not ``[B, C, H, W]`` of floating point,
+            or an image size or the temperature is not positive.
     """
+    if not torch.jit.is_scripting():
+        require_list("levels", levels)
+    require_sizes("image_sizes", image_sizes)
+    require_number("temperature", temperature, 1e-6, 1e30)
     encoded: list[Tensor] = []
     stride = 4.0
     for level in levels:
+        require_floating("levels", level)
+        if level.dim() != 4 or list(image_sizes.shape) != [level.shape[0], 2]:
+            raise ValueError(
+                "levels must be [B, C, H, W] and image_sizes [B, 2], "
+                f"got {level.shape} and {image_sizes.shape}"
+            )
         channels, height, width = level.shape[1], level.shape[2], level.shape[3]
         if channels % 4 != 0:
             raise ValueError(f"a positional encoding needs a multiple of 4 channels, got {channels}")

@@ -1,5 +1,7 @@
 """Size of an image after the paper's resizing: a wanted shortest side and a bound on the longest."""
 
+from sparse_rcnn.ops.guards import require_count
+
 
 def shortest_side_resize(
     height: int, width: int, shortest_side: int, longest_side: int | None = None
@@ -15,7 +17,15 @@ def shortest_side_resize(
     Returns:
         (height, width) in whole pixels, rounded half up. The order of the floating-point operations is
         detectron2's: it decides which way a half goes.
+
+    Raises:
+        ValueError: if a length is less than 1.
     """
+    require_count("height", height)
+    require_count("width", width)
+    require_count("shortest_side", shortest_side)
+    if longest_side is not None:
+        require_count("longest_side", longest_side)
     scale = shortest_side / min(height, width)
     if height < width:
         new_height, new_width = float(shortest_side), scale * width

@@ -13,6 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparse_rcnn.ops.boxes import at_least_float32
+from sparse_rcnn.ops.guards import (
+    require_boxes,
+    require_count,
+    require_floating,
+    require_list,
+    require_number,
+)
 
 
 class Pyramid(NamedTuple):
@@ -42,14 +49,17 @@ def flatten_pyramid(features: list[Tensor]) -> Pyramid:
     Raises:
         ValueError: if there is no level, or the levels differ in batch size or channels.
     """
+    if not torch.jit.is_scripting():
+        require_list("features", features)
     if len(features) == 0:
-        raise ValueError("flatten_pyramid needs at least one level, got none")
+        raise ValueError("features must have at least one level, got none")
     tables: list[Tensor] = []
     for level in features:
+        require_floating("features", level)
         if level.dim() != 4 or level.shape[:2] != features[0].shape[:2]:
             raise ValueError(
-                f"every level must be [B, C, H, W] with the B and C of the first, {features[0].shape}, "
-                f"got {level.shape}"
+                "every level of features must be [B, C, H, W] with the B and C of the first, "
+                f"{features[0].shape}, got {level.shape}"
             )
         # Gradients of many boxes meet in one row: summed in half precision, they are off by up to a tenth.
         rows = at_least_float32(level) if level.requires_grad else level
@@ -82,7 +92,14 @@ def assign_levels(
     Returns:
         ``[...]`` int64 in 0..num_levels-1, 0 being the finest level. The published code's float32
         arithmetic, step by step: a box near a limit must fall on the same side.
+
+    Raises:
+        ValueError: if boxes are not ``[..., 4]``, or a number is not positive.
     """
+    require_boxes("boxes", boxes)
+    require_count("num_levels", num_levels)
+    require_number("canonical_size", canonical_size, 1e-6)
+    require_number("canonical_level", canonical_level, -1e6)
     boxes = at_least_float32(boxes)
     size = boxes[..., 2:] - boxes[..., :2]
     area = size[..., 0] * size[..., 1]
@@ -111,13 +128,14 @@ def pyramid_roi_align(pyramid: Pyramid, boxes: Tensor, pool_size: int = 7, sampl
     Raises:
         ValueError: if the batch sizes of pyramid and boxes differ, or boxes are not ``[B, N, 4]``.
     """
+    if not torch.jit.is_scripting() and not isinstance(pyramid, Pyramid):
+        raise ValueError(f"pyramid must be a Pyramid of flatten_pyramid, got {type(pyramid).__name__}")
     table = pyramid.table
+    require_boxes("boxes", boxes)
     if boxes.dim() != 3 or boxes.shape[2] != 4 or boxes.shape[0] != table.shape[0]:
         raise ValueError(f"boxes must be [{table.shape[0]}, N, 4] for this pyramid, got {boxes.shape}")
-    if pool_size < 1 or sampling_ratio < 1:
-        raise ValueError(
-            f"pool_size and sampling_ratio must be at least 1, got {pool_size} and {sampling_ratio}"
-        )
+    require_count("pool_size", pool_size, 1, 256)
+    require_count("sampling_ratio", sampling_ratio, 1, 64)
     rows, weights = _bin_rows(pyramid, boxes.detach(), pool_size, sampling_ratio)  # [B, N, P*P, S]
     batch, channels = table.shape[0], table.shape[2]
     weights = weights.to(table.dtype)

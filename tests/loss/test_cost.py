@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from strategies import boxes_of, coordinates, image_sizes, seeds, target_sets
 from torch.testing import assert_close
 
-from sparse_rcnn.loss import matching_cost
+from sparse_rcnn.loss import LossWeights, matching_cost
 
 
 @st.composite
@@ -52,7 +52,7 @@ PARAMETERS = [((2.0, 5.0, 2.0), 0.25, 2.0), ((1.0, 0.5, 3.0), 0.5, 1.0)]
 @pytest.mark.parametrize(("weights", "alpha", "gamma"), PARAMETERS)
 @given(case=cases())
 def test_against_a_loop(weights, alpha, gamma, case):
-    cost = matching_cost(*case, *weights, alpha, gamma)
+    cost = matching_cost(*case, LossWeights(*weights, alpha, gamma))
     logits, boxes, target_boxes, labels, sizes = (tensor.tolist() for tensor in case)
     assert cost.shape == (*case[0].shape[:2], case[3].shape[1])
     for image, (height, width) in enumerate(sizes):
@@ -64,7 +64,9 @@ def test_against_a_loop(weights, alpha, gamma, case):
 
 def test_weights_by_default():
     case = make_case(())
-    assert torch.equal(matching_cost(*case), matching_cost(*case, *PARAMETERS[0][0], *PARAMETERS[0][1:]))
+    assert torch.equal(
+        matching_cost(*case), matching_cost(*case, LossWeights(*PARAMETERS[0][0], *PARAMETERS[0][1:]))
+    )
 
 
 def make_case(leading, seed=0, dtype=torch.float64):

@@ -114,3 +114,18 @@ def test_arithmetic_is_float32_at_least(dtype):
 def test_shapes_that_differ_are_named(shape):
     with pytest.raises(ValueError, match="one shape"):
         sigmoid_focal_loss(torch.zeros(2, 3), torch.zeros(shape))
+
+
+def test_alpha_of_minus_one_weighs_neither_as_in_torchvision():
+    logits, targets = make_pair(0)
+    expected = torchvision.ops.sigmoid_focal_loss(logits, targets.to(logits), alpha=-1, gamma=2.0)
+    assert_close(sigmoid_focal_loss(logits, targets, alpha=-1), expected)
+
+
+@pytest.mark.parametrize(
+    ("named", "value"),
+    [("alpha", -0.5), ("alpha", 1.5), ("alpha", math.nan), ("gamma", -1.0), ("gamma", math.inf)],
+)
+def test_numbers_out_of_range_are_named(named, value):
+    with pytest.raises(ValueError, match=f"^{named} must be in"):
+        sigmoid_focal_loss(torch.zeros(2), torch.zeros(2), **{named: value})

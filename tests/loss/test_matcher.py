@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import boxes_of, coordinates, seeds, target_sets
 
-from sparse_rcnn.loss import match_proposals, matching_cost
+from sparse_rcnn.loss import LossWeights, match_proposals, matching_cost
 
 
 @st.composite
@@ -130,9 +130,9 @@ def test_weights_reach_the_cost():
     # The first proposal has the class, the second the box.
     logits, boxes, *rest = make_case(1, 2)
     boxes = boxes.flip(2)
-    assert match_proposals(logits, boxes, *rest, 1.0, 0.0, 0.0).tolist() == [[[0]]]
-    assert match_proposals(logits, boxes, *rest, 0.0, 1.0, 0.0).tolist() == [[[1]]]
-    assert match_proposals(logits, boxes, *rest, 0.0, 0.0, 1.0).tolist() == [[[1]]]
+    assert match_proposals(logits, boxes, *rest, LossWeights(1.0, 0.0, 0.0)).tolist() == [[[0]]]
+    assert match_proposals(logits, boxes, *rest, LossWeights(0.0, 1.0, 0.0)).tolist() == [[[1]]]
+    assert match_proposals(logits, boxes, *rest, LossWeights(0.0, 0.0, 1.0)).tolist() == [[[1]]]
 
 
 def test_no_gradient():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from strategies import boxes_of, coordinates, seeds, target_sets
 from torch.testing import assert_close
 
-from sparse_rcnn.loss import match_proposals, set_prediction_loss
+from sparse_rcnn.loss import LossWeights, match_proposals, set_prediction_loss
 
 CLASSES = 3
 NOT_FINITE = [float("nan"), float("inf"), -float("inf")]
@@ -99,7 +99,7 @@ def test_against_a_loop(weights, alpha, gamma, case, num_targets):
     logits, boxes, *targets, sizes = case
     expected = by_loop(logits, boxes, list_of_dicts(*targets), sizes, num_targets, weights, alpha, gamma)
     normaliser = torch.tensor(num_targets, dtype=torch.float64)
-    losses = set_prediction_loss(*case, normaliser, *weights, alpha, gamma)
+    losses = set_prediction_loss(*case, normaliser, LossWeights(*weights, alpha, gamma))
     assert_same(losses[1:], expected)
     assert_close(losses.total, sum(part.sum() for part in expected), rtol=1e-10, atol=1e-10)
 
@@ -126,7 +126,7 @@ def test_gradients_against_finite_differences():
 def test_weights_by_default():
     case = [*make_case(), torch.tensor(5.0)]
     weights, alpha, gamma = PARAMETERS[0]
-    assert_same(set_prediction_loss(*case), set_prediction_loss(*case, *weights, alpha, gamma))
+    assert_same(set_prediction_loss(*case), set_prediction_loss(*case, LossWeights(*weights, alpha, gamma)))
 
 
 def test_total_is_the_sum_of_all_others():
@@ -298,7 +298,7 @@ def test_arithmetic_is_float32_at_least(dtype):
     [
         (0, (2, 5, 3), "logits must be"),
         (0, (2, 2, 4, 3), "logits must be"),
-        (1, (2, 2, 5, 5), "logits must be"),
+        (1, (2, 2, 5, 5), "boxes must be"),
         (1, (1, 2, 5, 4), "logits must be"),
         (2, (2, 2, 4), "target_boxes must be"),
         (2, (1, 3, 4), "target_boxes must be"),
@@ -313,5 +313,39 @@ def test_arithmetic_is_float32_at_least(dtype):
 def test_shapes_that_do_not_fit_are_named(position, shape, named):
     case = make_case()
     case[position] = torch.zeros(shape, dtype=case[position].dtype)
+    with pytest.raises(ValueError, match=named):
+        set_prediction_loss(*case, torch.tensor(5.0))
+
+
+@pytest.mark.parametrize("num_targets", [0, 3])
+def test_without_a_proposal_there_is_no_loss(num_targets):
+    logits, boxes, *rest = make_case(count=0, num_targets=num_targets)
+    losses = set_prediction_loss(logits.requires_grad_(), boxes, *rest, torch.tensor(3.0))
+    assert losses.total.item() == 0
+    assert [part.tolist() for part in losses[1:]] == [[0, 0]] * 3
+    assert torch.autograd.grad(losses.total, logits)[0].shape == logits.shape
+
+
+def test_neither_alpha_weighs_positives_and_negatives_alike():
+    half = set_prediction_loss(*make_case(), torch.tensor(5.0), LossWeights(alpha=0.5))
+    neither = set_prediction_loss(*make_case(), torch.tensor(5.0), LossWeights(classification=1.0, alpha=-1))
+    assert_same(neither, half)  # weights of 1 and 1 for 2 times 1/2 and 1/2
+
+
+@pytest.mark.parametrize(
+    "weights", [LossWeights(l1=-1.0), LossWeights(gamma=float("nan")), LossWeights(alpha=-2.0), 2.0]
+)
+def test_weights_that_are_none_are_named(weights):
+    with pytest.raises(ValueError, match=r"weights(\.(l1|gamma|alpha))? must be"):
+        set_prediction_loss(*make_case(), torch.tensor(5.0), weights)
+
+
+@pytest.mark.parametrize(
+    ("position", "dtype", "named"),
+    [(3, torch.float32, "give target_labels.long"), (4, torch.uint8, "target_valid must be bool")],
+)
+def test_types_that_do_not_fit_are_named(position, dtype, named):
+    case = make_case()
+    case[position] = case[position].to(dtype)
     with pytest.raises(ValueError, match=named):
         set_prediction_loss(*case, torch.tensor(5.0))

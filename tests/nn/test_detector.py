@@ -1,5 +1,8 @@
 import pytest
 import torch
+from small_model import SMALL
+
+from sparse_rcnn import build_sparse_rcnn
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
@@ -182,3 +185,51 @@ def test_floating_images_of_0_to_255_are_refused(build_small):
     images[..., 90:] = 255  # padding does not matter
     images[0, 0, 0, 0] = 1.5  # nor does what resizing adds
     model(images, sizes)
+
+
+def on_meta():
+    with torch.device("meta"):
+        return build_sparse_rcnn(**SMALL)
+
+
+def test_built_on_the_meta_device_and_loaded(build_small, batch):
+    """The recipe of FSDP2: pixel statistics are in no state dict, and no memory may be read as them."""
+    model = build_small()
+    emptied, assigned = on_meta().to_empty(device="cpu"), on_meta()
+    emptied.load_state_dict(model.state_dict())
+    assigned.load_state_dict(model.state_dict(), assign=True)
+    assert_equal(emptied(*batch), model(*batch))
+    assert_equal(assigned(*batch), model(*batch))
+    again = model.to_empty(device="cpu")
+    assert again.pixel_mean.flatten().tolist() == pytest.approx([123.675, 116.28, 103.53])
+
+
+def test_never_loaded_from_the_meta_device(batch):
+    with pytest.raises(ValueError, match=r"on the meta device.*to_empty"):
+        on_meta()(*batch)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "looks"),
+    [
+        (lambda image: (image - 0.45) / 0.225, "normalised already"),
+        (lambda image: 2 * image - 1, "normalised already"),
+        (lambda image: image * float("nan"), "not finite"),
+        (lambda image: (image * 4095).long(), "more than 8 bits"),
+    ],
+)
+def test_images_that_are_none_are_refused(build_small, pixels, looks):
+    model, sizes = build_small(), torch.tensor([[64, 96], [64, 90]])
+    images = torch.rand(2, 3, 64, 96)
+    images[1, ..., 90:] = 0
+    with pytest.raises(ValueError, match=rf"images\[1\] looks like .*{looks}"):
+        model(torch.stack((images[0].to(pixels(images).dtype) * 0, pixels(images)[1])), sizes)
+
+
+def test_without_image_sizes_all_of_an_image_counts(build_small, batch):
+    model, images = build_small(), batch[0]
+    assert_equal(model(images), model(images, torch.tensor([[64, 96]] * 2)))
+    averaged = torch.optim.swa_utils.AveragedModel(build_small(backbone_norm="batch"))
+    before = averaged.module.backbone.trunk.bn1.running_mean.clone()
+    torch.optim.swa_utils.update_bn([images], averaged)
+    assert not averaged.module.backbone.trunk.bn1.running_mean.equal(before)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from small_model import build_small_model, random_batch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.utils.checkpoint import checkpoint
 
@@ -82,12 +83,35 @@ def test_vmap_of_matching_over_predictions():
     assert torch.equal(vmap(match)(logits, boxes), match(logits, boxes))
 
 
-def test_vmap_over_targets_is_refused_by_pytorch():
-    """They are checked by value, which no batching rule can follow; the batch dimension is there for them."""
+@SLOW_VMAP
+def test_vmap_over_targets():
     logits, boxes = torch.randn(2, 2, 6, 3), torch.rand(2, 2, 6, 4)
-    targets = torch.stack((BOXES, BOXES))
-    with pytest.raises(RuntimeError, match="vmap"):
-        vmap(lambda a, b, c: match_proposals(a, b, c, LABELS, VALID, SIZES))(logits, boxes, targets)
+    targets = torch.stack((BOXES, BOXES + 9))
+    found = vmap(lambda a, b, c: match_proposals(a, b, c, LABELS, VALID, SIZES))(logits, boxes, targets)
+    for mine, *own in zip(found, logits, boxes, targets, strict=True):
+        assert torch.equal(mine, match_proposals(*own, LABELS, VALID, SIZES))
+
+
+@SLOW_VMAP
+def test_values_are_not_looked_at_where_there_are_none():
+    """The loss of each image's own gradient, and a fake model: value checks stop neither."""
+    logits, boxes = torch.randn(2, 1, 1, 6, 3), torch.rand(2, 1, 1, 6, 4)
+
+    def loss(logits, boxes, targets, labels, valid, sizes):
+        one = (targets[None], labels[None], valid[None], sizes[None])
+        return set_prediction_loss(logits, boxes, *one, torch.tensor(1.0)).total
+
+    own = (logits, boxes, BOXES, LABELS, VALID, SIZES)
+    found = vmap(grad(loss))(*own)
+    for mine, *each in zip(found, *own, strict=True):
+        torch.testing.assert_close(mine, grad(loss)(*each))
+    model = small()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        images, sizes = torch.rand(2, 3, 64, 96), torch.tensor([[64, 96], [50, 70]])
+        predictions = model(images, sizes)
+        assert set_prediction_loss(
+            *predictions, torch.rand(2, 2, 4), LABELS, VALID, sizes, torch.tensor(3.0)
+        ).l1.shape == (2,)
 
 
 def test_vmap_of_box_arithmetic_and_grad_of_each_box():

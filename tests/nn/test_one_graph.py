@@ -20,7 +20,7 @@ from torch._dynamo.eval_frame import _debug_get_cache_entry_list
 from torch._dynamo.utils import counters
 
 from sparse_rcnn.data.loading.transforms import TRAINING_SIZES
-from sparse_rcnn.nn import EndToEndDetector, ImageListDetector
+from sparse_rcnn.nn import EndToEndDetector, ImageListDetector, compile_detector
 from sparse_rcnn.ops import select_detections, shortest_side_resize
 
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor needs a C++ compiler")
@@ -138,6 +138,24 @@ def test_batches_of_several_compile_once(detector):
             batch = random_batch(*sizes)
             assert_same_detections(compiled(*batch), detector(*batch))
     assert num_compiled(detector) == 1
+
+
+def test_images_of_all_sizes_in_any_order():
+    """Single images below 320 px make up to a graph for every choice of PyTorch's convolutions."""
+    generator = random.Random(3)
+    model = build_small_model(backbone="resnet10", backbone_norm="frozen", num_stages=1, hidden_dim=64)
+    detector = EndToEndDetector(model.eval(), max_detections=10)
+    detect = compile_detector(detector, backend="eager")
+    sizes = [(generator.randint(32, 448), generator.randint(32, 448)) for _ in range(24)]
+    with torch.no_grad():
+        for trial, (height, width) in enumerate([(64, 64), *sizes, (447, 448), (33, 32)]):
+            batch = random_batch(generator.choice([1, 1, 1, 2, 5]), height, width)
+            found = detect(*batch)
+            if trial % 8 == 0:
+                assert_same_detections(found, detector(*batch))
+        detect(batch[0])  # without sizes: the whole image, and no other graph
+    assert num_compiled(detector) <= 8
+    assert not counters["graph_break"]
 
 
 def num_compiled_for(first, second, mark=False) -> int:
@@ -341,10 +359,6 @@ def test_every_backbone_scripts(backbone, norm):
 # Exported programs; examples/export.py's files are tested in tests/examples/test_export.py.
 
 
-@pytest.mark.skipif(
-    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 12),
-    reason="multiples of 32 only, in PyTorch 2.11",
-)
 @pytest.mark.parametrize("strict", [False, True])
 def test_export_takes_sizes_that_it_never_saw(detector, strict):
     batch = torch.export.Dim("batch", min=1)

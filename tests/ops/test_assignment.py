@@ -222,7 +222,8 @@ OPCHECK_SHAPES = [((4, 3), (3,)), ((2, 4, 3), (2, 3)), ((6, 2, 3, 5), (2, 5)), (
 @pytest.mark.parametrize(("cost_shape", "valid_shape"), OPCHECK_SHAPES)
 def test_operator_keeps_torch_rules(cost_shape, valid_shape):
     cost = torch.randn(cost_shape, generator=torch.Generator().manual_seed(0))
-    torch.library.opcheck(linear_sum_assignment, (cost, torch.ones(valid_shape, dtype=torch.bool)))
+    operator = torch.ops.sparse_rcnn.linear_sum_assignment.default
+    torch.library.opcheck(operator, (cost, torch.ones(valid_shape, dtype=torch.bool)))
 
 
 @pytest.mark.parametrize(("cost_shape", "valid_shape"), OPCHECK_SHAPES)

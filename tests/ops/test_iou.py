@@ -194,3 +194,27 @@ def test_float64_stays_float64(function):
 def test_gradients_against_finite_differences(function, seed):
     boxes1, boxes2 = (boxes.requires_grad_() for boxes in boxes_away_from_ties(seed))
     assert torch.autograd.gradcheck(function, (boxes1, boxes2))
+
+
+HUGE = [
+    [0.0, 0, 1e20, 1e20],
+    [0, 0, 2e20, 1e20],
+    [5e29, 0, 6e29, 1e-3],
+    [-1e38, -1e38, 1e38, 1e38],
+    [1, 2, 3, 4],
+]
+
+
+@pytest.mark.parametrize("function", [pairwise_iou, pairwise_giou])
+def test_sides_whose_areas_overflow(function):
+    """Areas above 3.4e38 are infinite in float32; float64 has room for them."""
+    boxes = torch.tensor(HUGE, requires_grad=True)
+    found = function(boxes, boxes)
+    torch.testing.assert_close(found, function(boxes.double(), boxes.double()).float(), rtol=1e-5, atol=1e-6)
+    assert torch.autograd.grad(found.sum(), boxes)[0].isfinite().all()
+    wide = torch.tensor([[0.0, 0, 1e200, 1e200], [0, 0, 1e200, 2e200]], dtype=torch.float64)
+    assert function(wide, wide).flatten().tolist() == pytest.approx([1.0, 0.5, 0.5, 1.0])
+
+
+def test_a_side_that_overflows_has_no_area_without_the_other():
+    assert box_area(torch.tensor([[-3e38, 5.0, 3e38, 5.0]])).tolist() == [0]

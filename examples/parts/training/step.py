@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sparse_rcnn.data import Batch
-from sparse_rcnn.loss import SetLoss, dense_prediction_loss, match_proposals, set_prediction_loss
+from sparse_rcnn.loss import LossWeights, SetLoss, dense_prediction_loss, match_proposals, set_prediction_loss
 from sparse_rcnn.nn import DenseProposals, SparseRCNN
 from sparse_rcnn.nn.head import Predictions
 from sparse_rcnn.ops.iou import paired_iou
@@ -25,9 +25,12 @@ class StepOutput(NamedTuple):
 class TrainingStep(nn.Module):
     """The model and its loss."""
 
-    def __init__(self, model: SparseRCNN) -> None:
+    weights: LossWeights
+
+    def __init__(self, model: SparseRCNN, weights: LossWeights | None = None) -> None:
         super().__init__()
         self.model = model
+        self.weights = weights or LossWeights()
 
     def forward(
         self,
@@ -47,7 +50,9 @@ class TrainingStep(nn.Module):
         else:
             logits, refined = self.model(images, image_sizes)
             of_proposals = logits.new_zeros((), dtype=torch.float32)
-        losses = set_prediction_loss(logits, refined, boxes, labels, valid, image_sizes, num_targets)
+        losses = set_prediction_loss(
+            logits, refined, boxes, labels, valid, image_sizes, num_targets, self.weights
+        )
         losses = losses._replace(total=losses.total + of_proposals)
         return StepOutput(losses, Predictions(logits.detach(), refined.detach()))
 
@@ -96,11 +101,16 @@ def loss_vector(losses: SetLoss) -> Tensor:
     return torch.cat([losses.total[None], losses.classification, losses.l1, losses.giou]).detach()
 
 
-def matched_iou(predictions: Predictions, batch: Batch) -> Tensor:
-    """``[L + 1]``: IoU of each stage's matches, summed over the targets, and the number of targets."""
+def matched_iou(predictions: Predictions, batch: Batch, weights: LossWeights | None = None) -> Tensor:
+    """``[L + 1]``: IoU of each stage's matches, summed over the targets, and the number of targets.
+
+    The matches are those of the loss if ``weights`` are: :attr:`TrainingStep.weights`.
+    """
     boxes, labels, valid = batch.targets
     with torch.no_grad():
-        indices = match_proposals(*predictions, boxes, labels, valid, batch.image_sizes)  # [L, B, M]
+        indices = match_proposals(
+            *predictions, boxes, labels, valid, batch.image_sizes, weights or LossWeights()
+        )  # [L, B, M]
         chosen = indices.clamp(min=0)[..., None].expand(-1, -1, -1, 4)
         found = predictions.boxes.float().gather(2, chosen)  # [L, B, M, 4]
         iou = paired_iou(found, boxes.expand_as(found)) * (indices >= 0)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sparse_rcnn.data.target import Target
+from sparse_rcnn.ops.guards import require_boxes
 
 
 class Targets(NamedTuple):
@@ -103,3 +104,4 @@ def _check_sample(image: Tensor, target: Target, dtype: torch.dtype) -> None:
             f"image {target.image_id}: expected boxes [M, 4] and labels [M], "
             f"got {tuple(target.boxes.shape)} and {tuple(target.labels.shape)}"
         )
+    require_boxes(f"image {target.image_id}: boxes", target.boxes)

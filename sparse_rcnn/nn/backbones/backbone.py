@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
@@ -10,6 +11,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from sparse_rcnn.nn.backbones.contract import STRIDES
 from sparse_rcnn.nn.backbones.feature_pyramid import FeaturePyramid
 from sparse_rcnn.nn.backbones.frozen_norm import FrozenNorm2d
+from sparse_rcnn.nn.backbones.pooling import ASKS_FOR_EVEN_SIZES, pool_of_slices
 
 # One block per stage: not published, but enough for small images and minutes of training on a CPU.
 RESNETS = {
@@ -65,11 +67,18 @@ class ResNetTrunk(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Outputs of the four residual stages, strides 4, 8, 16 and 32, of ``[B, 3, H, W]``."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # [B, 64, H/4, W/4]
+        x = self.pool(self.relu(self.bn1(self.conv1(images))))  # [B, 64, H/4, W/4]
         c2 = self.layer1(x)
         c3 = self.layer2(c2)
         c4 = self.layer3(c3)
         return [c2, c3, c4, self.layer4(c4)]
+
+    def pool(self, x: Tensor) -> Tensor:
+        """The stem's max pooling of ``[B, 64, H/2, W/2]``."""
+        if not torch.jit.is_scripting():  # noqa: SIM102 (what scripts)
+            if ASKS_FOR_EVEN_SIZES and torch.compiler.is_compiling():
+                return pool_of_slices(x)
+        return self.maxpool(x)
 
     def first_layers(self) -> list[nn.Module]:
         """Stem and first residual stage, which stay frozen when pretrained."""

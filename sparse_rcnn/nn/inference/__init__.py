@@ -1,5 +1,6 @@
 """What deployment adds: folding, one module from images to detections, and torchvision's interface."""
 
+from sparse_rcnn.nn.inference.compiling import compile_detector
 from sparse_rcnn.nn.inference.end_to_end import EndToEndDetector
 from sparse_rcnn.nn.inference.first_stage import fold_first_stage
 from sparse_rcnn.nn.inference.image_list import ImageListDetector
@@ -8,6 +9,7 @@ from sparse_rcnn.nn.inference.norm_folding import fold_norms
 __all__ = [
     "EndToEndDetector",
     "ImageListDetector",
+    "compile_detector",
     "fold_first_stage",
     "fold_norms",
 ]

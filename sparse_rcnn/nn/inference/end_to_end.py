@@ -2,7 +2,9 @@
 
 from torch import Tensor, nn
 
+from sparse_rcnn.nn.detector import whole_image_sizes
 from sparse_rcnn.ops.detections import select_detections
+from sparse_rcnn.ops.guards import require_count
 
 
 class EndToEndDetector(nn.Module):
@@ -18,18 +20,18 @@ class EndToEndDetector(nn.Module):
 
     def __init__(self, model: nn.Module, max_detections: int = 100) -> None:
         super().__init__()
-        if max_detections < 1:
-            raise ValueError(f"max_detections must be at least 1, got {max_detections}")
+        require_count("max_detections", max_detections)
         self.model = model
         self.max_detections = max_detections
         self.training = model.training  # of this module only: parts of the model may have modes of their own
 
-    def forward(self, images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, image_sizes: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Detections of a batch.
 
         Args:
             images: ``[B, 3, H, W]`` RGB, ``uint8`` 0..255 or floating 0..1, padded right and bottom.
-            image_sizes: ``[B, 2]`` int64, true (height, width) of each image in the batch.
+            image_sizes: ``[B, 2]`` int64, true (height, width) of each image in the batch. None if no
+                image is padded.
 
         Returns:
             boxes ``[B, D, 4]`` xyxy in pixels of the batch and clipped to the image, scores ``[B, D]`` in
@@ -39,6 +41,8 @@ class EndToEndDetector(nn.Module):
         Raises:
             ValueError: as :meth:`SparseRCNN.forward`.
         """
+        if image_sizes is None:
+            image_sizes = whole_image_sizes(images)
         predictions = self.model(images, image_sizes)
         detections = select_detections(
             predictions.logits[-1],

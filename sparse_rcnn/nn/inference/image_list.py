@@ -10,6 +10,7 @@ from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.image_size import ImageSize, resize_image
 from sparse_rcnn.ops.boxes import rescale_boxes
 from sparse_rcnn.ops.detections import select_detections
+from sparse_rcnn.ops.guards import require_boxes
 from sparse_rcnn.ops.resize import shortest_side_resize
 
 PAPER_SIZES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
@@ -228,10 +229,11 @@ class ImageListDetector(nn.Module):
             )
         if labels.is_floating_point() or labels.dtype == torch.bool:
             raise ValueError(f"targets[{index}]['labels'] must be integers, got {labels.dtype}")
+        require_boxes(f"targets[{index}]['boxes']", boxes)
         bad = ~torch.isfinite(boxes).all(dim=1) | (boxes[:, 2:] <= boxes[:, :2]).any(dim=1)
         if bad.any():
             box = int(bad.nonzero()[0, 0])
-            corners: list[float] = boxes[box].to(torch.float64).tolist()
+            corners: list[float] = boxes[box].cpu().to(torch.float64).tolist()
             raise ValueError(
                 f"targets[{index}]['boxes'][{box}] is {corners}: a box must be finite and of positive width "
                 f"and height (x1, y1, x2, y2); its image is {int(size[0])} high and {int(size[1])} wide"

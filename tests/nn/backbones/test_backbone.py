@@ -5,12 +5,14 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 
 from sparse_rcnn.nn import Backbone
 from sparse_rcnn.nn.backbones.backbone import BACKBONES, norm_layer
 from sparse_rcnn.nn.backbones.frozen_norm import FrozenNorm2d
+from sparse_rcnn.nn.backbones.pooling import pool_of_slices
 
 # Torchvision has no smaller ResNet than the 18, but the parts of one.
 THEIRS = {name: getattr(torchvision.models, name) for name in BACKBONES if name != "resnet10"}
@@ -220,3 +222,19 @@ def test_frozen_norm_of_inference_mode_still_trains():
     x = torch.randn(1, 5, 2, 2, requires_grad=True)
     norm(x).sum().backward()
     assert x.grad.abs().sum() > 0
+
+
+def test_torchvision_extracts_features():
+    backbone = Backbone("resnet18", "frozen", 8).eval()
+    extractor = create_feature_extractor(backbone, {"trunk.layer2": "c3", "fpn": "pyramid"})
+    images = torch.rand(1, 3, 64, 64)
+    found = extractor(images)
+    assert torch.equal(found["c3"], backbone.trunk(images)[1])
+    for mine, level in zip(found["pyramid"].values(), backbone(images), strict=True):
+        assert torch.equal(mine, level)
+
+
+@pytest.mark.parametrize("size", [(7, 8), (8, 7), (1, 2), (33, 64)])
+def test_maxima_of_slices_are_the_stems_pooling(size):
+    x = torch.rand(2, 3, *size)
+    assert torch.equal(pool_of_slices(x), nn.functional.max_pool2d(x, 3, stride=2, padding=1))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sparse_rcnn import SparseRCNN
 from sparse_rcnn.data import Batch, Targets
-from sparse_rcnn.loss import SetLoss, match_proposals, set_prediction_loss
+from sparse_rcnn.loss import LossWeights, SetLoss, match_proposals, set_prediction_loss
 from sparse_rcnn.nn.head import Predictions
 
 NUM_STAGES = 2
@@ -242,6 +242,18 @@ def test_perfect_boxes_have_an_iou_of_one_and_no_targets_none() -> None:
     assert matched_iou(Predictions(logits[:, :, :1], boxes[:, :, :1]), empty).tolist() == [0, 0, 0]
     none = empty._replace(targets=Targets(*(part[:, :0] for part in empty.targets)))
     assert matched_iou(Predictions(logits, boxes), none).tolist() == [0, 0, 0]
+
+
+def test_matched_iou_is_that_of_the_losses_own_matching() -> None:
+    """Proposal 0 has the target's box and proposal 1 its class: the weights decide which is matched."""
+    batch = training_batch((1,))
+    exact = batch.targets.boxes[0, 0]
+    boxes = torch.stack((exact, exact + 40))[None, None]
+    logits = torch.full((1, 1, 2, 3), -4.0)
+    logits[0, 0, 1] = 4.0
+    predictions = Predictions(logits, boxes)
+    assert matched_iou(predictions, batch, LossWeights(0.0, 5.0, 2.0))[0] == 1
+    assert matched_iou(predictions, batch, LossWeights(2.0, 0.0, 0.0))[0] < 1
 
 
 def test_the_vector_of_losses_has_the_total_first_then_each_kind_by_stage() -> None:
