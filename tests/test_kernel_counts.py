@@ -19,6 +19,8 @@ pytestmark = pytest.mark.skipif(
     torch.version.cuda is None, reason="a build of torch without CUDA cannot fake CUDA tensors"
 )
 N = 300
+# Where values are looked at on a CPU, and nowhere else.
+GUARDED = ("nn.detector", "loss.focal", "loss.set_loss", "loss.cost", "loss.matcher")
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_what_training_keeps_in_bfloat16() -> None:
     inputs = (*images_of(2), *targets_of(2))
     with KernelCounts() as counts, SavedTensors() as saved, cuda_autocast():
         step(*inputs)
-    assert 0 < counts.total <= 1405
+    assert 0 < counts.total <= 1429
     assert counts.by_name["native_layer_norm"] == 60
     found = list(saved.tensors.values())
     large = [kept for kept in found if kept.dtype == torch.float32 and kept.numel() >= 2 * N * 49 * 64]
@@ -98,8 +100,10 @@ def test_the_optimiser_is_one_kernel() -> None:
     assert counts.by_name == {"_foreach_add_": 1, "_fused_adamw_": 1}
 
 
-def test_kernels_of_a_training_step_with_its_backward_pass() -> None:
+def test_kernels_of_a_training_step_with_its_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """On real tensors: PyTorch runs no backward pass of fake ones without the driver of a GPU."""
+    for module in GUARDED:  # values are looked at on a CPU only
+        monkeypatch.setattr(f"sparse_rcnn.{module}.readable", lambda *_: False)
     model = build_small_model(backbone="resnet10", backbone_norm="frozen")
     boxes = torch.tensor([[[5.0, 5.0, 30.0, 40.0]], [[9.0, 4.0, 60.0, 50.0]]])
     labels, valid = torch.zeros(2, 1, dtype=torch.int64), torch.ones(2, 1, dtype=torch.bool)

@@ -204,8 +204,10 @@ def _check_range(images: Tensor, image_sizes: Tensor) -> None:
     # Taken for what they are not, images are too bright or too dark: no error, and few or no detections.
     if images.dtype == torch.uint8 or not readable(images, image_sizes):
         return
-    if images.numel() == 0:
-        raise ValueError(f"images must hold at least one image of one pixel, got {images.shape}")
+    if images.shape[2] * images.shape[3] == 0:
+        raise ValueError(f"images must have at least one pixel, got {images.shape}")
+    if images.shape[0] == 0:
+        return
     floating = images.is_floating_point()
     darkest, brightest = (DARKEST, BRIGHTEST) if floating else (0, 255)
     if _within(images, darkest, brightest):

@@ -69,12 +69,12 @@ def dynamic_interaction(
         )
     if roi_feats.shape[-2] < 1:
         raise ValueError(f"roi_feats must have at least one bin per proposal, got {roi_feats.shape}")
-    require_broadcast("pro_feats", pro_feats, "roi_feats", roi_feats[..., 0, :])
     if pro_feats.shape[-1] != channels or roi_feats.shape[-1] != channels:
         raise ValueError(
             f"pro_feats and roi_feats must have {channels} channels, "
             f"got {pro_feats.shape} and {roi_feats.shape}"
         )
+    require_broadcast("pro_feats", pro_feats, "roi_feats", roi_feats[..., 0, :])
     require_floating("out_weight", out_weight)
     if roi_feats.shape[-2] * channels != out_weight.shape[-1]:
         raise ValueError(

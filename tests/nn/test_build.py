@@ -36,6 +36,7 @@ def test_defaults_are_the_papers():
         "feedforward_dim": 2048,
         "num_heads": 8,
         "pool_size": 7,
+        "proposals": "learned",
         "proposal_init": "image",
         "interaction": "dynamic",
         "self_attention": True,

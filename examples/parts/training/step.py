@@ -31,6 +31,7 @@ class TrainingStep(nn.Module):
         super().__init__()
         self.model = model
         self.weights = weights or LossWeights()
+        self.is_dense = isinstance(model.proposals, DenseProposals)
 
     def forward(
         self,
@@ -42,14 +43,14 @@ class TrainingStep(nn.Module):
         num_targets: Tensor,
     ) -> StepOutput:
         """Losses of a batch as ``collate`` makes it. Matching and losses are in float32, autocast or not."""
-        if isinstance(self.model.proposals, DenseProposals):
+        if self.is_dense:
             (logits, refined), dense = self.model.forward_dense(images, image_sizes)
             of_proposals = dense_prediction_loss(
                 dense.logits, dense.boxes, dense.points, boxes, labels, valid, num_targets
             ).total
         else:
             logits, refined = self.model(images, image_sizes)
-            of_proposals = logits.new_zeros((), dtype=torch.float32)
+            of_proposals = torch.zeros_like(num_targets, dtype=torch.float32)
         losses = set_prediction_loss(
             logits, refined, boxes, labels, valid, image_sizes, num_targets, self.weights
         )
