@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
+from sparse_rcnn.data.formats.annotated_images import AnnotatedImages
 from sparse_rcnn.data.formats.annotations import Objects
 from sparse_rcnn.data.formats.coco_fields import (
     areas_of,
@@ -67,7 +67,7 @@ class CocoDetection(DetectionDataset):
                 refuse_missing(Path(image_dir), names, file)
             return [os.path.join(image_dir, name) for name in names], []
 
-        content = read_coco(file, locate)
+        content, _ = read_coco(file, locate)
         super().__init__(**content.checked(drop_degenerate), transform=transform)
 
 
@@ -96,17 +96,16 @@ def find_coco(directory: str | Path, split: str) -> tuple[Path, Path]:
 def read_coco(
     file: Path,
     locate: Callable[[Sequence[str]], tuple[list[str], list[str]]],
-    options: ReadOptions = ReadOptions(),
-) -> AnnotatedImages:
+) -> tuple[AnnotatedImages, list[int]]:
     """Reads a COCO JSON of any size, piece by piece.
 
     Args:
         file: The JSON.
         locate: From the images' `file_name`s to their paths, and remarks.
-        options: Of these, `leave_out_broken` leaves out images whose file is not there.
 
     Returns:
-        Images, classes by ascending id, and objects.
+        Images, classes by ascending id, and objects; and the ids of categories that are a name above others
+        (their `supercategory`) and have none above themselves.
 
     Raises:
         ValueError: As `CocoDetection`.
@@ -123,7 +122,7 @@ def read_coco(
     _refuse_duplicates(image_ids, file, "image")
     paths, remarks = locate(columns.names)
     columns.names = []
-    by_id = _categories(members["categories"], file)
+    by_id, parents = _categories(members["categories"], file)
     ids, image_of, category_of, boxes, areas, is_crowd = columns.annotations()
     _refuse_duplicates(ids, file, "annotation")
     objects = Objects(
@@ -139,9 +138,10 @@ def read_coco(
         return f"{file}: annotation {ids[index]}: bbox {boxes[index].tolist()}"
 
     names, categories = list(by_id.values()), list(by_id)
-    return AnnotatedImages(
+    content = AnnotatedImages(
         FlatStrings(paths), image_ids, sizes, names, categories, objects, describe, remarks
     )
+    return content, parents
 
 
 class _Columns:
@@ -184,14 +184,21 @@ class _Columns:
         return tuple(columns)  # type: ignore[arg-type]
 
 
-def _categories(entries: list[Any], file: Path) -> dict[int, str]:
-    """The names by ascending id."""
+def _categories(entries: list[Any], file: Path) -> tuple[dict[int, str], list[int]]:
+    """The names by ascending id, and the ids of those that are a name above others."""
     ids = column(entries, "id", is_id, "an integer", file, "category")
     _refuse_duplicates(np.array(ids), file, "category")
     names = column(entries, "name", is_name, "a non-empty string", file, "category")
     if not ids:
         raise ValueError(f"{file}: 'categories' has no entries")
-    return dict(sorted(zip(ids, names, strict=True)))
+    above = {str(entry.get("supercategory")) for entry in entries}
+    top = {"", "none", "None"}
+    parents = [
+        id
+        for id, name, entry in zip(ids, names, entries, strict=True)
+        if name in above and str(entry.get("supercategory", "")) in top
+    ]
+    return dict(sorted(zip(ids, names, strict=True))), parents
 
 
 def _positions(values: np.ndarray, known: np.ndarray, ids: np.ndarray, field: str, file: Path) -> np.ndarray:
@@ -210,9 +217,7 @@ def _positions(values: np.ndarray, known: np.ndarray, ids: np.ndarray, field: st
     if (wrong := positions < 0).any():
         first = int(np.argmax(wrong))
         section = {"image_id": "images", "category_id": "categories"}[field]
-        raise ValueError(
-            f"{file}: annotation {ids[first]}: {field} {values[first]} is not among {section!r}"
-        )
+        raise ValueError(f"{file}: annotation {ids[first]}: {field} {values[first]} is not among {section!r}")
     return positions
 
 

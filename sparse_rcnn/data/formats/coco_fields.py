@@ -125,7 +125,7 @@ def integers(entries: list[Any], fields: tuple[str, ...], file: Path, kind: str,
 
 
 def names_of(entries: list[Any], file: Path, first: int) -> list[str]:
-    """The images' `file_name`s; LVIS v1 has the last two parts of `coco_url` in its place; raises as `column`."""
+    """The images' `file_name`s, in LVIS v1 the last two parts of `coco_url`; raises as `column`."""
     try:
         names = list(map(itemgetter("file_name"), entries))
         if set(map(type, names)) <= {str} and all(names):

@@ -1,5 +1,6 @@
 """The data set that both readers fill: image files and their annotations, as samples and as ground truth."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from sparse_rcnn.data.target import Target
 # Called as transform(tv_tensors.Image, {"boxes": tv_tensors.BoundingBoxes, "labels": Tensor}), returning the
 # same pair: what every transform of torchvision.transforms.v2, and a Compose of them, accepts.
 Transform = Callable[..., Any]
+
+
+class DatasetRemark(UserWarning):
+    """Something in a data set's files that is odd and harmless."""
 
 
 class DetectionDataset(Dataset[tuple[Tensor, Target]]):
@@ -55,6 +60,8 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         self.image_ids: Sequence[int] = FlatRows(image_ids)
         self.image_sizes: Sequence[tuple[int, int]] = FlatRows(image_sizes)
         self.remarks = list(remarks)
+        for remark in self.remarks:
+            warnings.warn(remark, DatasetRemark, stacklevel=3)
         self.class_names = list(class_names)
         self.category_ids = list(category_ids)
         self.transform = transform

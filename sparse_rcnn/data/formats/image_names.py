@@ -16,6 +16,11 @@ def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not os.path.basename(name).startswith(".")
 
 
+def suffix_order(name: str) -> tuple[int, str]:
+    """Sorts image files by how much their format is preferred."""
+    return IMAGE_SUFFIXES.index(os.path.splitext(name)[1].lower()), name
+
+
 def images_below(directory: str | Path) -> list[str]:
     """All image files in a folder and its subfolders, as sorted paths relative to it, with slashes."""
     found: list[str] = []
@@ -38,7 +43,7 @@ def listing(directory: str | Path) -> set[str]:
 
 
 class Folders:
-    """Asks whether files exist, with one listing a folder: a stat for each takes minutes on a network drive."""
+    """Asks whether files exist, by one listing a folder: a stat for each takes minutes on a network drive."""
 
     def __init__(self) -> None:
         self._known: dict[str, set[str]] = {}
@@ -60,9 +65,11 @@ def refuse_missing(image_dir: Path, names: Sequence[str], file: Path) -> None:
 
 
 def missing_message(missing: Sequence[str], count: int, where: str, file: Path) -> str:
-    """ "file: 2 of 10 images are not in folder: a.jpg, b.jpg"."""
+    """The message: "file: 2 of 10 images are not in folder: a.jpg, b.jpg"."""
     more = ", ..." if len(missing) > MOST_NAMED else ""
-    return f"{file}: {len(missing)} of {count} images are not {where}: {', '.join(missing[:MOST_NAMED])}{more}"
+    return (
+        f"{file}: {len(missing)} of {count} images are not {where}: {', '.join(missing[:MOST_NAMED])}{more}"
+    )
 
 
 def locate_images(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sparse_rcnn.data.image_file import UnreadableImageError, read_image_size
+from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
+from sparse_rcnn.data.image_file import MOST_NAMED, UnreadableImageError, read_image_size
 
 THREADS = 8
 VERSION = 1  # of what is remembered
@@ -96,3 +97,27 @@ def _remember(file: Path, stats: np.ndarray, sizes: np.ndarray) -> None:
         os.replace(aside, file)
     except OSError:
         aside.unlink(missing_ok=True) if aside.parent.is_dir() else None
+
+
+def keep_readable(
+    content: AnnotatedImages, problems: dict[int, str], options: ReadOptions
+) -> AnnotatedImages:
+    """Images of formats that do not say their size, without those whose header cannot be read.
+
+    Args:
+        content: All images.
+        problems: What is wrong with which.
+        options: `leave_out_broken` or `allow_missing` leave them out, with a remark.
+
+    Raises:
+        UnreadableImageError: If there are any, and neither option is given.
+    """
+    if not problems:
+        return content
+    named = "; ".join(list(problems.values())[:MOST_NAMED])
+    if not (options.leave_out_broken or options.allow_missing):
+        how = "leave_out_broken=True, --leave-out-broken, leaves them out"
+        raise UnreadableImageError(f"{len(problems)} unusable image(s): {named} ({how})")
+    kept = np.array([index for index in range(len(content.paths)) if index not in problems], dtype=np.int64)
+    remark = f"{len(problems)} image(s) cannot be read and are left out: {named}"
+    return content.with_images(kept)._replace(remarks=[*content.remarks, remark])

@@ -8,7 +8,7 @@ columns. A wrong cut, inside an entry, cannot pass: the piece is not valid JSON 
 import gc
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,11 +19,12 @@ except ImportError:  # optional: it parses two to three times as fast
 
 PIECE = 1 << 16  # characters parsed at a time: what they become stays in the processor's cache
 CUTS = 8  # places tried before more is read: in a broken file all are wrong
+Consume = Callable[[list[Any], int], None]
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
 
 
-def read_sections(file: Path, consumers: dict[str, Callable[[list[Any], int], None]]) -> dict[str, Any]:
+def read_sections(file: Path, consumers: Mapping[str, Consume]) -> dict[str, Any]:
     """Reads a JSON object and gives its lists away in pieces.
 
     Args:
@@ -69,7 +70,7 @@ class _Fault(Exception):
 class _Sections:
     """The text read so far and not yet parsed, and the place in it."""
 
-    def __init__(self, stream: TextIO, consumers: dict[str, Callable[[list[Any], int], None]]) -> None:
+    def __init__(self, stream: TextIO, consumers: Mapping[str, Consume]) -> None:
         self.stream = stream
         self.consumers = consumers
         self.text = ""
@@ -105,7 +106,7 @@ class _Sections:
         value = self._value()
         raise _Fault(f"expected a JSON object, got {type(value).__name__}")
 
-    def _list(self, consume: Callable[[list[Any], int], None]) -> int:
+    def _list(self, consume: Consume) -> int:
         self.at += 1
         count = 0
         while self._next() != "]":
