@@ -20,6 +20,7 @@ from sparse_rcnn.data.formats.layout import (
     Layout,
     files_below,
     key_of,
+    several_data_sets,
     split_of,
     split_of_path,
 )
