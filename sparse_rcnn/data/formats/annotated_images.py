@@ -7,6 +7,7 @@ import numpy as np
 
 from sparse_rcnn.data.formats.annotations import Objects, check_annotations
 from sparse_rcnn.data.formats.flat import FlatStrings
+from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 
 
 class AnnotatedImages(NamedTuple):
@@ -87,12 +88,16 @@ class ReadOptions(NamedTuple):
         leave_out_broken: Leave out images whose file or annotation is missing or broken, with a remark,
             instead of refusing the data set.
         count_from: VOC: the number of the first pixel, 0 or 1; None looks at the coordinates.
+        exif_orientation: As of `read_image`, where sizes are read from headers.
+        max_pixels: As of `read_image`, there.
     """
 
     images: str | None = None
     allow_missing: bool = False
     leave_out_broken: bool = False
     count_from: int | None = None
+    exif_orientation: ExifOrientation = "apply"
+    max_pixels: int = MAX_PIXELS
 
 
 def make_objects(

@@ -25,6 +25,7 @@ from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transfo
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_names import refuse_missing
 from sparse_rcnn.data.formats.json_sections import Consumed, read_sections
+from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 
 SECTIONS = ("images", "annotations", "categories")
 
@@ -42,6 +43,9 @@ class CocoDetection(DetectionDataset):
         drop_degenerate: Keep boxes without width or height out of targets, and count them, instead of
             refusing them (the published train2017 has a few). The ground truth has them, as pycocotools'.
         allow_missing: Keep images whose files are not there; reading one raises `UnreadableImageError`.
+        exif_orientation: "apply" if boxes are of the images as EXIF turns them upright, "ignore" if they are
+            of the pixels as stored; see `DetectionDataset`.
+        max_pixels: The most pixels of an image, as for `read_image`.
 
     Raises:
         ValueError: Naming the file, the annotation and the field, for malformed JSON, missing or wrongly
@@ -57,6 +61,8 @@ class CocoDetection(DetectionDataset):
         *,
         drop_degenerate: bool = False,
         allow_missing: bool = False,
+        exif_orientation: ExifOrientation = "apply",
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         file = Path(annotation_file)
 
@@ -68,7 +74,12 @@ class CocoDetection(DetectionDataset):
             return [os.path.join(image_dir, name) for name in names], []
 
         content, _ = read_coco(file, locate)
-        super().__init__(**content.checked(drop_degenerate), transform=transform)
+        super().__init__(
+            **content.checked(drop_degenerate),
+            transform=transform,
+            exif_orientation=exif_orientation,
+            max_pixels=max_pixels,
+        )
 
 
 def find_coco(directory: str | Path, split: str) -> tuple[Path, Path]:

@@ -53,7 +53,7 @@ def _read(file: Path, root: Path, options: ReadOptions) -> AnnotatedImages:
     ]
     boxes = np.array([box for _, box, _, _ in rows], dtype=np.float64).reshape(-1, 4)
     paths = FlatStrings(str(images / name) for _, name in kept)
-    sizes, problems = read_image_sizes(paths)
+    sizes, problems = read_image_sizes(paths, options)
     content = AnnotatedImages(
         paths,
         np.arange(1, len(kept) + 1),

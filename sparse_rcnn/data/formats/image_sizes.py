@@ -12,6 +12,7 @@ from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptio
 from sparse_rcnn.data.image_file import MOST_NAMED, UnreadableImageError, read_image_size
 
 THREADS = 8
+DEFAULTS = ReadOptions()
 VERSION = 1  # of what is remembered
 
 
@@ -21,13 +22,16 @@ def cache_directory() -> Path:
     return Path(os.environ.get("SPARSE_RCNN_CACHE") or default)
 
 
-def read_image_sizes(paths: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:
+def read_image_sizes(
+    paths: Sequence[str], options: ReadOptions = DEFAULTS
+) -> tuple[np.ndarray, dict[int, str]]:
     """Reads the upright sizes of image files from their headers.
 
     A file whose length and times of change are those of the last time is not opened again.
 
     Args:
         paths: Image files.
+        options: Of these, `exif_orientation` and `max_pixels`.
 
     Returns:
         [I, 2] int64, (height, width) in pixels, 0 where a file cannot be read; and what is wrong with those,
@@ -35,7 +39,7 @@ def read_image_sizes(paths: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:
     """
     stats = _stats(paths)
     sizes = np.zeros((len(paths), 2), dtype=np.int64)
-    file = _cache_file(paths)
+    file = _cache_file(paths, options)
     known = _remembered(file, stats)
     if known is not None:
         sizes[:] = known
@@ -43,7 +47,9 @@ def read_image_sizes(paths: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:
 
     def read(index: int) -> None:
         try:
-            sizes[index] = read_image_size(paths[index])
+            sizes[index] = read_image_size(
+                paths[index], exif_orientation=options.exif_orientation, max_pixels=options.max_pixels
+            )
         except UnreadableImageError as error:
             problems[index] = str(error)
 
@@ -68,8 +74,8 @@ def _stats(paths: Sequence[str]) -> np.ndarray:
     return np.array([look(path) for path in paths], dtype=np.int64).reshape(-1, 3)
 
 
-def _cache_file(paths: Sequence[str]) -> Path:
-    digest = hashlib.blake2b(digest_size=16)
+def _cache_file(paths: Sequence[str], options: ReadOptions) -> Path:
+    digest = hashlib.blake2b(f"{options.exif_orientation} {options.max_pixels}\0".encode(), digest_size=16)
     for path in paths:
         digest.update(os.path.abspath(path).encode("utf-8", "surrogatepass") + b"\0")
     return cache_directory() / f"sizes-{VERSION}-{digest.hexdigest()}.npz"

@@ -19,6 +19,7 @@ from sparse_rcnn.data.formats.layout import SPLIT_NAMES, Format, Layout, several
 from sparse_rcnn.data.formats.unknown_layout import unknown_layout
 from sparse_rcnn.data.formats.voc_layout import VOC_FORMAT
 from sparse_rcnn.data.formats.yolo_layout import YOLO_FORMAT
+from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 
 # In the order in which they are tried; a format of one's own is a file and an entry here.
 FORMATS: tuple[Format, ...] = (COCO_FORMAT, CROWDHUMAN_FORMAT, CVAT_FORMAT, VOC_FORMAT, YOLO_FORMAT)
@@ -38,6 +39,8 @@ def load_dataset(
     allow_absent_classes: bool = False,
     leave_out_broken: bool = False,
     count_from: int | None = None,
+    exif_orientation: ExifOrientation = "apply",
+    max_pixels: int = MAX_PIXELS,
 ) -> DetectionDataset:
     """A split of a data set in COCO's, LVIS's, VOC's, YOLO's, CrowdHuman's or CVAT's format.
 
@@ -63,6 +66,9 @@ def load_dataset(
         leave_out_broken: Leave out images that are not there or whose annotation file is broken, each with a
             remark, instead of refusing the data set.
         count_from: VOC: the number of the first pixel, 1 (VOC) or 0 (CVAT); None looks at the coordinates.
+        exif_orientation: "apply" if boxes are of the images as EXIF turns them upright, "ignore" if they are
+            of the pixels as stored; see `DetectionDataset`.
+        max_pixels: The most pixels of an image, as for `read_image`.
 
     Returns:
         The data set; `remarks` says what was odd and harmless, and so do warnings (`DatasetRemark`).
@@ -76,7 +82,8 @@ def load_dataset(
         >>> val = load_dataset("my_photos", "val")
     """
     path = Path(path)
-    options = ReadOptions(str(images) if images else None, allow_missing, leave_out_broken, count_from)
+    folder = str(images) if images else None
+    options = ReadOptions(folder, allow_missing, leave_out_broken, count_from, exif_orientation, max_pixels)
     layout = recognise(path, split)
     content, remarks = _read_split(layout, split, path, options, val_share, split_seed)
     content = content._replace(remarks=[*layout.remarks, *content.remarks, *remarks])
@@ -84,7 +91,12 @@ def load_dataset(
         content = _without_missing(content)
     if class_names is not None:
         content = choose_classes(content, class_names, allow_absent=allow_absent_classes)
-    return DetectionDataset(**content.checked(drop_degenerate), transform=transform)
+    return DetectionDataset(
+        **content.checked(drop_degenerate),
+        transform=transform,
+        exif_orientation=exif_orientation,
+        max_pixels=max_pixels,
+    )
 
 
 def list_splits(path: str | Path) -> list[str]:

@@ -18,7 +18,7 @@ from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_names import is_image, suffix_order
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
 from sparse_rcnn.data.formats.voc_page import VocPage, read_page
-from sparse_rcnn.data.image_file import MOST_NAMED
+from sparse_rcnn.data.image_file import MAX_PIXELS, MOST_NAMED, ExifOrientation
 
 
 class VocDetection(DetectionDataset):
@@ -36,6 +36,9 @@ class VocDetection(DetectionDataset):
         drop_degenerate: Keep boxes without width or height out of targets, and count them, instead of
             refusing them. The ground truth has them.
         allow_missing: Keep images whose files are not there; reading one raises `UnreadableImageError`.
+        exif_orientation: "apply" if boxes are of the images as EXIF turns them upright, "ignore" if they are
+            of the pixels as stored; see `DetectionDataset`.
+        max_pixels: The most pixels of an image, as for `read_image`.
         count_from: The number of the first pixel: 1 as VOC says, 0 as CVAT writes. None: 0 if any
             coordinate of any file is below 1 (with a remark), else 1.
 
@@ -56,6 +59,8 @@ class VocDetection(DetectionDataset):
         class_names: Sequence[str] | None = None,
         drop_degenerate: bool = False,
         allow_missing: bool = False,
+        exif_orientation: ExifOrientation = "apply",
+        max_pixels: int = MAX_PIXELS,
         count_from: int | None = None,
     ) -> None:
         root = Path(root)
@@ -72,9 +77,19 @@ class VocDetection(DetectionDataset):
         images = [
             str(root / "JPEGImages" / image_files.get(name, f"{name}.jpg")) for name in self.image_names
         ]
-        options = ReadOptions(allow_missing=allow_missing, count_from=count_from)
+        options = ReadOptions(
+            allow_missing=allow_missing,
+            count_from=count_from,
+            exif_orientation=exif_orientation,
+            max_pixels=max_pixels,
+        )
         content = voc_images(files, images, pages, annotation_dir, options, class_names)
-        super().__init__(**content.checked(drop_degenerate), transform=transform)
+        super().__init__(
+            **content.checked(drop_degenerate),
+            transform=transform,
+            exif_orientation=exif_orientation,
+            max_pixels=max_pixels,
+        )
 
 
 def voc_images(
@@ -120,7 +135,7 @@ def voc_images(
             raise ValueError(
                 f"{files[image]}: object {number}: name {item.name!r} is not among the classes {names}"
             )
-    sizes, problems = _sizes([pages[file].size for file in files], images)
+    sizes, problems = _sizes([pages[file].size for file in files], images, options)
 
     def describe(index: int) -> str:
         image, number, item = items[index]
@@ -181,14 +196,14 @@ def _count_from(pages: dict[Path, VocPage], options: ReadOptions, where: Path) -
 
 
 def _sizes(
-    sizes: Sequence[tuple[int, int] | None], images: Sequence[str]
+    sizes: Sequence[tuple[int, int] | None], images: Sequence[str], options: ReadOptions
 ) -> tuple[np.ndarray, dict[int, str]]:
     """The sizes that the files say; those of the headers, where they say none."""
     unsaid = [index for index, size in enumerate(sizes) if size is None]
     found = np.array([size or (0, 0) for size in sizes], dtype=np.int64).reshape(-1, 2)
     if not unsaid:
         return found, {}
-    found[unsaid], problems = read_image_sizes([images[index] for index in unsaid])
+    found[unsaid], problems = read_image_sizes([images[index] for index in unsaid], options)
     return found, {unsaid[index]: problem for index, problem in problems.items()}
 
 

@@ -69,7 +69,7 @@ def read_yolo(
         class_names = [str(label) for label in range(count)]
         remarks.append(f"{where}: no file names the classes; they are called {_short(class_names)}")
     paths = FlatStrings(images)
-    sizes, problems = read_image_sizes(paths)
+    sizes, problems = read_image_sizes(paths, options)
     owners = np.array([row[0] for row in rows], dtype=np.int64)
     boxes = np.array(fractions, dtype=np.float64).reshape(-1, 4)  # cxcywh
     boxes[:, :2] -= boxes[:, 2:] / 2

@@ -8,7 +8,7 @@ import torch
 from parts.training.arguments import differences, parse_arguments, settings
 from parts.training.checkpoints import CheckpointDirectory
 from parts.training.processes import LAUNCH, Processes, launch_name
-from train import find_run, read_resumed
+from parts.training.run_directory import find_run, read_resumed
 
 ALONE = Processes(0, 0, 1, torch.device("cpu"))
 
