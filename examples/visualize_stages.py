@@ -146,8 +146,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--split",
         default="val",
-        help="of the data set, such as test; or the split.json of a training run, or the share of the images that "
-        "it held out (val)",
+        help="of the data set, such as test; or the split.json of a training run, or the share of the "
+        "images that it held out (val)",
     )
     parser.add_argument("--max-images", type=int, metavar="N", help="the first N images of it (all)")
     parser.add_argument("--max-panels", type=int, default=20, metavar="N", help="proposals shown (20)")
