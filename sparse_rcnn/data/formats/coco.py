@@ -136,14 +136,15 @@ def read_coco(
     by_id, parents = _categories(members["categories"], file)
     ids, image_of, category_of, boxes, areas, is_crowd = columns.annotations()
     _refuse_duplicates(ids, file, "annotation")
-    objects = Objects(
-        ids=ids,
-        image_indices=_positions(image_of, image_ids, ids, "image_id", file),
-        labels=_positions(category_of, np.array(list(by_id)), ids, "category_id", file),
-        boxes=boxes,
-        areas=areas,
-        is_crowd=is_crowd,
-    )
+    image_of = _positions(image_of, image_ids, ids, "image_id", file)
+    labels = _positions(category_of, np.array(list(by_id)), ids, "category_id", file)
+    del category_of
+    if np.less(np.diff(image_of), 0).any():  # ordered here, one column after the other: each is there once
+        order = np.argsort(image_of, kind="stable")
+        ids, image_of, labels = ids[order], image_of[order], labels[order]
+        boxes = boxes[order]
+        areas, is_crowd = areas[order], is_crowd[order]
+    objects = Objects(ids, image_of, labels, boxes, areas, is_crowd)
 
     def describe(index: int) -> str:
         return f"{file}: annotation {ids[index]}: bbox {boxes[index].tolist()}"

@@ -84,7 +84,7 @@ def _cache_file(paths: Sequence[str], options: ReadOptions) -> Path:
 def _remembered(file: Path, stats: np.ndarray) -> np.ndarray | None:
     """What was remembered, 0 where a file has changed since."""
     try:
-        with np.load(file, allow_pickle=False) as content:
+        with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as content:
             before, sizes = content["stats"], content["sizes"]
     except Exception:  # absent, cut off, of another program: whatever it is, the headers are read again
         return None
