@@ -85,7 +85,8 @@ def _read(file: Path, root: Path, others: list[Path], options: ReadOptions) -> A
             if not base.is_dir():
                 raise ValueError(f"{base}: there is no such directory of images")
         missing_ok = options.allow_missing or options.leave_out_broken
-        return locate_images(names, candidates, candidates[0] if options.images else root, file, missing_ok)
+        base = candidates[0] if options.images else root
+        return locate_images(names, candidates, base, file, missing_ok, split_of(file.stem))
 
     content, parents = read_coco(file, locate)
     return _without_ghosts(content, parents, file, others)

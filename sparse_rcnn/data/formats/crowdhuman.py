@@ -40,7 +40,8 @@ def _read(file: Path, root: Path, options: ReadOptions) -> AnnotatedImages:
     images = Path(options.images) if options.images else root
     names = images_below(images)
     index = ImageIndex(images, sorted(names, key=suffix_order))
-    found = [index.find(f"{entry['ID']}.jpg") for entry in entries]
+    matched = index.match({f"{entry['ID']}.jpg": None for entry in entries})
+    found = [matched.get(f"{entry['ID']}.jpg") for entry in entries]
     missing = [str(entry["ID"]) for entry, name in zip(entries, found, strict=True) if name is None]
     if missing and not (options.allow_missing or options.leave_out_broken):
         raise ValueError(missing_message(missing, len(entries), f"in {images}", file))

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from sparse_rcnn.data.formats.layout import of_split
 from sparse_rcnn.data.image_file import MOST_NAMED
 
 # By preference, where one image lies there in several formats. Others that PIL reads are no photographs.
@@ -73,12 +74,17 @@ def missing_message(missing: Sequence[str], count: int, where: str, file: Path) 
 
 
 def locate_images(
-    names: Sequence[str], candidates: Iterable[Path], root: Path, file: Path, allow_missing: bool
+    names: Sequence[str],
+    candidates: Iterable[Path],
+    root: Path,
+    file: Path,
+    allow_missing: bool,
+    split: str | None = None,
 ) -> tuple[list[str], list[str]]:
     """Finds the images of a file.
 
-    Names are tried as they are below each of the candidate folders, then with leading folders left out (an
-    absolute path of another machine), then by their last part anywhere below the root.
+    Names are tried below each of the candidate folders. Only if no image is found so, they are looked for by
+    their last part anywhere below the root; else a missing image would be taken from another folder.
 
     Args:
         names: As written; with slashes or backslashes, relative or absolute.
@@ -86,6 +92,7 @@ def locate_images(
         root: Folder that is searched for what is not found there.
         file: For messages.
         allow_missing: Keep names of files that are not there.
+        split: Of the file; folders of other splits are not searched.
 
     Returns:
         A path for each name, and remarks.
@@ -112,7 +119,8 @@ def locate_images(
             break  # nor will the rest have any
     if not best:
         best = [os.path.join(root, name) for name in plain]
-    return _search(names, plain, best, bases, root, file, allow_missing, folders)
+    anywhere = of_split(images_below(root), split) if hits <= 0 else []
+    return _search(names, plain, best, anywhere, root, file, allow_missing, folders)
 
 
 def _plain(name: str) -> str:
@@ -128,23 +136,21 @@ def _search(
     names: Sequence[str],
     plain: list[str],
     paths: list[str],
-    bases: list[str],
+    anywhere: list[str],
     root: Path,
     file: Path,
     allow_missing: bool,
     folders: Folders,
 ) -> tuple[list[str], list[str]]:
     """Looks anywhere for images that are not where they should be."""
-    by_name: dict[str, list[str]] | None = None
+    by_name: dict[str, list[str]] = {}
+    for relative in anywhere:
+        by_name.setdefault(os.path.basename(relative), []).append(relative)
     missing: list[str] = []
     moved = 0
     for number, path in enumerate(paths):
         if folders.has(path):
             continue
-        if by_name is None:
-            by_name = {}
-            for relative in images_below(root):
-                by_name.setdefault(os.path.basename(relative), []).append(relative)
         found = _most_alike(plain[number], by_name.get(os.path.basename(plain[number]), []))
         if len(found) == 1:
             paths[number] = os.path.join(root, found[0])
@@ -157,7 +163,8 @@ def _search(
         else:
             missing.append(names[number])
     if missing and not allow_missing:
-        where = f"in {' or '.join(bases[:3]) or root}, nor elsewhere in {root}"
+        folder = os.path.normpath(paths[0][: -len(plain[0])])
+        where = f"in {folder}" + (f", nor elsewhere in {root}" if not anywhere or folder == str(root) else "")
         raise ValueError(missing_message(missing, len(names), where, file))
     remarks = [f"{file}: {moved} images are not at the path that it says; found by name in {root}"]
     return paths, remarks if moved else []

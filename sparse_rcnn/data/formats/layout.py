@@ -9,7 +9,7 @@ A new format is one file with a `Format` and a line in `load.py`:
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -143,20 +143,39 @@ class ImageIndex:
             self._by_stem.setdefault(os.path.splitext(base)[0], []).append(name)
             self._by_name.setdefault(base, []).append(name)
 
-    def find(self, annotation: str, named: str | None = None) -> str | None:
-        """The image of an annotation file: of the same key, or named inside it, or alone of this stem.
+    def match(self, annotations: Mapping[str, str | None]) -> dict[str, str]:
+        """The images of annotation files: of the same key, or named inside them.
+
+        Only if no file has an image so, the folders do not correspond, and an image counts that is alone of
+        its name. Else a missing image would be taken from another folder.
 
         Args:
-            annotation: Path of the annotation file, relative to the same folder.
-            named: What the file says that its image is called.
+            annotations: Paths of annotation files, relative to the same folder, and what each says that its
+                image is called.
+
+        Returns:
+            The image of each annotation file that has one.
         """
-        found = self._by_key.get(key_of(annotation))
-        if found is None and named:
-            found = _alone(self._by_name.get(os.path.basename(named.replace("\\", "/")), []))
-        if found is None:
-            found = _alone(self._by_stem.get(os.path.splitext(os.path.basename(annotation))[0], []))
+        found = {}
+        for file, named in annotations.items():
+            beside = f"{os.path.dirname(file)}/{os.path.basename((named or '').replace(chr(92), '/'))}"
+            image = self._by_key.get(key_of(file)) or self._by_key.get(key_of(beside.lstrip("/")))
+            if image is not None:
+                found[file] = image
+        if not found:
+            found = {
+                file: image for file, named in annotations.items() if (image := self._alone(file, named))
+            }
         return found
 
+    def _alone(self, file: str, named: str | None) -> str | None:
+        """The only image of a name, outside the folders of other splits."""
+        name = os.path.basename((named or "").replace("\\", "/"))
+        places = self._by_name.get(name) or self._by_stem.get(os.path.splitext(os.path.basename(file))[0], [])
+        places = of_split(places, split_of_path(file))
+        return places[0] if len({os.path.splitext(place)[0] for place in places}) == 1 else None
 
-def _alone(names: list[str]) -> str | None:
-    return names[0] if len({os.path.splitext(name)[0] for name in names}) == 1 else None
+
+def of_split(places: Iterable[str], split: str | None) -> list[str]:
+    """The paths that are not in a folder of another split."""
+    return [place for place in places if split is None or split_of_path(place) in (None, split)]

@@ -123,12 +123,13 @@ def _read(root: Path, files: list[str], chosen: list[str], options: ReadOptions)
     images = Path(options.images) if options.images else root
     names = images_below(images)
     index = ImageIndex(images, sorted(names, key=suffix_order))
+    found = index.match({file: pages[root / file].image_name for file in files if root / file in pages})
     pairs: list[tuple[Path, str]] = []
     missing: list[str] = []
     for file in chosen:
         if root / file not in pages:
             continue
-        name = index.find(file, pages[root / file].image_name)
+        name = found.get(file)
         if name is None:
             missing.append(file)
         if name is not None or (options.allow_missing and not options.leave_out_broken):

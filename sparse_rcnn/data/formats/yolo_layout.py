@@ -153,8 +153,9 @@ def _read_paired(
     images = sorted(images_below(base), key=suffix_order)
     index = ImageIndex(base, images)
     wanted = {image for image in images if options.images or (split_of_path(image) or "all") == split}
-    label_of = {image: file for file in labels if (image := index.find(file)) in wanted}
-    lost = [file for file in labels if index.find(file) is None]
+    matched = index.match(dict.fromkeys(labels))
+    label_of = {image: file for file, image in matched.items() if image in wanted}
+    lost = [file for file in labels if file not in matched]
     if lost and not (options.leave_out_broken or options.allow_missing):
         raise ValueError(missing_message(lost, len(labels), f"in {base}: no image of the label files", root))
     chosen = sorted(_once(wanted))

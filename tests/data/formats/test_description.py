@@ -46,7 +46,7 @@ def test_the_table_counts(root: Path) -> None:
         "dog 1 1",
         "owl 1 1",
     ):
-        assert f"\n{row}" in text
+        assert f"\n{row}\n" in f"{text}\n"
     assert "remark" not in text
 
 

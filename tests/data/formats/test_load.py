@@ -138,6 +138,18 @@ def test_broken_files_follow_one_option(tmp_path: Path) -> None:
         assert contents(data) == {stem: kept[stem] for stem in kept if stem not in ("a1", gone[:2])}
 
 
+@pytest.mark.parametrize("write", [exports.coco_valid_folders, exports.voc_beside, exports.yolo_beside])
+def test_a_missing_image_is_not_taken_from_another_folder(
+    tmp_path: Path, write: Callable[[Path], None]
+) -> None:
+    write(tmp_path)
+    image = next(tmp_path.rglob("a2.jpg"))
+    other = next(tmp_path.rglob("b1.jpg")).parent
+    shutil.move(image, other)  # and there is no annotation of it
+    with pytest.raises(ValueError, match=r"1 of [23] .*a2"):
+        load_dataset(tmp_path)
+
+
 UNKNOWN = {
     "nothing": ({}, r"found no files\. Known: COCO: .*; CrowdHuman: .*; Pascal VOC: .*; YOLO: "),
     "archive": ({"export.zip": ""}, r"found 1 \.zip; it holds an archive: unpack it"),
