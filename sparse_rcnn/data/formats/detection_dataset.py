@@ -14,6 +14,7 @@ from torchvision import tv_tensors
 from sparse_rcnn.data.formats.annotations import Annotations, CheckedAnnotations
 from sparse_rcnn.data.formats.box_lists import images_from_lists
 from sparse_rcnn.data.formats.flat import FlatRows, FlatStrings
+from sparse_rcnn.data.formats.image_sizes import files_to_check
 from sparse_rcnn.data.image_file import (
     MAX_PIXELS,
     ExifOrientation,
@@ -202,7 +203,8 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         """Opens every image, so that a broken one is named before training and not hours into it.
 
         Args:
-            decode: Decode whole images instead of headers: slow, but it finds truncated files, too.
+            decode: Decode whole images instead of headers: slow, but it finds truncated files, too. Headers
+                that were right are remembered until a file changes.
 
         Raises:
             UnreadableImageError: Naming the first unreadable or wrongly sized files and how many there are.
@@ -211,13 +213,22 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             UserWarning: If EXIF turns images in a way that their size does not tell, so that boxes of the
                 stored pixels would go unnoticed.
         """
-        check_image_files(
-            self.image_paths,
-            self.image_sizes,
-            decode=decode,
-            exif_orientation=self.exif_orientation,
-            max_pixels=self.max_pixels,
-        )
+        options: dict[str, Any] = {"exif_orientation": self.exif_orientation, "max_pixels": self.max_pixels}
+        if decode:
+            check_image_files(self.image_paths, self.image_sizes, decode=True, **options)
+            return
+        # Headers that were right are not read again; those with a word to say are.
+        unknown, remember = files_to_check(self.image_paths, np.array(list(self.image_sizes)), **options)
+        some = unknown.tolist()
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            check_image_files(
+                [self.image_paths[i] for i in some], [self.image_sizes[i] for i in some], **options
+            )
+        for warning in said:
+            warnings.warn(warning.message, stacklevel=2)
+        if some and not said:
+            remember()
 
 
 def _apply(

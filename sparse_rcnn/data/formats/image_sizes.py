@@ -2,14 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
-from sparse_rcnn.data.image_file import MOST_NAMED, UnreadableImageError, read_image_size
+from sparse_rcnn.data.image_file import MOST_NAMED, ExifOrientation, UnreadableImageError, read_image_size
 
 THREADS = 8
 DEFAULTS = ReadOptions()
@@ -59,6 +59,30 @@ def read_image_sizes(
             list(threads.map(read, unknown, chunksize=64))
         _remember(file, stats, sizes)
     return sizes, dict(sorted(problems.items()))
+
+
+def files_to_check(
+    paths: Sequence[str], sizes: np.ndarray, exif_orientation: ExifOrientation, max_pixels: int
+) -> tuple[np.ndarray, Callable[[], None]]:
+    """Which image files were not yet found to have these sizes, or have changed since.
+
+    Args:
+        paths: Image files.
+        sizes: [I, 2] (height, width) as annotated.
+        exif_orientation: As of `read_image`.
+        max_pixels: As of `read_image`.
+
+    Returns:
+        Indices of these files, and a function to call when they were found to be right.
+    """
+    options = DEFAULTS._replace(exif_orientation=exif_orientation, max_pixels=max_pixels)
+    annotated = hashlib.blake2b(np.ascontiguousarray(sizes, dtype=np.int64).tobytes(), digest_size=8)
+    file = _cache_file(paths, options).with_suffix(f".{annotated.hexdigest()}.npz")
+    stats = _stats(paths)
+    ones = np.ones((len(paths), 2), dtype=np.int64)
+    known = _remembered(file, stats)
+    unknown = np.arange(len(paths)) if known is None else np.flatnonzero(known[:, 0] == 0)
+    return unknown, lambda: _remember(file, stats, ones)
 
 
 def _stats(paths: Sequence[str]) -> np.ndarray:

@@ -196,8 +196,8 @@ def _read_listed(
     remarks = []
     if missing:
         if not (options.allow_missing or options.leave_out_broken):
-            raise ValueError(missing_message(missing, len(images), "there", file))
-        remarks.append(missing_message(missing, len(images), "there: left out", file))
+            raise ValueError(missing_message(missing, len(images), "in the folders that it names", file))
+        remarks.append(missing_message(missing, len(images), "in the folders that it names: left out", file))
         images = [image for image in images if folders.has(image)]
     content = read_yolo(images, labels_of(images), names, file, options, keypoints)
     return content._replace(remarks=[*remarks, *content.remarks])

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sparse_rcnn.data.formats import image_sizes, json_sections
+from sparse_rcnn.data import DetectionDataset, UnreadableImageError
+from sparse_rcnn.data.formats import detection_dataset, image_sizes, json_sections
 from sparse_rcnn.data.formats.flat import FlatRows, FlatStrings
 from sparse_rcnn.data.formats.json_sections import Consumed, read_sections
 
@@ -130,6 +131,29 @@ def test_sizes_are_remembered_until_a_file_changes(tmp_path: Path, monkeypatch: 
     (tmp_path / "blocked").write_text("")
     monkeypatch.setenv("SPARSE_RCNN_CACHE", str(tmp_path / "blocked"))  # a file: nothing can be remembered
     assert sizes_and_read()[0][1:] == expected[1:]
+
+
+def test_headers_that_were_right_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSE_RCNN_CACHE", str(tmp_path / "cache"))
+    for name in "ab":
+        Image.new("RGB", (12, 20)).save(tmp_path / f"{name}.png")
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    checked: list[list[str]] = []
+    real = detection_dataset.check_image_files
+    monkeypatch.setattr(
+        detection_dataset,
+        "check_image_files",
+        lambda paths, sizes, **options: checked.append(list(paths)) or real(paths, sizes, **options),
+    )
+    for expected in (list(map(str, paths)), []):
+        DetectionDataset.from_boxes(paths, [[], []], [[], []], ["cat"]).check_images()
+        assert checked[-1] == expected
+    data = DetectionDataset.from_boxes(paths, [[], []], [[], []], ["cat"])
+    Image.new("RGB", (12, 21)).save(paths[1])
+    for _ in range(2):  # what is wrong is never remembered as right
+        with pytest.raises(UnreadableImageError, match=r"b\.png: the image is 21 x 12 .* says 20 x 12"):
+            data.check_images()
+        assert checked[-1] == [str(paths[1])]
 
 
 def test_a_worker_copies_no_list() -> None:
