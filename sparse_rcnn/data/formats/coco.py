@@ -13,6 +13,7 @@ from sparse_rcnn.data.formats.coco_fields import (
     areas_of,
     boxes_of,
     column,
+    columns_at_once,
     crowds_of,
     integers,
     is_id,
@@ -174,10 +175,13 @@ class _Columns:
         self._images.append(np.concatenate([ids, sizes], axis=1))
 
     def add_annotations(self, entries: list[Any], first: int) -> None:
-        ids = integers(entries, ("id", "image_id", "category_id"), self.file, "annotation", first)
-        boxes = boxes_of(entries, self.file, first)
-        areas = areas_of(entries, boxes, self.file, first)
-        self._rows.append((*ids.T.copy(), boxes, areas, crowds_of(entries, self.file, first)))
+        columns = columns_at_once(entries)
+        if columns is None:  # something is absent or wrong: field by field, each value looked at
+            ids = integers(entries, ("id", "image_id", "category_id"), self.file, "annotation", first)
+            boxes = boxes_of(entries, self.file, first)
+            areas = areas_of(entries, boxes, self.file, first)
+            columns = (*ids.T.copy(), boxes, areas, crowds_of(entries, self.file, first))
+        self._rows.append(columns)
 
     def images(self) -> tuple[np.ndarray, np.ndarray]:
         """Ids [I], and (height, width) [I, 2]."""

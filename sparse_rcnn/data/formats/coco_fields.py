@@ -141,18 +141,40 @@ def names_of(entries: list[Any], file: Path, first: int) -> list[str]:
     return column(named, "file_name", is_name, "a non-empty string", file, "image", first=first)
 
 
-def boxes_of(entries: list[Any], file: Path, first: int) -> np.ndarray:
-    """The boxes of all annotations at once, [n, 4] float64; raises as `column`."""
+_FIELDS = itemgetter("id", "image_id", "category_id", "bbox", "area")
+
+
+def columns_at_once(entries: list[Any]) -> tuple[np.ndarray, ...] | None:
+    """The columns of annotations of which every field is there and right; None if one is not.
+
+    Returns:
+        ids, image ids and category ids [n] int64, boxes [n, 4] and areas [n] float64, crowds [n] bool.
+    """
     try:
-        boxes = list(map(itemgetter("bbox"), entries))
-        if set(map(type, boxes)) <= {list} and set(map(len, boxes)) <= {4}:
-            flat = list(chain.from_iterable(boxes))
-            if set(map(type, flat)) <= {int, float}:
-                found = np.array(flat, dtype=np.float64).reshape(-1, 4)
-                if np.less(np.abs(found), LARGEST_NUMBER).all():
-                    return found
-    except (KeyError, TypeError, IndexError, OverflowError):
-        pass  # found and named below
+        *ids, boxes, areas = zip(*map(_FIELDS, entries), strict=True)
+        crowds = [entry.get("iscrowd", 0) for entry in entries]
+        if any({*map(type, column)} != {int} for column in (*ids, crowds)) or not {*crowds} <= {0, 1}:
+            return None
+        if {*map(type, boxes)} != {list} or {*map(len, boxes)} != {4}:
+            return None
+        sides = list(chain.from_iterable(boxes))
+        if not {*map(type, sides), *map(type, areas)} <= {int, float}:
+            return None
+        found = np.array(sides, dtype=np.float64).reshape(-1, 4)
+        sizes = np.array(areas, dtype=np.float64)
+        if (
+            not np.less(np.abs(found), LARGEST_NUMBER).all()
+            or not ((sizes >= 0) & (sizes < LARGEST_NUMBER)).all()
+        ):
+            return None
+        numbers = [np.array(column, dtype=np.int64) for column in ids]
+    except (KeyError, TypeError, IndexError, ValueError, OverflowError):
+        return None
+    return (*numbers, found, sizes, np.array(crowds, dtype=bool))
+
+
+def boxes_of(entries: list[Any], file: Path, first: int) -> np.ndarray:
+    """The boxes of all annotations, [n, 4] float64; raises as `column`."""
     expected = "[x, y, width, height], four finite numbers"
     boxes = column(entries, "bbox", is_box, expected, file, "annotation", first=first)
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)
@@ -160,14 +182,6 @@ def boxes_of(entries: list[Any], file: Path, first: int) -> np.ndarray:
 
 def areas_of(entries: list[Any], boxes: np.ndarray, file: Path, first: int) -> np.ndarray:
     """The areas, [n] float64; where the field is absent, the box's own, which is the closest there is."""
-    try:
-        areas = list(map(itemgetter("area"), entries))
-        if set(map(type, areas)) <= {int, float}:
-            found = np.array(areas, dtype=np.float64)
-            if (np.less(found, LARGEST_NUMBER) & np.greater_equal(found, 0)).all():
-                return found
-    except (KeyError, TypeError, IndexError, OverflowError):
-        pass
     expected = "a finite number >= 0"
     areas = column(entries, "area", is_area, expected, file, "annotation", default=None, first=first)
     own = (boxes[:, 2] * boxes[:, 3]).tolist()
@@ -176,11 +190,5 @@ def areas_of(entries: list[Any], boxes: np.ndarray, file: Path, first: int) -> n
 
 def crowds_of(entries: list[Any], file: Path, first: int) -> np.ndarray:
     """The flags `iscrowd`, [n] bool; 0 where the field is absent."""
-    try:
-        flags = [entry.get("iscrowd", 0) for entry in entries]
-        if set(map(type, flags)) <= {int} and {*flags} <= {0, 1}:
-            return np.array(flags, dtype=bool)
-    except (AttributeError, TypeError):
-        pass
     flags = column(entries, "iscrowd", is_flag, "0 or 1", file, "annotation", default=0, first=first)
     return np.array(flags, dtype=bool)
