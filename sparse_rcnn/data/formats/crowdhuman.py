@@ -62,7 +62,7 @@ def _read(file: Path, root: Path, options: ReadOptions) -> AnnotatedImages:
         ["person"],
         [1],
         make_objects([row[0] for row in rows], [0] * len(rows), boxes, [row[2] for row in rows]),
-        lambda index: f"{file}: image {rows[index][3]}: fbox {rows[index][1]}",
+        lambda index: f"{file}: image {rows[index][3]:.80}: fbox {rows[index][1]}",
         remarks,
     )
     return keep_readable(content, problems, options)
@@ -88,7 +88,7 @@ def _entries(file: Path) -> list[dict[str, Any]]:
         if not is_name(entry.get("ID")):
             raise ValueError(f"{where}: field 'ID' must be a non-empty string, got {_shown(entry, 'ID')}")
         if entry["ID"] in seen:
-            raise ValueError(f"{where}: image {entry['ID']} occurs more than once")
+            raise ValueError(f"{where}: image {entry['ID']:.80} occurs more than once")
         seen.add(entry["ID"])
         if not isinstance(entry.get("gtboxes"), list):
             raise ValueError(f"{where}: field 'gtboxes' must be a list, got {_shown(entry, 'gtboxes')}")
@@ -101,7 +101,7 @@ def _entries(file: Path) -> list[dict[str, Any]]:
 def _boxes(entry: dict[str, Any], file: Path) -> list[tuple[list[float], bool]]:
     found = []
     for number, box in enumerate(entry["gtboxes"]):
-        where = f"{file}: image {entry['ID']}: box {number}"
+        where = f"{file}: image {entry['ID']:.80}: box {number}"
         if not isinstance(box, dict):
             raise ValueError(f"{where}: must be an object, got {type(box).__name__}")
         if box.get("tag") not in ("person", "mask"):

@@ -43,7 +43,7 @@ def _read(file: Path, root: Path, options: ReadOptions) -> AnnotatedImages:
     if not images:
         raise ValueError(f"{file}: the data set is empty: there are no <image> elements (a video export?)")
     names = [_text(image, "name", f"{file}: image {number}") for number, image in enumerate(images)]
-    where = [f"{file}: image {name!r}" for name in names]
+    where = [f"{file}: image {name[:80]!r}" for name in names]
     sizes = [
         (_length(image, "height", place), _length(image, "width", place))
         for image, place in zip(images, where, strict=True)
@@ -62,7 +62,7 @@ def _read(file: Path, root: Path, options: ReadOptions) -> AnnotatedImages:
     label_of = {name: label for label, name in enumerate(class_names)}
     for _, name, _, place in rows:
         if name not in label_of:
-            raise ValueError(f"{place}: label {name!r} is not among the labels {class_names}")
+            raise ValueError(f"{place}: label {name[:80]!r} is not among the labels {str(class_names)[:300]}")
     candidates = [Path(options.images)] if options.images else [root / "images", root, root / "data"]
     missing_ok = options.allow_missing or options.leave_out_broken
     paths, remarks = locate_images(

@@ -67,10 +67,17 @@ def refuse_missing(image_dir: Path, names: Sequence[str], file: Path) -> None:
 
 def missing_message(missing: Sequence[str], count: int, where: str, file: Path) -> str:
     """The message: "file: 2 of 10 images are not in folder: a.jpg, b.jpg"."""
-    more = ", ..." if len(missing) > MOST_NAMED else ""
-    return (
-        f"{file}: {len(missing)} of {count} images are not {where}: {', '.join(missing[:MOST_NAMED])}{more}"
-    )
+    return f"{file}: {len(missing)} of {count} images are not {where}: {first_names(missing)}"
+
+
+def first_names(names: Sequence[str]) -> str:
+    """Some names for a message, with dots if there are more."""
+    return ", ".join(map(shortened, names[:MOST_NAMED])) + (", ..." if len(names) > MOST_NAMED else "")
+
+
+def shortened(name: str, most: int = 200) -> str:
+    """A name for a message: that of a broken file may have thousands of characters."""
+    return name if len(name) <= most else f"{name[:most]}..."
 
 
 def locate_images(

@@ -15,10 +15,10 @@ from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptio
 from sparse_rcnn.data.formats.box_lists import check_class_names
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transform
 from sparse_rcnn.data.formats.flat import FlatStrings
-from sparse_rcnn.data.formats.image_names import is_image, suffix_order
+from sparse_rcnn.data.formats.image_names import first_names, is_image, shortened, suffix_order
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
 from sparse_rcnn.data.formats.voc_page import VocPage, read_page
-from sparse_rcnn.data.image_file import MAX_PIXELS, MOST_NAMED, ExifOrientation
+from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 
 
 class VocDetection(DetectionDataset):
@@ -133,13 +133,15 @@ def voc_images(
     for image, number, item in items:
         if item.name not in label:
             raise ValueError(
-                f"{files[image]}: object {number}: name {item.name!r} is not among the classes {names}"
+                f"{files[image]}: object {number}: name {shortened(item.name)!r} is not among the classes "
+                f"{shortened(str(names))}"
             )
     sizes, problems = _sizes([pages[file].size for file in files], images, options)
 
     def describe(index: int) -> str:
         image, number, item = items[index]
-        return f"{files[image]}: object {number} ({item.name}): bndbox (xmin, ymin, xmax, ymax) {item.box}"
+        name = shortened(item.name)
+        return f"{files[image]}: object {number} ({name}): bndbox (xmin, ymin, xmax, ymax) {item.box}"
 
     content = AnnotatedImages(
         FlatStrings(images),
@@ -171,7 +173,7 @@ def read_list(file: Path) -> list[str]:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise ValueError(f"{file}: image {name} is listed more than once")
+            raise ValueError(f"{file}: image {shortened(name)} is listed more than once")
         seen.add(name)
     return names
 
@@ -234,8 +236,7 @@ def _image_files(directory: Path) -> dict[str, str]:
 def _refuse_missing(directory: Path, names: list[str], present: Any) -> None:
     missing = [name for name in names if name not in present]
     if missing:
-        more = ", ..." if len(missing) > MOST_NAMED else ""
         raise ValueError(
             f"{directory}: has no file for {len(missing)} of {len(names)} images of the split: "
-            f"{', '.join(missing[:MOST_NAMED])}{more}"
+            f"{first_names(missing)}"
         )

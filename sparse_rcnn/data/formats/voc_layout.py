@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
-from sparse_rcnn.data.formats.image_names import images_below, missing_message, suffix_order
+from sparse_rcnn.data.formats.image_names import first_names, images_below, missing_message, suffix_order
 from sparse_rcnn.data.formats.layout import (
     Format,
     ImageIndex,
@@ -20,7 +20,6 @@ from sparse_rcnn.data.formats.layout import (
 )
 from sparse_rcnn.data.formats.voc import read_list, voc_images
 from sparse_rcnn.data.formats.voc_page import VocPage, read_page
-from sparse_rcnn.data.image_file import MOST_NAMED
 
 LISTS = ("ImageSets/Main", "ImageSets", "imagesets/main", "Main", "")
 LOOKED_AT = 8  # XML files that are looked into to recognise the format
@@ -97,10 +96,9 @@ def _read_listed(root: Path, files: list[str], names: Path, options: ReadOptions
         file = by_key.get(key_of(name + ".xml")) or by_key.get(key_of(name))
         chosen.append(file) if file else missing.append(name)
     if missing and not options.leave_out_broken:
-        more = ", ..." if len(missing) > MOST_NAMED else ""
         raise ValueError(
             f"{names}: there is no XML file for {len(missing)} of {len(missing) + len(chosen)} images: "
-            f"{', '.join(missing[:MOST_NAMED])}{more} (leave_out_broken=True, --leave-out-broken, "
+            f"{first_names(missing)} (leave_out_broken=True, --leave-out-broken, "
             "leaves them out)"
         )
     content = _read(root, files, chosen, options)

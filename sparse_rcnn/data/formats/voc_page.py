@@ -62,7 +62,7 @@ def read_page(file: Path) -> VocPage:
         where = f"{file}: object {number}"
         name = _field(element, "name", _name, "a name", where)
         xmin, ymin, xmax, ymax = (
-            _field(element, f"bndbox/{side}", _number, "a number", f"{where} ({name})")
+            _field(element, f"bndbox/{side}", _number, "a number", f"{where} ({name:.80})")
             for side in ("xmin", "ymin", "xmax", "ymax")
         )
         # Many tools leave `difficult` out; absent means not difficult.
@@ -70,7 +70,7 @@ def read_page(file: Path) -> VocPage:
         if element.find("difficult") is not None and said.lower() in UNSAID:
             odd.add(f"difficult {said!r}, taken for 0")
         difficult = said.lower() not in UNSAID and _field(
-            element, "difficult", _flag, "0 or 1", f"{where} ({name})"
+            element, "difficult", _flag, "0 or 1", f"{where} ({name:.80})"
         )
         objects.append(VocObject(name, (xmin, ymin, xmax, ymax), difficult))
     count_from = None
