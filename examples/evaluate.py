@@ -1,11 +1,10 @@
-"""COCO average precision of a checkpoint on a COCO or Pascal VOC directory.
+"""COCO average precision of a checkpoint on a data set.
 
     python examples/evaluate.py runs/shapes/checkpoint.pth --data data/shapes
     python examples/evaluate.py model_final.pth --data /data/coco --results results.json
 
 The file may be a checkpoint of this library, detectron2 or mmdetection, or what export.py makes of one.
-A COCO directory holds `annotations/instances_val2017.json` and `val2017/`; a VOC directory
-`ImageSets/Main/val.txt`, `Annotations/` and `JPEGImages/`.
+The data set may be in any layout that load_dataset knows; a split that is not there lists those that are.
 """
 
 import argparse
@@ -21,7 +20,7 @@ from parts.evaluating import can_evaluate, detect_dataset, without_nan
 from parts.finite import refuse_not_finite
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
-from parts.open_dataset import load_dataset
+from parts.open_dataset import DATA, load_dataset
 from parts.reader import at_most_one_a_core
 
 from sparse_rcnn.data import (
@@ -36,9 +35,12 @@ from sparse_rcnn.data import (
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
     parser.add_argument("checkpoint", help="file of this library, detectron2, mmdetection or export.py")
-    parser.add_argument("--data", required=True, metavar="DIR", help="COCO or VOC directory")
+    parser.add_argument("--data", required=True, metavar="PATH", help=DATA)
     parser.add_argument(
-        "--split", default="val", help="COCO: train or val; VOC: a file of ImageSets/Main (val)"
+        "--split",
+        default="val",
+        help="of the data set, such as test; or the split.json of a training run, or the share of the "
+        "images that it held out (val)",
     )
     parser.add_argument(
         "--size",
@@ -99,9 +101,15 @@ def parse_arguments() -> argparse.Namespace:
 def open_data(arguments: argparse.Namespace, detector: Detector) -> DetectionDataset:
     """The data set, and a word on what is odd about it."""
     transform = evaluation_transform(detector.shortest_side, detector.longest_side)
-    dataset = load_dataset(arguments.data, arguments.split, transform, drop_degenerate=True)
-    dataset.exif_orientation = arguments.exif_orientation
-    dataset.max_pixels = arguments.max_pixels
+    dataset = load_dataset(
+        arguments.data,
+        arguments.split,
+        transform,
+        drop_degenerate=True,
+        allow_missing=True,
+        exif_orientation=arguments.exif_orientation,
+        max_pixels=arguments.max_pixels,
+    )
     try:
         dataset.check_images()
     except UnreadableImageError as error:

@@ -19,7 +19,7 @@ from parts.command_line import CommandLine, printable, run
 from parts.detector_file import Detector, batch_of, choose_device, file_format, load_detector
 from parts.finite import NotFiniteError
 from parts.image_options import add_image_options, refuse_unreadable
-from parts.open_dataset import load_dataset
+from parts.open_dataset import DATA, load_dataset
 from parts.progress import progress
 from parts.stage_drawing import KINDS, draw_stages, moving_stages, plot_drift, plot_places
 from PIL import Image
@@ -140,9 +140,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", default="stages.png", metavar="FILE", help="PNG to write (stages.png)")
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score named, 0 to 1 (0.3)")
     parser.add_argument("--animate", metavar="FILE", help="all stages as an animation: .gif, .png or .webp")
-    parser.add_argument("--data", metavar="DIR", help="COCO or VOC directory to survey")
+    parser.add_argument("--data", metavar="PATH", help=f"data set to survey: {DATA}")
     parser.add_argument(
-        "--split", default="val", help="COCO: train or val; VOC: a file of ImageSets/Main (val)"
+        "--split",
+        default="val",
+        help="of the data set, such as test; or the split.json of a training run, or the share of the "
+        "images that it held out (val)",
     )
     parser.add_argument("--max-images", type=int, metavar="N", help="the first N images of it (all)")
     parser.add_argument("--max-panels", type=int, default=20, metavar="N", help="proposals shown (20)")

@@ -7,6 +7,11 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import tempfile
+
+# What is remembered of image files stays out of the user's folder.
+os.environ["SPARSE_RCNN_CACHE"] = tempfile.mkdtemp(prefix="sparse_rcnn_cache_")
+
 import pytest
 from hypothesis import Phase, settings
 

@@ -32,7 +32,9 @@ PUBLIC = {
     ],
     "sparse_rcnn.loss": ["sigmoid_focal_loss", "match_proposals", "set_prediction_loss"],
     "sparse_rcnn.nn": ["DynamicInteraction", "ImageListDetector", "from_detectron2", "from_mmdetection"],
-    "sparse_rcnn.data": ["CocoDetection", "VocDetection", "ShapesDataset", "collate", "evaluate_coco"],
+    "sparse_rcnn.data": [
+        *("CocoDetection", "VocDetection", "ShapesDataset", "collate", "evaluate_coco", "load_dataset"),
+    ],
 }
 
 

@@ -1,9 +1,96 @@
-"""The data set in a directory, whichever of the known layouts it has."""
+"""The data set that a command line names, in whatever layout; what is odd about it is printed."""
 
+import argparse
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparse_rcnn.data import CocoDetection, VocDetection, find_coco
+import sparse_rcnn.data
+from parts.command_line import printable
+from sparse_rcnn.data import DatasetRemark, DetectionDataset
+
+FILES = ("train_annotations", "train_images", "val_annotations", "val_images")
+DATA = "a folder, data.yaml or JSON in COCO's, VOC's, YOLO's, CrowdHuman's or CVAT's format"
+
+
+def add_data_options(group: Any) -> None:
+    """Adds the options that say where the splits are, which classes count, and what of broken files."""
+    for split in ("train", "val"):
+        group.add_argument(
+            f"--{split}-annotations",
+            metavar="PATH",
+            help=f"file or folder of the {split} annotations, where no layout says it; in place of --data",
+        )
+        group.add_argument(f"--{split}-images", metavar="DIR", help=f"folder of the {split} images")
+    group.add_argument(
+        "--split",
+        default="0.1",
+        metavar="SHARE",
+        help="where there is no validation split: the share of the images to hold out, every class among "
+        "them; or a split.json that an earlier run wrote (0.1)",
+    )
+    group.add_argument("--split-seed", type=int, default=0, help="of the images that are held out (0)")
+    group.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="classes to keep; NEW=OLD,OLD makes one of several (all there are)",
+    )
+    group.add_argument(
+        "--drop-degenerate-boxes",
+        action="store_true",
+        help="leave out boxes of no width or height, which COCO has a few of, instead of refusing the file",
+    )
+    group.add_argument(
+        "--leave-out-broken",
+        action="store_true",
+        help="leave out images that are not there or whose annotations are broken, instead of refusing them",
+    )
+    group.add_argument(
+        "--voc-count-from",
+        type=int,
+        choices=(0, 1),
+        help="VOC: the number of the first pixel, 1 as VOC says or 0 as CVAT writes (as coordinates tell)",
+    )
+
+
+def open_split(
+    arguments: argparse.Namespace, split: str, transform: Any = None, allow_missing: bool = False
+) -> DetectionDataset:
+    """A split of the data set that these options name."""
+    path, images = arguments.data, None
+    if split in ("train", "val") and arguments.train_annotations:
+        if arguments.val_annotations or split == "train":
+            path = getattr(arguments, f"{split}_annotations")
+            images = getattr(arguments, f"{split}_images")
+        else:  # the training images are shared out
+            path, images = arguments.train_annotations, arguments.train_images
+    elif arguments.val_annotations and split == "val":
+        path, images = arguments.val_annotations, arguments.val_images
+    if path is None:
+        raise ValueError("--data, or --train-annotations and --val-annotations, must say where the data are")
+    whole = bool(arguments.train_annotations and arguments.val_annotations) or images is not None
+    share = 0.0 if whole and arguments.val_annotations else share_of(arguments.split)
+    return load_dataset(
+        path,
+        split if share or path == arguments.data else only_split(path, split),
+        transform,
+        drop_degenerate=arguments.drop_degenerate_boxes,
+        class_names=parse_classes(arguments.classes),
+        allow_missing=allow_missing,
+        images=images,
+        val_share=share,
+        split_seed=arguments.split_seed,
+        leave_out_broken=arguments.leave_out_broken,
+        count_from=arguments.voc_count_from,
+    )
+
+
+def only_split(path: str, split: str) -> str:
+    """The name of a split in a file or folder that was given for it: its own, or the only one there is."""
+    there = sparse_rcnn.data.list_splits(path)
+    return split if split in there or len(there) != 1 else there[0]
 
 
 def load_dataset(
@@ -11,31 +98,46 @@ def load_dataset(
     split: str,
     transform: Any,
     drop_degenerate: bool = False,
-    class_names: list[str] | None = None,
+    class_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     allow_missing: bool = False,
-) -> CocoDetection | VocDetection:
-    """The data set in a directory, recognised by its layout; VOC has no list of classes but the one given."""
-    if (Path(directory) / "ImageSets").is_dir():
-        return VocDetection(
+    **options: Any,
+) -> DetectionDataset:
+    """As of the library, with remarks printed; the split may also be a share or a file, as of --split."""
+    if split.endswith(".json") or split.replace(".", "", 1).isdigit():
+        split, options["val_share"] = "val", share_of(split)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DatasetRemark)
+        dataset = sparse_rcnn.data.load_dataset(
             directory,
             split,
             transform,
-            class_names=class_names,
             drop_degenerate=drop_degenerate,
+            class_names=class_names,
             allow_missing=allow_missing,
+            **options,
         )
+    for remark in dataset.remarks:
+        print(printable(f"remark: {remark}"))
+    return dataset
+
+
+def share_of(text: str) -> float | Path:
+    """The value of --split: a share, or the file of an earlier split."""
     try:
-        image_dir, annotation_file = find_coco(directory, split)
-    except ValueError as error:
-        if not Path(directory).is_dir():
-            raise ValueError(f"{directory}: there is no such directory") from error
-        raise ValueError(
-            f"{error}; nor in VOC's: there is no directory {Path(directory, 'ImageSets')}"
-        ) from error
-    return CocoDetection(
-        image_dir,
-        annotation_file,
-        transform,
-        drop_degenerate=drop_degenerate,
-        allow_missing=allow_missing,
-    )
+        share = float(text)
+    except ValueError:
+        return Path(text)
+    if not 0 <= share < 1:
+        raise ValueError(f"--split must be a share from 0 to below 1, or a split.json, got {text}")
+    return share
+
+
+def parse_classes(words: Sequence[str] | None) -> dict[str, list[str]] | None:
+    """--classes as a mapping: "vehicle=car,truck" is {"vehicle": ["car", "truck"]}."""
+    if words is None:
+        return None
+    pairs = [word.partition("=") for word in words]
+    merged = {name: old.split(",") if sign else [name] for name, sign, old in pairs}
+    if len(merged) < len(words):
+        raise ValueError(f"--classes must be different names, got {' '.join(words)}")
+    return merged

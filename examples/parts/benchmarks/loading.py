@@ -11,7 +11,13 @@ from PIL import Image
 
 from parts.measuring import Machine, Run, Table, compare
 from parts.open_dataset import load_dataset
-from sparse_rcnn.data import CocoDetection, VocDetection, collate, evaluation_transform, training_transform
+from sparse_rcnn.data import (
+    CocoDetection,
+    DetectionDataset,
+    collate,
+    evaluation_transform,
+    training_transform,
+)
 
 
 def draw_photographs(directory: Path, height: int, width: int) -> tuple[Path, Path]:
@@ -37,7 +43,7 @@ def measure_loading(machine: Machine, data: str | None) -> list[Table]:
     """Decoding, augmenting and collating, in one thread as a DataLoader's worker does it."""
     height, width = (48, 64) if machine.tiny else (480, 640)
     with tempfile.TemporaryDirectory() as directory:
-        dataset: CocoDetection | VocDetection
+        dataset: DetectionDataset
         if data is None:
             dataset = CocoDetection(*draw_photographs(Path(directory), height, width))
             what = f"16 generated JPEGs of {height}×{width}"

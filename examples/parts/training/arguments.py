@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from parts.command_line import CommandLine
+from parts.open_dataset import DATA, FILES, add_data_options
 from parts.reader import at_most_one_a_core
 from sparse_rcnn.nn import ModelConfig
 
@@ -59,14 +60,14 @@ SHAPES: dict[str, Any] = {
 }
 # What may differ when a run goes on: it says where and how often, not what is computed ...
 FREE = {
-    *("data", "shapes_dir", "output", "resume", "dry_run", "device", "workers", "keep_checkpoints"),
+    *("data", *FILES, "shapes_dir", "output", "resume", "dry_run", "device", "workers", "keep_checkpoints"),
     *("accumulate", "recompute_head", "recompute_backbone", "freed_memory"),
     *("checkpoint_interval", "checkpoint_minutes", "log_interval", "eval_interval", "eval_batch_size"),
     *("max_bad_batches", "max_unreadable", "compile"),
 }
 # ... and what may, besides, if --resume says that it is meant.
 LENGTH = {"iterations", "steps", "warmup"}
-PATHS = ("data", "weights", "backbone_weights")
+PATHS = ("data", *FILES, "weights", "backbone_weights")
 AT_LEAST_1 = [
     *("iterations", "batch_size", "accumulate", "group_size", "log_interval", "checkpoint_interval"),
     *("keep_checkpoints", "shapes_images", "eval_batch_size", "max_bad_batches"),
@@ -93,7 +94,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         group.add_argument(name, help=f"{text} ({shown})", **options)
 
     data = parser.add_argument_group("data")
-    data.add_argument("--data", metavar="DIR", help="COCO or VOC directory; if absent, the built-in shapes")
+    data.add_argument("--data", metavar="PATH", help=f"{DATA}; if absent, the built-in shapes")
     data.add_argument("--shapes-dir", default="data/shapes", metavar="DIR", help="where the shapes are kept")
     data.add_argument(
         "--shapes-images",
@@ -101,17 +102,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         default=4000,
         help="training images of the shapes (4000); as many for validation, but at most 300",
     )
-    data.add_argument(
-        "--drop-degenerate-boxes",
-        action="store_true",
-        help="leave out boxes of no width or height, which COCO has a few of, instead of refusing the file",
-    )
-    data.add_argument(
-        "--classes",
-        nargs="+",
-        metavar="NAME",
-        help="VOC: the classes; another name is an error (all there are)",
-    )
+    add_data_options(data)
     sizes = "shortest sides in pixels that training draws from"
     add(data, "--sizes", sizes, type=int, nargs="+", metavar="PX")
     add(data, "--max-size", "bound of the longest side", type=int, metavar="PX")
@@ -289,6 +280,7 @@ def parse_arguments(description: str | None, argv: list[str] | None = None) -> a
     """The options as given, or from the recipe; "given" has the names of those that were given."""
     parser = make_parser(description)
     arguments = parser.parse_args(argv)
+    arguments.data = arguments.data or arguments.train_annotations
     recipe = PAPER if arguments.data else SHAPES
     arguments.given = {key for key in recipe if getattr(arguments, key) is not None}
     for key, value in recipe.items():

@@ -1,11 +1,13 @@
 """The data sets of a run, and everything that can be wrong with them."""
 
 import argparse
+from pathlib import Path
 
 from torchvision.transforms import v2
 
+from parts.command_line import printable
 from parts.evaluating import can_evaluate
-from parts.open_dataset import load_dataset
+from parts.open_dataset import open_split
 from parts.training.batches import pad
 from parts.training.processes import Processes
 from sparse_rcnn.data import (
@@ -13,8 +15,10 @@ from sparse_rcnn.data import (
     DetectionDataset,
     ShapesDataset,
     UnreadableImageError,
+    describe_dataset,
     evaluation_transform,
     training_transform,
+    write_split,
 )
 from sparse_rcnn.data.loading.transforms import CROP_RANGE
 from sparse_rcnn.ops import shortest_side_resize
@@ -37,9 +41,8 @@ def load_data(arguments: argparse.Namespace, tolerant: bool) -> tuple[DetectionD
     training = training_transform(
         tuple(arguments.sizes), arguments.max_size, arguments.crop, arguments.vertical_flip
     )
-    options = (arguments.drop_degenerate_boxes, arguments.classes, tolerant)
-    train = load_dataset(arguments.data, "train", training, *options)
-    val = load_dataset(arguments.data, "val", evaluation, *options)
+    train = open_split(arguments, "train", training, tolerant)
+    val = open_split(arguments, "val", evaluation, tolerant)
     if train.class_names != val.class_names:
         raise ValueError(f"{arguments.data}: train and val have different classes: {_difference(train, val)}")
     if train.num_objects == 0:
@@ -63,12 +66,25 @@ def open_data(
         if "are not in" in str(error) or "has no file for" in str(error):  # images that are missing
             raise ValueError(f"{error}; {REMEDY}") from error
         raise
+    splits = {"train": training_set, "val": validation_set}
     if processes.rank == 0:
-        check_data({"train": training_set, "val": validation_set}, tolerant)
+        print("\n".join(map(printable, describe_dataset(splits).splitlines())))
+        if not arguments.dry_run:
+            write_down(arguments, splits)
+        check_data(splits, tolerant)
         if not can_evaluate():
             print("pycocotools is not installed: no figures such as AP, only nan; pip install pycocotools")
         processes.wait()
     return training_set, validation_set
+
+
+def write_down(arguments: argparse.Namespace, splits: dict[str, DetectionDataset]) -> None:
+    """Which images were held out, if the data set has no split of its own: --split FILE repeats it."""
+    if any("has no split 'val'" in remark for remark in splits["val"].remarks):
+        file = Path(arguments.output) / "split.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_split(file, arguments.data, {name: data.image_paths for name, data in splits.items()})
+        print(printable(f"the split is written to {file}"))
 
 
 def _difference(train: DetectionDataset, val: DetectionDataset) -> str:

@@ -54,7 +54,8 @@ class TrainingStep(nn.Module):
         losses = set_prediction_loss(
             logits, refined, boxes, labels, valid, image_sizes, num_targets, self.weights
         )
-        losses = losses._replace(total=losses.total + of_proposals)
+        total = losses.total + of_proposals
+        losses = SetLoss(total, losses.classification, losses.l1, losses.giou)
         return StepOutput(losses, Predictions(logits.detach(), refined.detach()))
 
 

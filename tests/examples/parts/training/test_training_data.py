@@ -16,7 +16,6 @@ from parts.training.data import check_data, load_data, pad_to_largest
 
 from sparse_rcnn.data import (
     Batch,
-    CocoDetection,
     ShapesDataset,
     Target,
     UnreadableImageError,
@@ -195,8 +194,8 @@ def test_shapes_are_trained_on_as_drawn_and_flipped(root: Path) -> None:
 def test_a_directory_is_read_in_its_own_layout(root: Path) -> None:
     arguments = options(root, "--data", str(root), "--sizes", "32", "--max-size", "40", "--eval-size", "64")
     train, val = load_data(arguments, tolerant=False)
-    assert isinstance(train, CocoDetection)
     assert not isinstance(train, ShapesDataset)
+    assert train.image_ids == [1, 2, 3, 4]
     for index in range(4):
         assert max(train[index][0].shape[1:]) <= 40
         assert max(val[index][0].shape[1:]) == 40  # bound by --max-size

@@ -1,0 +1,74 @@
+"""A look at a data set before training: a table, what looks wrong, a picture; or the set in another format.
+
+    python examples/dataset.py photos/
+    python examples/dataset.py photos/ --classes RBC WBC --num-proposals 300
+    python examples/dataset.py photos/ --convert coco photos_coco/
+
+The picture (dataset.png) holds samples with their boxes, the boxes by class, and their sizes.
+"""
+
+import argparse
+from pathlib import Path
+
+from parts.command_line import CommandLine, printable, run
+from parts.dataset_picture import draw_dataset
+from parts.open_dataset import DATA, add_data_options, open_split
+
+from sparse_rcnn.data import DetectionDataset, describe_dataset, list_splits, write_dataset
+
+FORMATS = ("coco", "yolo", "voc")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = CommandLine(__doc__)
+    parser.add_argument("data", nargs="?", metavar="DATA", help=DATA)
+    add_data_options(parser)
+    parser.add_argument(
+        "--num-proposals", type=int, default=100, help="images with more objects than this are named (100)"
+    )
+    parser.add_argument(
+        "--picture", default="dataset.png", metavar="FILE", help="where it is drawn (dataset.png)"
+    )
+    parser.add_argument(
+        "--convert",
+        nargs=2,
+        metavar=("FORMAT", "OUT"),
+        help=f"write all splits into the new folder OUT: {', '.join(FORMATS)}",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the samples in the picture (0)")
+    arguments: argparse.Namespace = parser.parse_args()
+    if arguments.convert and arguments.convert[0] not in FORMATS:
+        parser.error(f"--convert: the format must be one of {', '.join(FORMATS)}, got {arguments.convert[0]}")
+    return arguments
+
+
+def open_splits(arguments: argparse.Namespace) -> dict[str, DetectionDataset]:
+    """Training and validation images, and what other splits there are."""
+    names = ["train", "val"]
+    if arguments.data and not arguments.train_annotations:
+        there = list_splits(arguments.data)
+        names += [name for name in there if name not in (*names, "all", "trainval")]
+        if not {"train", "trainval", "all"} & {*there}:
+            names = there
+    return {name: open_split(arguments, name) for name in names}
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    splits = open_splits(arguments)
+    if arguments.convert:
+        for remark in write_dataset(splits, arguments.convert[1], arguments.convert[0]):
+            print(printable(f"remark: {remark}"))
+        count = sum(map(len, splits.values()))
+        print(printable(f"{count} images in {', '.join(splits)} written to {arguments.convert[1]}"))
+        return
+    text = describe_dataset(splits, arguments.num_proposals, compare_all=True)
+    print("\n".join(map(printable, text.splitlines())))
+    unreadable = draw_dataset(splits, Path(arguments.picture), arguments.seed)
+    for problem in unreadable:
+        print(printable(f"remark: {problem}"))
+    print(printable(f"drawn: {arguments.picture}"))
+
+
+if __name__ == "__main__":
+    run(main, ValueError, OSError, ImportError)

@@ -1,0 +1,125 @@
+"""What is said of a data set before training, and the same set in another format."""
+
+import shutil
+from pathlib import Path
+
+import layout_exports as exports
+import numpy as np
+import pytest
+from layout_exports import CLASSES, IMAGES
+
+from sparse_rcnn.data import (
+    DetectionDataset,
+    crowded_images,
+    dataset_remarks,
+    describe_dataset,
+    load_dataset,
+    write_dataset,
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("data")
+    exports.coco_plain(directory)
+    return directory
+
+
+def both(root: Path) -> dict[str, DetectionDataset]:
+    return {split: load_dataset(root, split) for split in ("train", "val")}
+
+
+def of_boxes(root: Path, boxes: list[list[float]], class_names: list[str] = CLASSES) -> DetectionDataset:
+    """One image, 60 x 40 px, with these boxes as xyxy."""
+    return DetectionDataset.from_boxes([root / "images/a1.png"], [boxes], [[0] * len(boxes)], class_names)
+
+
+def test_the_table_counts(root: Path) -> None:
+    lines = describe_dataset(both(root)).splitlines()
+    text = "\n".join(" ".join(line.split()) for line in lines)
+    for row in (
+        "images 3 2",
+        "without boxes 1 0",
+        "boxes 3 4",
+        "an image, median and most 1, 2 2, 3",
+        "cat 1 2",
+        "dog 1 1",
+        "owl 1 1",
+    ):
+        assert f"\n{row}\n" in f"{text}\n"
+    assert "remark" not in text
+
+
+def test_crowded_images_are_named_with_the_numbers(root: Path) -> None:
+    val = load_dataset(root, "val")
+    assert crowded_images(val, 2) == (1, 3, 1, str(root / "images/b1.png"))
+    assert crowded_images(val, 3).num_images == 0
+    (remark,) = dataset_remarks({"val": val}, num_proposals=2)
+    assert remark.startswith(
+        "val: 1 images have more objects than the 2 proposals: 1 objects cannot be matched"
+    )
+    assert remark.endswith("b1.png has 3 (--num-proposals 3 has room for all)")
+
+
+def test_what_looks_wrong_is_said(root: Path) -> None:
+    faults = {
+        "all coordinates are below 1: are they fractions": [[0.1, 0.2, 0.3, 0.9], [0.5, 0.5, 1, 1]],
+        "the median box is 1.5 px wide or high": [[1, 1, 2.5, 30], [3, 3, 9, 4.5], [9, 9, 30, 30]],
+        "1 boxes have a side below 2 px, the smallest 0.5 px": [
+            [1, 1, 1.5, 30],
+            [3, 3, 9, 9],
+            [9, 9, 30, 30],
+        ],
+        # Corners (20, 10, 50, 35) and the like, read as x, y, width, height.
+        "2 boxes (100%) leave their image and are clipped; read as corners (xyxy) all would fit": [
+            [20, 10, 20 + 50, 10 + 35],
+            [30, 20, 30 + 59, 20 + 39],
+        ],
+        "there is no box to learn from": [],
+    }
+    for said, boxes in faults.items():
+        remarks = dataset_remarks({"train": of_boxes(root, boxes, ["cat"])})
+        assert any(said in remark for remark in remarks), (said, remarks)
+    sound = of_boxes(root, [[1, 1, 30, 30], [3, 3, 60, 40]], ["cat", "dog"])
+    assert dataset_remarks({"val": sound}) == ["val: 1 of 2 classes have no box: dog"]
+
+
+def test_equal_contents_in_two_splits_are_found(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "copy")
+    images = tmp_path / "copy/images"
+    shutil.copy(images / "a1.png", images / "b1.png")  # of another name, and of the same size in pixels
+    found = [remark for remark in dataset_remarks(both(tmp_path / "copy")) if "equal contents" in remark]
+    assert len(found) == 1
+    assert found[0].startswith("1 images are in train and in val with equal contents, such as ")
+    assert "a1.png" in found[0]
+    assert "b1.png" in found[0]
+
+
+@pytest.mark.parametrize("format", ["coco", "yolo", "voc"])
+def test_conversion_loses_nothing(tmp_path: Path, format: str) -> None:
+    rng = np.random.default_rng(0)
+    pictures = []
+    for picture in IMAGES[:3]:
+        exports.draw(tmp_path / "in" / f"{picture.stem}.jpg", picture)
+        pictures.append(tmp_path / "in" / f"{picture.stem}.jpg")
+    corners = rng.uniform(-0.9, 19, (3, 4, 2, 2)).cumsum(axis=2).reshape(3, 4, 4)
+    corners[..., 2:] += 3
+    labels = rng.integers(0, 3, (3, 4))
+    labels[0, :3] = range(3)
+    before = DetectionDataset.from_boxes(pictures, corners.tolist(), labels.tolist(), CLASSES)
+    assert write_dataset({"train": before, "val": before}, tmp_path / format, format) == []
+    for split in ("train", "val"):
+        after = load_dataset(tmp_path / format, split)
+        assert after.class_names == before.class_names
+        assert [Path(path).name for path in after.image_paths] == ["a1.jpg", "a2.jpg", "a3.jpg"]
+        for (image, target), (written, found) in zip(before, after, strict=True):
+            assert (image == written).all()
+            assert (target.boxes - found.boxes).abs().max() < 1e-5
+            assert (target.labels == found.labels).all()
+        np.testing.assert_allclose(
+            after.annotations.written_boxes, before.annotations.written_boxes, atol=1e-9
+        )
+    with pytest.raises(ValueError, match="is there and not empty; give a new folder"):
+        write_dataset({"train": before}, tmp_path / format, format)
+    with pytest.raises(ValueError, match=r"must be one of \['coco', 'yolo', 'voc'\], got 'csv'"):
+        write_dataset({"train": before}, tmp_path / "csv", "csv")
