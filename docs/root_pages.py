@@ -44,6 +44,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
             target = target.removeprefix("docs/")
         else:
             return link["text"]  # a file of the repository that is no page: its name is enough
-        return f"[{link['text']}]({posixpath.relpath(target, posixpath.dirname(here) or '.')}{link['anchor'] or ''})"
+        target = posixpath.relpath(target, posixpath.dirname(here) or ".")
+        return f"[{link['text']}]({target}{link['anchor'] or ''})"
 
     return LINK.sub(on_site, markdown)
