@@ -1,9 +1,12 @@
 """What the pages say is so: their Python runs, and the files, options and links that they name exist."""
 
+import contextlib
 import html
 import importlib
+import io
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -28,8 +31,10 @@ NOT_RUN = {
     "takes two minutes": 1,
     "tests/examples/test_export.py runs it on a file that export.py wrote": 1,
 }
+# Scripts whose options belong to commands.
+COMMANDS = {"experiments.py": ("show", "train", "table")}
 # Options of torchrun, Slurm, pytest and others, which pages name alone.
-OF_OTHERS = {"max-restarts", "nnodes", "nodes", "shutdown-timeout", "signal", "strict", "help"}
+OF_OTHERS = {"--max-restarts", "--nnodes", "--nodes", "--shutdown-timeout", "--help", "--only"}
 
 
 class Block(NamedTuple):
@@ -75,15 +80,31 @@ def test_files_that_pages_name_exist() -> None:
     assert not missing
 
 
+def options_of(script: str, *command: str) -> set[str]:
+    """The options that the help of a script names, and of its commands if it has some."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.setattr(sys, "argv", [script, *command, "--help"])
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")
+    assert stopped.value.code == 0
+    options = set(re.findall(r"--[a-z][a-z0-9-]+", printed.getvalue()))
+    commands = () if command else COMMANDS.get(script, ())
+    return options.union(*(options_of(script, name) for name in commands))
+
+
 def test_options_that_pages_name_exist() -> None:
-    sources = "".join(path.read_text() for path in ROOT.glob("examples/**/*.py"))
-    sources += (ROOT / "tests" / "fault_injection.py").read_text()
-    known = set(re.findall(r'"--([a-z][a-z0-9-]+)"', sources)) | OF_OTHERS
+    known: dict[str, set[str]] = {}
     for page, text in PAGES.items():
-        commands = re.findall(r"python \S*examples/\w+\.py ((?:.|\\\n)*)", text)
-        named = re.findall(r"--([a-z][a-z-]+)", " ".join(commands)) + re.findall(r"`--([a-z][a-z-]+)", text)
-        unknown = {name for name in named if name.removeprefix("no-") not in known}
-        assert not unknown, (page, unknown)
+        for script, command in re.findall(r"(?<!tests/)examples/(\w+\.py) ((?:.|(?<=\\)\n)*)", text):
+            known.setdefault(script, options_of(script))
+            named = set(
+                re.findall(r"(?<![\w`-])--[a-z][a-z0-9-]+", command.partition("#")[0].partition(" -- ")[0])
+            )
+            assert named <= known[script], (page, script, named - known[script])
+    anywhere = set().union(*known.values()) | OF_OTHERS
+    for page, text in PAGES.items():
+        named = set(re.findall(r"`(--[a-z][a-z0-9-]+)", text))
+        assert named <= anywhere, (page, named - anywhere)
 
 
 def test_links_lead_to_files() -> None:
