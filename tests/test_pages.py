@@ -122,6 +122,19 @@ def test_readme_is_short_and_begins_with_the_two_commands() -> None:
     assert "pytest" in second
 
 
+def test_files_for_contributors_can_be_read_and_name_this_version() -> None:
+    yaml = pytest.importorskip("yaml")
+    paths = [".pre-commit-config.yaml", "CITATION.cff", *ROOT.glob(".github/**/*.yml")]
+    read = {Path(path).name: yaml.safe_load((ROOT / path).read_text()) for path in paths}
+    assert read["CITATION.cff"]["version"] == importlib.import_module("sparse_rcnn").__version__
+    # README's second command, and so all checks, with the oldest PyTorch that pyproject.toml allows.
+    steps = read["checks.yml"]["jobs"]["tests"]["steps"]
+    oldest = re.search(r'"torch>=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    assert oldest is not None
+    assert any(f"torch=={oldest[1]}." in step.get("run", "") for step in steps)
+    assert any(step.get("run") == "bash .ci/run" for step in steps)
+
+
 def test_site_builds_without_remarks_and_names_everything_public(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
     done = subprocess.run(
