@@ -11,7 +11,7 @@ LARGEST_SIDE = 65_536
 class ImageSize(NamedTuple):
     """What images are resized to before a model sees them; the default is the paper's.
 
-    Args:
+    Attributes:
         shortest_side: wanted length of the shorter side in pixels.
         longest_side: most that the longer side may have; where it binds, the shorter side gets shorter.
     """
@@ -26,7 +26,7 @@ def resize_image(image: Tensor, height: int, width: int) -> Tensor:
     A resized ``uint8`` image is rounded to whole levels. The rounding changes scores by up to 1e-3, so what
     is to find the same must round the same.
 
-    Args:
+    Attributes:
         image: ``[3, H, W]`` of any type.
         height: wanted.
         width: wanted.
