@@ -26,7 +26,7 @@ def resize_image(image: Tensor, height: int, width: int) -> Tensor:
     A resized ``uint8`` image is rounded to whole levels. The rounding changes scores by up to 1e-3, so what
     is to find the same must round the same.
 
-    Attributes:
+    Args:
         image: ``[3, H, W]`` of any type.
         height: wanted.
         width: wanted.
