@@ -36,6 +36,7 @@ from parts.benchmarks.loss import measure_loss
 from parts.benchmarks.roi import measure_roi
 from parts.benchmarks.scaling import measure_scaling
 from parts.benchmarks.training import measure_training
+from parts.command_line import CommandLine, run
 from parts.detector_file import choose_device
 from parts.measuring import Machine, Table, to_markdown
 
@@ -59,9 +60,7 @@ def header(machine: Machine) -> str:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(__doc__)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="these tables (all)")
     parser.add_argument("--repeats", type=int, default=5, help="rounds that count, after one (5)")
     parser.add_argument("--no-compile", action="store_true", help="leave out what takes minutes to compile")
@@ -69,7 +68,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", metavar="DIR", help="COCO or VOC directory to read (generated pictures)")
     parser.add_argument("--output", default="runs/benchmark", metavar="DIR", help="(runs/benchmark)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
+    arguments: argparse.Namespace = parser.parse_args()
     if arguments.repeats < 1:
         parser.error("--repeats must be at least 1")
     return arguments
@@ -108,7 +107,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    run(main, ValueError)

@@ -10,16 +10,23 @@ A COCO directory holds `annotations/instances_val2017.json` and `val2017/`; a VO
 
 import argparse
 import json
-import sys
 from pathlib import Path
+from typing import Any
 
 import torch
-from parts.detector_file import choose_device, load_detector
-from parts.evaluating import detect_dataset, without_nan
+from parts.class_names import category_ids_of
+from parts.command_line import CommandLine, printable, run
+from parts.detector_file import Detector, choose_device, load_detector
+from parts.evaluating import can_evaluate, detect_dataset, without_nan
+from parts.finite import refuse_not_finite
 from parts.host_memory import keep_freed_memory
+from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import load_dataset
+from parts.reader import at_most_one_a_core
 
 from sparse_rcnn.data import (
+    DetectionDataset,
+    UnreadableImageError,
     evaluate_coco,
     evaluation_transform,
     format_metrics,
@@ -27,9 +34,7 @@ from sparse_rcnn.data import (
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(__doc__)
     parser.add_argument("checkpoint", help="file of this library, detectron2, mmdetection or export.py")
     parser.add_argument("--data", required=True, metavar="DIR", help="COCO or VOC directory")
     parser.add_argument(
@@ -45,10 +50,24 @@ def parse_arguments() -> argparse.Namespace:
         "--max-size", type=int, metavar="PX", help="bound of the longest side (as stored, or 1333)"
     )
     parser.add_argument("--batch-size", type=int, default=1, help="images per batch (1)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that read images (2)")
+    workers = at_most_one_a_core(2)
     parser.add_argument(
-        "--max-detections", type=int, help="per image (100, or as many as it was exported with)"
+        "--workers", type=int, default=workers, help=f"processes that read images ({workers})"
     )
+    parser.add_argument(
+        "--max-detections",
+        type=int,
+        metavar="N",
+        help="detections per image, and how many of each class count in AP and AR (100, as COCO counts; the "
+        "file may have been exported with another number of detections)",
+    )
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="evaluate these only, which checkpoint and data set must both have (all of the data set)",
+    )
+    add_image_options(parser)
     parser.add_argument("--results", metavar="FILE", help="write the detections as COCO results here")
     parser.add_argument("--metrics", metavar="FILE", help="write AP and AP per class as JSON here")
     parser.add_argument(
@@ -63,7 +82,55 @@ def parse_arguments() -> argparse.Namespace:
         help="compile the detector when the first batch comes, for images of any size: takes minutes",
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    return parser.parse_args()
+    arguments: argparse.Namespace = parser.parse_args()
+    for name in ("size", "max_size", "batch_size", "max_detections"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    for name in ("results", "metrics"):  # before hours of work
+        path = getattr(arguments, name)
+        if path and not Path(path).absolute().parent.is_dir():
+            raise ValueError(f"--{name} {path}: there is no such directory")
+    if not can_evaluate() and not arguments.results:
+        raise ImportError("evaluation needs pycocotools: pip install pycocotools")
+    return arguments
+
+
+def open_data(arguments: argparse.Namespace, detector: Detector) -> DetectionDataset:
+    """The data set, and a word on what is odd about it."""
+    transform = evaluation_transform(detector.shortest_side, detector.longest_side)
+    dataset = load_dataset(arguments.data, arguments.split, transform, drop_degenerate=True)
+    dataset.exif_orientation = arguments.exif_orientation
+    dataset.max_pixels = arguments.max_pixels
+    try:
+        dataset.check_images()
+    except UnreadableImageError as error:
+        print(printable(f"{error}; left out of the figures"))
+    if dataset.num_dropped:
+        print(f"{dataset.num_dropped} annotated boxes have no area: nothing can match them, but they count")
+    return dataset
+
+
+def evaluate(
+    arguments: argparse.Namespace,
+    dataset: DetectionDataset,
+    results: list[dict[str, Any]],
+    left_out: dict[int, str],
+    category_ids: list[int],
+) -> None:
+    """Computes the figures, writes them, and then prints them."""
+    most = arguments.max_detections or 100
+    readable = [image for image in dataset.image_ids if image not in left_out]
+    metrics = evaluate_coco(dataset, results, most, readable, category_ids)
+    if arguments.metrics:
+        record = {**without_nan(metrics), "max_detections": most, "left_out": len(left_out)}
+        Path(arguments.metrics).write_text(json.dumps(record, indent=2))
+    print(format_metrics(metrics, most))
+    for name, value in metrics.items():
+        if name.startswith("AP/"):
+            print(f"  {printable(name[3:]):<20} {value:.3f}")
+    if arguments.metrics:
+        print(printable(f"metrics written to {arguments.metrics}"))
 
 
 def main() -> None:
@@ -74,42 +141,48 @@ def main() -> None:
     detector = load_detector(
         arguments.checkpoint, device, arguments.max_detections, arguments.precision, arguments.compile
     )
-    shortest_side = arguments.size or detector.shortest_side
-    longest_side = arguments.max_size or detector.longest_side
-    transform = evaluation_transform(shortest_side, longest_side)
-    dataset = load_dataset(
-        arguments.data, arguments.split, transform, drop_degenerate=True, class_names=detector.class_names
+    detector = detector._replace(
+        detect=refuse_not_finite(detector.detect, arguments.checkpoint),
+        shortest_side=arguments.size or detector.shortest_side,
+        longest_side=arguments.max_size or detector.longest_side,
     )
-    dataset.check_images()
-    if dataset.class_names != detector.class_names:
-        raise ValueError(
-            f"the checkpoint's classes {detector.class_names} are not those of {arguments.data}: "
-            f"{dataset.class_names}"
-        )
-    if dataset.num_dropped:
-        print(f"{dataset.num_dropped} annotated boxes have no area: nothing can match them, but they count")
+    dataset = open_data(arguments, detector)
+    ids_of_labels = category_ids_of(detector.class_names, dataset, arguments.classes)
+    category_ids = [category for category in ids_of_labels if category is not None]
     print(
-        f"{len(dataset)} images, {len(dataset.class_names)} classes, "
-        f"shortest side {shortest_side}, longest at most {longest_side}, on {device}"
+        f"{len(dataset)} images, {len(category_ids)} classes, "
+        f"shortest side {detector.shortest_side}, longest at most {detector.longest_side}, on {device}"
     )
-    results = detect_dataset(detector.detect, dataset, device, arguments.batch_size, arguments.workers)
+    if len(category_ids) < len(detector.class_names):
+        print(
+            f"the checkpoint has {len(detector.class_names)} classes: what it detects of the others is left "
+            "out, after the best detections of each image have been taken"
+        )
+    left_out: dict[int, str] = {}
+    results = detect_dataset(
+        detector.detect,
+        dataset,
+        device,
+        arguments.batch_size,
+        arguments.workers,
+        unreadable=left_out,
+        category_ids=ids_of_labels,
+    )
     if arguments.results:
         Path(arguments.results).write_text(json.dumps(results))
-        print(f"{len(results)} detections written to {arguments.results}")
-    metrics = evaluate_coco(dataset, results)
-    print(format_metrics(metrics))
-    for name, value in metrics.items():
-        if name.startswith("AP/"):
-            print(f"  {name[3:]:<20} {value:.3f}")
-    if arguments.metrics:
-        Path(arguments.metrics).write_text(json.dumps(without_nan(metrics), indent=2))
-        print(f"metrics written to {arguments.metrics}")
+        print(printable(f"{len(results)} detections written to {arguments.results}"))
+    for problem in left_out.values():
+        print(printable(problem))
+    if left_out:
+        print(f"{len(left_out)} of {len(dataset)} images could not be read: the figures are of the others")
+    if len(left_out) == len(dataset):
+        raise ValueError(f"{arguments.data}: none of its images could be read")
+    evaluate(arguments, dataset, results, left_out, category_ids)
+    refuse_unreadable(len(left_out), len(dataset), arguments.max_unreadable)
 
 
 if __name__ == "__main__":
     try:
-        main()
-    except (ValueError, ImportError) as error:
-        sys.exit(f"error: {str(error).strip().splitlines()[-1]}")
+        run(main, ValueError, ImportError, OSError)
     except torch._dynamo.exc.TorchDynamoException as error:
-        sys.exit(f"error: --compile: {str(error).strip().splitlines()[0]}")
+        raise SystemExit(f"error: --compile: {printable(str(error).strip().splitlines()[0])}") from error

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from parts.command_line import CommandLine, run
 from parts.detector_file import choose_device
 from parts.paper.costs import build_detector, config_of, count
 from parts.paper.models import MODELS, SCALES, arguments_of, find_model, options_of
@@ -48,21 +49,31 @@ def list_experiments() -> None:
         print(f"Table {number}: {table.title} ({table.claim})")
         for row in table.rows:
             figures = f"AP {row.figures[0]}" if row.figures else ""
-            print(f"  {row.model or '(measured only)':<22} {row.title:<46} {figures}")
+            name = row.model or row.title
+            print(f"  {name:<22} {row.title if row.model else '(measured only)':<46} {figures}")
+
+
+def paper_figures(name: str) -> list[str]:
+    """What the paper has on a model, or on a peer that is only measured, table by table."""
+    lines = []
+    for number, table in TABLES.items():
+        for row in table.rows:
+            if name != (row.model or row.title):
+                continue
+            figures = ", ".join(f"{key} {v}" for key, v in zip(METRICS, row.figures, strict=False))
+            figures += f", {row.fps} images/s on a V100" if row.fps else ""
+            figures += f", {row.hours} h of training on 8 V100" if row.hours else ""
+            lines.append(f"Table {number}, {row.title}" + (f": {figures}" if figures else ""))
+    return lines
 
 
 def show(arguments: argparse.Namespace) -> None:
-    print(arguments.name)
+    figures = paper_figures(arguments.name)
+    if arguments.name not in MODELS and figures:
+        print("\n".join([arguments.name, *figures, "measured only, by `table 1`: there is nothing to train"]))
+        return
     changes = find_model(arguments.name)
-    for number, table in TABLES.items():
-        for row in table.rows:
-            if row.model == arguments.name and not row.figures:
-                print(f"Table {number}, {row.title}")
-            elif row.model == arguments.name:
-                figures = ", ".join(f"{key} {v}" for key, v in zip(METRICS, row.figures, strict=False))
-                more = f", {row.fps} images/s on a V100" if row.fps else ""
-                more += f", {row.hours} h of training on 8 V100" if row.hours else ""
-                print(f"Table {number}, {row.title}: {figures}{more}")
+    print("\n".join([arguments.name, *figures]))
     differing = [f"{key}={value}" for key, value in changes.items() if value != PAPER.get(key, False)]
     print(f"differs from Sparse R-CNN in: {', '.join(differing) or 'nothing'}")
     for key in [arguments.scale] if arguments.scale else ["paper", "shapes"]:
@@ -84,12 +95,10 @@ def show(arguments: argparse.Namespace) -> None:
 def parse_arguments() -> argparse.Namespace:
     words = sys.argv[1:]
     rest = words[words.index("--") + 1 :] if "--" in words else []
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="list, show, train or table")
     commands.add_parser("list", help="all tables and the names of their models")
-    where = argparse.ArgumentParser(add_help=False)
+    where = CommandLine(add_help=False)
     where.add_argument("--data", metavar="DIR", help="COCO or VOC directory; if absent, the built-in shapes")
     where.add_argument(
         "--scale", choices=tuple(SCALES), help="paper with --data, shapes without; show: both, unless given"
@@ -180,9 +189,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on from there")
+    run(main, ValueError, OSError, interrupted="interrupted; the same command goes on from there")

@@ -13,14 +13,16 @@ Class names and image size travel in the file, which is loaded again and compare
 import argparse
 import importlib.util
 import json
-import sys
+import logging
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from parts.command_line import CommandLine, printable, run
 from parts.detector_file import METADATA_FILE, Detect, batch_of, choose_device, file_format, load_detector
 from parts.measuring import take_turns
 from torch import Tensor, nn
@@ -85,7 +87,10 @@ def write_onnx(model: nn.Module, device: torch.device, path: Path, metadata: dic
         output_names=["boxes", "scores", "labels"],
         verbose=False,
     )
-    program = with_free_sizes(export, model, device)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "# The axis name")  # two inputs have one batch: so it is meant
+        logging.getLogger("onnxscript.optimizer").setLevel(logging.ERROR)  # what it does not fold, it keeps
+        program = with_free_sizes(export, model, device)
     assert program is not None  # of torch.onnx.export with dynamo=True
     if any(node.op_type == "Loop" for node in program.model.graph):
         raise ValueError("--format onnx: PyTorch fell back to an export that makes RoIAlign a loop")
@@ -153,9 +158,7 @@ def verify(checkpoint: Detect, exported: Detect, batches: list[tuple[Tensor, Ten
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(__doc__)
     parser.add_argument("checkpoint", help="file of this library, detectron2 or mmdetection")
     parser.add_argument("--format", choices=tuple(WRITERS), required=True)
     parser.add_argument(
@@ -167,7 +170,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (5)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    return parser.parse_args()
+    arguments: argparse.Namespace = parser.parse_args()
+    return arguments
 
 
 def main() -> None:
@@ -197,10 +201,12 @@ def main() -> None:
         raise ValueError(f"--output {path}: is the checkpoint itself")
     path.parent.mkdir(parents=True, exist_ok=True)
 
-    print(f"writing {path}" + (", which takes minutes" if arguments.format in ("onnx", "aoti") else ""))
+    minutes = ", which takes minutes" if arguments.format in ("onnx", "aoti") else ""
+    print(printable(f"writing {path}{minutes}"))
     start = time.perf_counter()
     WRITERS[arguments.format](detector.detect, device, path, metadata)
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, written in {time.perf_counter() - start:.0f} s")
+    seconds = time.perf_counter() - start
+    print(printable(f"{path}: {path.stat().st_size / 1e6:.1f} MB, written in {seconds:.0f} s"))
 
     exported = load_detector(str(path), device)
     batches = [
@@ -227,7 +233,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, ImportError) as error:
-        sys.exit(f"error: {str(error).strip().splitlines()[-1]}")
+    run(main, ValueError, ImportError, OSError)

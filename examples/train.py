@@ -34,14 +34,14 @@ import numpy
 import torch
 import torchvision
 from parts.detector_file import Detector, detect_batch
-from parts.evaluating import without_nan
+from parts.evaluating import can_evaluate, without_nan
 from parts.host_memory import keep_freed_memory, return_freed_memory
 from parts.reader import outlive_signals, read_all
 from parts.training.arguments import MAX_UNREADABLE, differences, parse_arguments, settings
 from parts.training.bad_batches import BadBatches
 from parts.training.checkpoints import CheckpointDirectory, lock, read_run, set_aside
 from parts.training.data import check_data, load_data, pad_to_largest
-from parts.training.evaluation import detect_together
+from parts.training.evaluation import detect_together, metrics_of
 from parts.training.journal import Journal
 from parts.training.model import build_model
 from parts.training.pictures import draw_predictions, sheet_of
@@ -72,7 +72,6 @@ from sparse_rcnn.data import (
     TrainingSampler,
     UnreadableImageError,
     collate,
-    evaluate_coco,
     format_metrics,
 )
 from sparse_rcnn.nn import EndToEndDetector
@@ -161,6 +160,8 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     training_set, validation_set = load_data(arguments, tolerant)
     if rank == 0:
         check_data({"train": training_set, "val": validation_set}, tolerant)
+        if not can_evaluate():
+            print("pycocotools is not installed: no figures such as AP, only nan; pip install pycocotools")
         processes.wait()
     class_names = training_set.class_names
 
@@ -346,7 +347,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         metrics: dict[str, float] = {}
         pictures: dict[str, Image] = {}
         if rank == 0:
-            metrics = evaluate_coco(validation_set, results)
+            metrics = metrics_of(validation_set, results)
             journal.record({"iteration": iteration, **metrics}, "val")
             journal.say(f"iteration {iteration}\n{format_metrics(metrics)}")
             pictures = draw_predictions(detector, validation_set, device, 8)

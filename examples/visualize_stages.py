@@ -11,20 +11,22 @@ this library, detectron2 or mmdetection.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
+from parts.command_line import CommandLine, printable, run
 from parts.detector_file import Detector, batch_of, choose_device, file_format, load_detector
+from parts.finite import NotFiniteError
+from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import load_dataset
+from parts.progress import progress
 from parts.stage_drawing import KINDS, draw_stages, moving_stages, plot_drift, plot_places
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from sparse_rcnn import SparseRCNN
-from sparse_rcnn.data import DetectionDataset, evaluation_transform, read_image
+from sparse_rcnn.data import DetectionDataset, UnreadableImageError, evaluation_transform, read_image
 from sparse_rcnn.nn import EndToEndDetector
 from sparse_rcnn.ops import box_area, clip_boxes, paired_iou, rescale_boxes
 
@@ -50,6 +52,7 @@ class Survey(NamedTuple):
     learned_norm: Tensor  # [N, 4]
     boxes_norm: list[Tensor]  # of each of N proposals [D, 4], clipped
     kinds: list[Tensor]  # of each of N proposals [D], indices into KINDS
+    unreadable: list[str]  # what is wrong with images that are left out
 
 
 def refine(detector: Detector, image: Tensor, device: torch.device) -> Refinement:
@@ -61,9 +64,9 @@ def refine(detector: Detector, image: Tensor, device: torch.device) -> Refinemen
         logits, boxes = model(batch.images.to(device), batch.image_sizes)
         learned, _ = model.proposals(batch.image_sizes.to(device))
     boxes = torch.cat([learned[None], boxes]).cpu()  # [L+1, 1, N, 4]
-    if not boxes.isfinite().all():
-        raise ValueError("the boxes of the model are not finite: did its training diverge?")
-    scores, labels = logits[:, 0].float().sigmoid().nan_to_num(0.0).cpu().max(dim=-1)  # [L, N]
+    if not (boxes.isfinite().all() and logits.isfinite().all()):
+        raise NotFiniteError("boxes or scores are not finite: its weights are damaged or diverged")
+    scores, labels = logits[:, 0].float().sigmoid().cpu().max(dim=-1)  # [L, N]
     return Refinement(rescale_boxes(boxes, batch.image_sizes, UNIT)[:, 0], scores, labels)
 
 
@@ -72,21 +75,32 @@ def survey(
 ) -> Survey:
     """Drift and places of proposals over the first images; keeps sums, and boxes that score enough."""
     iou = scores = torch.zeros(())
-    learned, ends = torch.zeros(0, 4), []
-    for index in tqdm(range(num_images), unit="image", leave=False):
-        image, _ = dataset[index]
-        boxes, found, _ = refine(detector, image, device)
-        iou = iou + paired_iou(boxes[1:], boxes[:-1]).double() / num_images  # [L, N]
-        scores = scores + found.double() / num_images  # [L, N]
+    learned, ends, unreadable = torch.zeros(0, 4), [], []
+    for index in progress(range(num_images), unit="image"):
+        try:
+            image, _ = dataset[index]
+        except UnreadableImageError as error:
+            unreadable.append(str(error))
+            continue
+        try:
+            boxes, found, _ = refine(detector, image, device)
+        except NotFiniteError as error:
+            raise NotFiniteError(f"{dataset.image_paths[index]}: {error}") from error
+        iou = iou + paired_iou(boxes[1:], boxes[:-1]).double()  # [L, N]
+        scores = scores + found.double()  # [L, N]
         learned, last = boxes[0], clip_boxes(boxes[-1:], UNIT)
         pixels = rescale_boxes(last, UNIT, torch.tensor([image.shape[1:]]))[0]
         width, height = (pixels[:, 2:] - pixels[:, :2]).unbind(1)  # [N]
         kinds = torch.where(box_area(last[0]) < SMALL_AREA, 0, torch.where(width >= height, 1, 2))
         kept = (found[-1] >= threshold) & (width > 0) & (height > 0)
         ends.append((kept.nonzero()[:, 0], last[0, kept], kinds[kept]))
+    if not ends:
+        raise UnreadableImageError(f"none of the images can be read; the first: {unreadable[0]}")
+    iou, scores = iou / len(ends), scores / len(ends)
     proposals, boxes, kinds = (torch.cat(column) for column in zip(*ends, strict=True))
     mine = [proposals == proposal for proposal in range(len(learned))]
-    return Survey(iou, scores, learned, [boxes[these] for these in mine], [kinds[these] for these in mine])
+    boxes_of, kinds_of = [boxes[these] for these in mine], [kinds[these] for these in mine]
+    return Survey(iou, scores, learned, boxes_of, kinds_of, unreadable)
 
 
 def numbers_of(found: Survey) -> dict[str, object]:
@@ -119,9 +133,7 @@ def choose_stages(wanted: list[int] | None, num_stages: int) -> list[int]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(__doc__)
     parser.add_argument("checkpoint", help="file of this library, detectron2 or mmdetection")
     parser.add_argument("image", nargs="?", help="image file to draw the stages on")
     parser.add_argument("--stages", type=int, nargs="+", metavar="S", help="from 1 (first, middle and last)")
@@ -143,8 +155,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--max-size", type=int, metavar="PX", help="bound of the longest side (as stored, or 1333)"
     )
+    add_image_options(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
+    arguments: argparse.Namespace = parser.parse_args()
     if not 0 <= arguments.threshold <= 1:
         raise ValueError(f"--threshold must be in 0..1, got {arguments.threshold}")
     for name in ("max_images", "max_panels", "size", "max_size"):
@@ -166,10 +179,68 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
+def visualize_image(
+    arguments: argparse.Namespace, detector: Detector, image: Tensor, device: torch.device
+) -> None:
+    """Draws the stages on an image, and the animation if one is wanted."""
+    threshold, output = arguments.threshold, Path(arguments.output)
+    try:
+        boxes, scores, labels = refine(detector, image, device)
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{arguments.image}: {error}") from error
+    stages = choose_stages(arguments.stages, len(scores))
+    # The learned boxes, and then stages 1 to L.
+    opacity = torch.cat([torch.full_like(scores[:1], LEARNED_OPACITY), scores])
+    captions = [[""] * boxes.shape[1]]
+    for score, label in zip(scores.tolist(), labels.tolist(), strict=True):
+        pairs = zip(score, label, strict=True)
+        captions.append([f"{detector.class_names[k]} {s:.2f}" if s >= threshold else "" for s, k in pairs])
+    photo = Image.fromarray(image.permute(1, 2, 0).numpy())
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    draw_stages(photo, boxes, opacity, captions, stages, threshold).save(output)
+    print(printable(f"learned boxes and stages {stages} of {arguments.image} -> {output}"))
+
+    if arguments.animate:
+        frames, durations = zip(*moving_stages(photo, boxes, opacity, captions), strict=True)
+        Path(arguments.animate).parent.mkdir(parents=True, exist_ok=True)
+        frames[0].save(
+            arguments.animate, save_all=True, append_images=frames[1:], duration=list(durations), loop=0
+        )
+        print(printable(f"{len(scores)} stages in {len(frames)} frames -> {arguments.animate}"))
+
+
+def visualize_dataset(arguments: argparse.Namespace, detector: Detector, device: torch.device) -> None:
+    """Surveys a data set, and draws and writes what was found."""
+    threshold, output = arguments.threshold, Path(arguments.output)
+    dataset = load_dataset(arguments.data, arguments.split, None, drop_degenerate=True)
+    dataset.exif_orientation, dataset.max_pixels = arguments.exif_orientation, arguments.max_pixels
+    num_images = min(arguments.max_images or len(dataset), len(dataset))
+    found = survey(detector, dataset, num_images, device, threshold)
+    for problem in found.unreadable:
+        print(printable(problem))
+    used = num_images - len(found.unreadable)
+    drift, places = (output.with_name(f"{output.stem}_{name}.png") for name in ("drift", "places"))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    numbers = {"images": used, "threshold": threshold, **numbers_of(found)}
+    output.with_suffix(".json").write_text(json.dumps(numbers, indent=1))
+    plot_drift(drift, found.iou, found.scores)
+    counts = [len(boxes) for boxes in found.boxes_norm]
+    order = sorted(range(len(counts)), key=lambda proposal: -counts[proposal])[: arguments.max_panels]
+    caption = (
+        f"centres of the last stage's boxes that score {threshold:g} or more in {used} images, "
+        f"and how many they are\nsmall: less than {SMALL_AREA:.0%} of the image"
+    )
+    plot_places(places, found.learned_norm, found.boxes_norm, found.kinds, order, caption)
+    print(printable(f"{used} images -> {drift}, {places}, {output.with_suffix('.json')}"))
+    refuse_unreadable(len(found.unreadable), num_images, arguments.max_unreadable)
+
+
 def main() -> None:
     arguments = parse_arguments()
-    device, threshold, output = choose_device(arguments.device), arguments.threshold, Path(arguments.output)
-    image = None if arguments.image is None else read_image(arguments.image)
+    device = choose_device(arguments.device)
+    reading = {"exif_orientation": arguments.exif_orientation, "max_pixels": arguments.max_pixels}
+    image = None if arguments.image is None else read_image(arguments.image, **reading)
     kind = file_format(arguments.checkpoint)
     if kind != "checkpoint":
         raise ValueError(f"{arguments.checkpoint}: exported as {kind}, but only checkpoints hold all stages")
@@ -178,53 +249,14 @@ def main() -> None:
         shortest_side=arguments.size or detector.shortest_side,
         longest_side=arguments.max_size or detector.longest_side,
     )
-    if image is not None:
-        boxes, scores, labels = refine(detector, image, device)
-        stages = choose_stages(arguments.stages, len(scores))
-        # The learned boxes, and then stages 1 to L.
-        opacity = torch.cat([torch.full_like(scores[:1], LEARNED_OPACITY), scores])
-        captions = [[""] * boxes.shape[1]]
-        for score, label in zip(scores.tolist(), labels.tolist(), strict=True):
-            pairs = zip(score, label, strict=True)
-            captions.append(
-                [f"{detector.class_names[k]} {s:.2f}" if s >= threshold else "" for s, k in pairs]
-            )
-        photo = Image.fromarray(image.permute(1, 2, 0).numpy())
-
-        output.parent.mkdir(parents=True, exist_ok=True)
-        draw_stages(photo, boxes, opacity, captions, stages, threshold).save(output)
-        print(f"learned boxes and stages {stages} of {arguments.image} -> {output}")
-
-        if arguments.animate:
-            frames, durations = zip(*moving_stages(photo, boxes, opacity, captions), strict=True)
-            Path(arguments.animate).parent.mkdir(parents=True, exist_ok=True)
-            frames[0].save(
-                arguments.animate, save_all=True, append_images=frames[1:], duration=list(durations), loop=0
-            )
-            print(f"{len(scores)} stages in {len(frames)} frames -> {arguments.animate}")
-
-    if arguments.data:
-        dataset = load_dataset(arguments.data, arguments.split, None, drop_degenerate=True)
-        dataset.check_images()
-        num_images = min(arguments.max_images or len(dataset), len(dataset))
-        found = survey(detector, dataset, num_images, device, threshold)
-        drift, places = (output.with_name(f"{output.stem}_{name}.png") for name in ("drift", "places"))
-        output.parent.mkdir(parents=True, exist_ok=True)
-        plot_drift(drift, found.iou, found.scores)
-        counts = [len(boxes) for boxes in found.boxes_norm]
-        order = sorted(range(len(counts)), key=lambda proposal: -counts[proposal])[: arguments.max_panels]
-        caption = (
-            f"centres of the last stage's boxes that score {threshold:g} or more in {num_images} images, "
-            f"and how many they are\nsmall: less than {SMALL_AREA:.0%} of the image"
-        )
-        plot_places(places, found.learned_norm, found.boxes_norm, found.kinds, order, caption)
-        numbers = {"images": num_images, "threshold": threshold, **numbers_of(found)}
-        output.with_suffix(".json").write_text(json.dumps(numbers, indent=1))
-        print(f"{num_images} images -> {drift}, {places}, {output.with_suffix('.json')}")
+    try:
+        if image is not None:
+            visualize_image(arguments, detector, image, device)
+        if arguments.data:
+            visualize_dataset(arguments, detector, device)
+    except NotFiniteError as error:
+        raise ValueError(f"{arguments.checkpoint}: {error}") from error
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, ImportError, OSError) as error:
-        sys.exit(f"error: {str(error).strip().splitlines()[-1]}")
+    run(main, ValueError, ImportError, OSError)

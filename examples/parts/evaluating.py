@@ -1,15 +1,31 @@
 """A data set through a detector: its detections as COCO results."""
 
+import importlib.util
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader
-from tqdm import tqdm
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from parts.detector_file import Detect, detect_batch
+from parts.finite import NotFiniteError
+from parts.progress import progress
 from parts.reader import outlive_signals
-from sparse_rcnn.data import DetectionDataset, coco_results, collate
+from sparse_rcnn.data import (
+    Batch,
+    DetectionDataset,
+    Target,
+    UnreadableImageError,
+    coco_results,
+    collate,
+)
+
+
+def can_evaluate() -> bool:
+    """Whether pycocotools is installed, which ``evaluate_coco`` needs."""
+    return importlib.util.find_spec("pycocotools") is not None
 
 
 def detect_dataset(
@@ -20,26 +36,55 @@ def detect_dataset(
     workers: int = 0,
     rank: int = 0,
     world_size: int = 1,
+    unreadable: dict[int, str] | None = None,
+    category_ids: Sequence[int | None] | None = None,
 ) -> list[dict[str, Any]]:
-    """COCO results of every ``world_size``-th batch of a data set; labels become its category ids.
+    """COCO results of every ``world_size``-th batch of a data set.
 
     Whole batches are shared: an image's padding, and with it the last digits of its results, depends on the
     others in its batch, and these do not change with the number of processes.
+
+    Args:
+        detect: the detector.
+        dataset: the images.
+        device: where the detector is.
+        batch_size: images in a batch.
+        workers: processes that read images.
+        rank: of this process.
+        world_size: number of processes.
+        unreadable: gets the id of each image that cannot be read, and what is wrong with it; such images are
+            left out. Without it, the first one is an error.
+        category_ids: of each label, None to leave it out; those of the data set unless given.
+
+    Raises:
+        UnreadableImageError: for an image that cannot be read, unless ``unreadable`` is given.
+        ValueError: naming the images, if the detector's figures are not finite (``refuse_not_finite``).
     """
     batches = list(BatchSampler(range(len(dataset)), batch_size, drop_last=False))
     loader = DataLoader(
-        dataset,
+        _WithProblems(dataset),
         batch_sampler=batches[rank::world_size],
-        collate_fn=collate,
+        collate_fn=_collate,
         num_workers=workers,
         worker_init_fn=outlive_signals,
         generator=torch.Generator(),  # of its own: training's goes on as if nobody had looked
         pin_memory=device.type == "cuda",
     )
+    ids = dataset.category_ids if category_ids is None else category_ids
     results = []
-    for batch in tqdm(loader, desc="evaluating", unit="batch", leave=False, disable=rank != 0):
-        detections = detect_batch(detect, batch, device)
-        results += coco_results(detections, batch.image_ids, dataset.category_ids)
+    for batch, problems in progress(loader, rank, desc="evaluating", unit="batch"):
+        if problems and unreadable is None:
+            raise UnreadableImageError(next(iter(problems.values())))
+        elif unreadable is not None:
+            unreadable.update(problems)
+        if batch is not None:
+            try:
+                detections = detect_batch(detect, batch, device)
+            except NotFiniteError as error:
+                paths = dict(zip(dataset.image_ids, dataset.image_paths, strict=True))
+                images = ", ".join(paths[image] for image in batch.image_ids.tolist())
+                raise ValueError(f"{images}: {error}") from error
+            results += coco_results(detections, batch.image_ids, ids)
     return results
 
 
@@ -50,3 +95,23 @@ def without_nan(values: Any) -> Any:
     if isinstance(values, list):
         return [without_nan(value) for value in values]
     return None if isinstance(values, float) and not math.isfinite(values) else values
+
+
+class _WithProblems(Dataset[Any]):
+    """Samples of a data set; for an image that cannot be read, its id and what is wrong with it."""
+
+    def __init__(self, dataset: DetectionDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Target] | tuple[int, str]:
+        try:
+            return self.dataset[index]
+        except UnreadableImageError as error:
+            return self.dataset.image_ids[index], str(error)
+
+
+def _collate(samples: Sequence[tuple[Any, Any]]) -> tuple[Batch | None, dict[int, str]]:
+    """A batch of the images that could be read, if any, and what is wrong with the others."""
+    problems = {first: second for first, second in samples if isinstance(second, str)}
+    readable = [(first, second) for first, second in samples if not isinstance(second, str)]
+    return collate(readable) if readable else None, problems

@@ -13,6 +13,13 @@ from torch.utils.data import DataLoader
 LAST_SECONDS = 600  # after a SIGTERM, should nobody say that it is over: longer than any step
 
 
+def at_most_one_a_core(workers: int) -> int:
+    """A default number of readers for this machine; PyTorch warns of more."""
+    # The cores that this process may use, where the system says so.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(workers, cores)
+
+
 def outlive_signals(worker: int) -> None:
     """For a DataLoader's ``worker_init_fn``: goes on after signals, and ends with the process that it serves.
 

@@ -341,3 +341,14 @@ def test_show_tells_figures_costs_and_a_command_that_parses(
 )
 def test_errors(arguments: list[str], message: str) -> None:
     assert message in failure_of("experiments.py", *arguments)
+
+
+def test_what_is_only_measured_is_shown_by_the_name_in_the_list(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_here(monkeypatch, "list")
+    assert "DETR-R50 " in capsys.readouterr().out
+    run_here(monkeypatch, "show", "DETR-R50")
+    said = capsys.readouterr().out
+    assert "Table 1, DETR-R50: AP 42.0" in said
+    assert "nothing to train" in said

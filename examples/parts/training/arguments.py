@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from parts.command_line import CommandLine
 from sparse_rcnn.nn import ModelConfig
 
 # Options of the model, by name with the paper's defaults; the number of classes follows from the data.
@@ -81,9 +82,7 @@ MAX_UNREADABLE = 100
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
     """All options; None where the default depends on whether --data is given."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(description)
 
     def add(group: Any, name: str, text: str, **options: Any) -> None:
         """An option whose default depends on whether --data is given."""

@@ -1,14 +1,17 @@
 """Evaluation by all processes together."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from parts.detector_file import Detect
-from parts.evaluating import detect_dataset
+from parts.evaluating import can_evaluate, detect_dataset
 from parts.training.processes import Processes
 from parts.training.stop import Stop, StopRequestedError
-from sparse_rcnn.data import DetectionDataset, UnreadableImageError
+from sparse_rcnn.data import DetectionDataset, UnreadableImageError, evaluate_coco
+from sparse_rcnn.data.evaluation.coco_metrics import SUMMARY
 
 
 def detect_together(
@@ -56,3 +59,10 @@ def detect_together(
     if problems := [text for _, text in outcomes if text]:
         raise UnreadableImageError(problems[0])
     return [result for share in processes.gather_to_first(found) for result in share]
+
+
+def metrics_of(dataset: DetectionDataset, results: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """COCO's figures; without pycocotools, NaN for each of them: a run of days does not end for that."""
+    if not can_evaluate():
+        return dict.fromkeys((name for name, *_ in SUMMARY), math.nan)
+    return evaluate_coco(dataset, results)

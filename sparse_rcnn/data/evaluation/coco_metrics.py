@@ -7,39 +7,38 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.ops.detections import Detections
 
+AP, AR = "Average Precision  (AP)", "Average Recall     (AR)"
 # Name, then IoU, area and detections an image as in the table that COCO prints, in its order.
 SUMMARY = (
-    ("AP", "Average Precision  (AP)", "0.50:0.95", "all", 100),
-    ("AP50", "Average Precision  (AP)", "0.50", "all", 100),
-    ("AP75", "Average Precision  (AP)", "0.75", "all", 100),
-    ("APs", "Average Precision  (AP)", "0.50:0.95", "small", 100),
-    ("APm", "Average Precision  (AP)", "0.50:0.95", "medium", 100),
-    ("APl", "Average Precision  (AP)", "0.50:0.95", "large", 100),
-    ("AR1", "Average Recall     (AR)", "0.50:0.95", "all", 1),
-    ("AR10", "Average Recall     (AR)", "0.50:0.95", "all", 10),
-    ("AR100", "Average Recall     (AR)", "0.50:0.95", "all", 100),
-    ("ARs", "Average Recall     (AR)", "0.50:0.95", "small", 100),
-    ("ARm", "Average Recall     (AR)", "0.50:0.95", "medium", 100),
-    ("ARl", "Average Recall     (AR)", "0.50:0.95", "large", 100),
+    ("AP", AP, "0.50:0.95", "all", 100),
+    ("AP50", AP, "0.50", "all", 100),
+    ("AP75", AP, "0.75", "all", 100),
+    ("APs", AP, "0.50:0.95", "small", 100),
+    ("APm", AP, "0.50:0.95", "medium", 100),
+    ("APl", AP, "0.50:0.95", "large", 100),
+    ("AR1", AR, "0.50:0.95", "all", 1),
+    ("AR10", AR, "0.50:0.95", "all", 10),
+    ("AR100", AR, "0.50:0.95", "all", 100),
+    ("ARs", AR, "0.50:0.95", "small", 100),
+    ("ARm", AR, "0.50:0.95", "medium", 100),
+    ("ARl", AR, "0.50:0.95", "large", 100),
 )
 
 
 def coco_results(
-    detections: Detections, image_ids: Tensor | Sequence[int], category_ids: Sequence[int]
+    detections: Detections, image_ids: Tensor | Sequence[int], category_ids: Sequence[int | None]
 ) -> list[dict[str, Any]]:
     """Writes a batch of detections as COCO results.
 
     Args:
         detections: boxes [B, D, 4] xyxy in pixels of the image files, scores [B, D], labels [B, D].
         image_ids: [B] ids of the images.
-        category_ids: [K] category id of each label (`category_ids` of the data set).
+        category_ids: [K] category id of each label (`category_ids` of the data set). None leaves a label out.
 
     Returns:
         One dict a detection: image_id, category_id, bbox (xywh in pixels), score; ready for JSON. Boxes
@@ -66,34 +65,55 @@ def coco_results(
     return [
         {
             "image_id": image_id,
-            "category_id": int(category_ids[label]),
+            "category_id": int(category),
             "bbox": [x1, y1, x2 - x1, y2 - y1],
             "score": score,
         }
         for image_id, *columns in zip(ids, boxes.tolist(), scores.tolist(), labels.tolist(), strict=True)
         for (x1, y1, x2, y2), score, label in zip(*columns, strict=True)
-        if x2 > x1 and y2 > y1
+        if x2 > x1 and y2 > y1 and (category := category_ids[label]) is not None
     ]
 
 
 def evaluate_coco(
-    ground_truth: DetectionDataset | dict[str, Any], results: Sequence[dict[str, Any]]
+    ground_truth: DetectionDataset | dict[str, Any],
+    results: Sequence[dict[str, Any]],
+    max_detections: int = 100,
+    image_ids: Sequence[int] | None = None,
+    category_ids: Sequence[int] | None = None,
 ) -> dict[str, float]:
-    """Evaluates COCO results over all images of a data set.
+    """Evaluates COCO results over the images of a data set.
 
     Args:
         ground_truth: A data set, or a dict in COCO's format.
         results: As from `coco_results`, of all images together.
+        max_detections: How many detections of each class count in an image, best first, where COCO's table
+            says 100.
+        image_ids: Images to evaluate, such as those that could be read; all unless given.
+        category_ids: Classes to evaluate; all unless given.
 
     Returns:
         AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl, and "AP/NAME" for each class (in
-        0..1). NaN, where pycocotools says -1: there is no ground truth of that size or class. Classes of
-        equal name are told apart by their id, "AP/NAME (ID)".
+        0..1). With another `max_detections`, N, "ARN" comes in the place of AR100. NaN, where pycocotools
+        says -1: there is no ground truth of that size or class. Classes of equal name are told apart by
+        their id, "AP/NAME (ID)".
 
     Raises:
         ValueError: If a result lacks a field, names an unknown image or category, or holds a number that
-            is not finite.
+            is not finite; if `max_detections` is less than 1; if chosen images or classes are none or are
+            not in the data set.
+        ImportError: If pycocotools is not installed. Nothing else in this library needs it.
+
+    Example:
+        >>> evaluate_coco(dataset, results, max_detections=300)["AP"]
+        0.412
     """
+    try:
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise ImportError(f"evaluation needs pycocotools: pip install pycocotools ({error})") from error
+    if max_detections < 1:
+        raise ValueError(f"max_detections must be at least 1, got {max_detections}")
     truth = ground_truth if isinstance(ground_truth, dict) else ground_truth.coco_ground_truth()
     for section in ("images", "annotations", "categories"):
         if section not in truth:
@@ -112,34 +132,68 @@ def evaluate_coco(
     with contextlib.redirect_stdout(io.StringIO()):
         # Built by hand: COCO.loadRes fails on an empty list and writes into the caller's dicts.
         evaluation = COCOeval(_indexed(truth, annotations), _indexed(truth, detections), "bbox")
+        evaluation.params.imgIds = _chosen(image_ids, truth["images"], "image_ids")
+        evaluation.params.catIds = _chosen(category_ids, truth["categories"], "category_ids")
+        evaluation.params.maxDets = sorted({1, 10, max_detections})
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
 
     metrics = {
-        name: _nan_for_absent(value) for (name, *_), value in zip(SUMMARY, evaluation.stats, strict=True)
+        name: _summarize(evaluation, title, iou, area, most)
+        for name, title, iou, area, most in _summary(max_detections)
     }
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU, recall, K], all areas, 100 detections
     names = {category["id"]: category["name"] for category in truth["categories"]}
     ambiguous = len({*names.values()}) < len(names)
     for index, category_id in enumerate(evaluation.params.catIds):
-        of_class = precision[:, :, index]
         name = f"{names[category_id]} ({category_id})" if ambiguous else names[category_id]
-        metrics[f"AP/{name}"] = _nan_for_absent(
-            of_class[of_class > -1].mean() if (of_class > -1).any() else -1
-        )
+        metrics[f"AP/{name}"] = _summarize(evaluation, AP, "0.50:0.95", "all", max_detections, index)
     return metrics
 
 
-def format_metrics(metrics: dict[str, float]) -> str:
-    """COCO's summary table of twelve lines, from what `evaluate_coco` returns."""
+def format_metrics(metrics: dict[str, float], max_detections: int = 100) -> str:
+    """COCO's summary table of twelve lines, from what `evaluate_coco` returns for as many detections."""
     return "\n".join(
         f" {title} @[ IoU={iou:<9} | area={area:>6s} | maxDets={most:>3d} ] = {metrics[name]:0.3f}"
-        for name, title, iou, area, most in SUMMARY
+        for name, title, iou, area, most in _summary(max_detections)
     )
 
 
-def _indexed(truth: dict[str, Any], annotations: list[dict[str, Any]]) -> COCO:
+def _summary(max_detections: int) -> list[tuple[str, str, str, str, int]]:
+    """COCO's table with another number in the place of its 100 detections."""
+    return [
+        (name.replace("100", str(max_detections)), title, iou, area, max_detections if most == 100 else most)
+        for name, title, iou, area, most in SUMMARY
+    ]
+
+
+def _summarize(
+    evaluation: Any, title: str, iou: str, area: str, most: int, category: int | None = None
+) -> float:
+    """A mean as in COCO's table, of one class or all; pycocotools' own knows no other number than 100."""
+    settings = evaluation.params
+    where = settings.areaRngLbl.index(area), settings.maxDets.index(most)
+    values = evaluation.eval["precision" if title == AP else "recall"][..., where[0], where[1]]
+    if ":" not in iou:
+        values = values[np.isclose(settings.iouThrs, float(iou))]
+    if category is not None:
+        values = values[..., category]
+    values = values[values > -1]  # where there is ground truth
+    return float(values.mean()) if values.size else math.nan
+
+
+def _chosen(ids: Sequence[int] | None, entries: list[dict[str, Any]], name: str) -> list[int]:
+    known = sorted({entry["id"] for entry in entries})
+    if ids is None:
+        return known
+    unknown = sorted({*ids} - {*known})
+    if unknown or not ids:
+        raise ValueError(f"{name} must name some of the data set's, got {unknown[:5] if unknown else 'none'}")
+    return sorted({*ids})
+
+
+def _indexed(truth: dict[str, Any], annotations: list[dict[str, Any]]) -> Any:
+    from pycocotools.coco import COCO
+
     coco = COCO()
     coco.dataset = {"images": truth["images"], "categories": truth["categories"], "annotations": annotations}
     coco.createIndex()
@@ -163,7 +217,3 @@ def _check_results(results: Sequence[dict[str, Any]], truth: dict[str, Any]) -> 
             )
         if len(result["bbox"]) != 4 or not all(map(math.isfinite, (*result["bbox"], result["score"]))):
             raise ValueError(f"result {index} needs a bbox of four numbers and a score, all finite: {result}")
-
-
-def _nan_for_absent(value: float | np.floating) -> float:
-    return math.nan if value == -1 else float(value)

@@ -21,7 +21,7 @@ from sparse_rcnn.data.formats.coco_fields import (
     shown,
 )
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transform
-from sparse_rcnn.data.image_file import MOST_NAMED
+from sparse_rcnn.data.image_file import MAX_PIXELS, MOST_NAMED, ExifOrientation
 
 
 class CocoDetection(DetectionDataset):
@@ -37,6 +37,9 @@ class CocoDetection(DetectionDataset):
         drop_degenerate: Keep boxes without width or height out of targets, and count them, instead of
             refusing them (the published train2017 has a few). The ground truth has them, as pycocotools'.
         allow_missing: Keep images whose files are not there; reading one raises `UnreadableImageError`.
+        exif_orientation: "apply" if boxes are of the images as EXIF turns them upright, "ignore" if they are
+            of the pixels as stored; see `DetectionDataset`.
+        max_pixels: The most pixels of an image, as for `read_image`.
 
     Raises:
         ValueError: Naming the file, the annotation and the field, for malformed JSON, missing or wrongly
@@ -52,6 +55,8 @@ class CocoDetection(DetectionDataset):
         *,
         drop_degenerate: bool = False,
         allow_missing: bool = False,
+        exif_orientation: ExifOrientation = "apply",
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         file = Path(annotation_file)
         images, entries, categories = _read_sections(file)
@@ -112,6 +117,8 @@ class CocoDetection(DetectionDataset):
             category_ids=list(by_id),
             checked=checked,
             transform=transform,
+            exif_orientation=exif_orientation,
+            max_pixels=max_pixels,
         )
 
 

@@ -11,7 +11,13 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from sparse_rcnn.data.formats.annotations import CheckedAnnotations
-from sparse_rcnn.data.image_file import check_image_files, check_size, read_image
+from sparse_rcnn.data.image_file import (
+    MAX_PIXELS,
+    ExifOrientation,
+    check_image_files,
+    check_size,
+    read_image,
+)
 from sparse_rcnn.data.target import Target
 
 # Called as transform(tv_tensors.Image, {"boxes": tv_tensors.BoundingBoxes, "labels": Tensor}), returning the
@@ -32,6 +38,10 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         num_dropped: Boxes without width or height, which are kept out of targets.
         num_crowd: Regions that are evaluated as ignored and kept out of targets.
         transform: A transform of torchvision.transforms.v2, or None.
+        exif_orientation: "apply" if boxes are of the images as EXIF turns them upright; "ignore" if they are
+            of the pixels as stored. The size tells which it is, but not for images that are turned by 180°,
+            mirrored or square: `check_images` names these.
+        max_pixels: The most pixels of an image, as for `read_image`.
     """
 
     def __init__(
@@ -43,6 +53,8 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         category_ids: Sequence[int],
         checked: CheckedAnnotations,
         transform: Transform | None = None,
+        exif_orientation: ExifOrientation = "apply",
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.image_paths = list(image_paths)
         self.image_ids = list(image_ids)
@@ -50,6 +62,8 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         self.class_names = list(class_names)
         self.category_ids = list(category_ids)
         self.transform = transform
+        self.exif_orientation: ExifOrientation = exif_orientation
+        self.max_pixels = max_pixels
         self._annotations = checked.annotations
         self._is_target = checked.is_target
         self.num_clipped = checked.num_clipped
@@ -74,7 +88,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         """
         index = range(len(self))[index]  # IndexError past the end, and negative indices as in a list
         path, size = self.image_paths[index], self.image_sizes[index]
-        image = read_image(path)
+        image = read_image(path, exif_orientation=self.exif_orientation, max_pixels=self.max_pixels)
         check_size(path, (image.shape[1], image.shape[2]), size)
 
         rows = slice(self._first[index], self._first[index + 1])
@@ -136,8 +150,18 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
 
         Raises:
             UnreadableImageError: Naming the first unreadable or wrongly sized files and how many there are.
+
+        Warns:
+            UserWarning: If EXIF turns images in a way that their size does not tell, so that boxes of the
+                stored pixels would go unnoticed.
         """
-        check_image_files(self.image_paths, self.image_sizes, decode=decode)
+        check_image_files(
+            self.image_paths,
+            self.image_sizes,
+            decode=decode,
+            exif_orientation=self.exif_orientation,
+            max_pixels=self.max_pixels,
+        )
 
 
 def _apply(

@@ -14,7 +14,7 @@ import numpy as np
 from sparse_rcnn.data.formats.annotations import Annotations, check_annotations
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transform
 from sparse_rcnn.data.formats.voc_page import VocObject, read_page
-from sparse_rcnn.data.image_file import MOST_NAMED
+from sparse_rcnn.data.image_file import MAX_PIXELS, MOST_NAMED, ExifOrientation
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")  # by preference, where one image lies there in several formats
 
@@ -33,6 +33,9 @@ class VocDetection(DetectionDataset):
         drop_degenerate: Keep boxes without width or height out of targets, and count them, instead of
             refusing them. The ground truth has them.
         allow_missing: Keep images whose files are not there; reading one raises `UnreadableImageError`.
+        exif_orientation: "apply" if boxes are of the images as EXIF turns them upright, "ignore" if they are
+            of the pixels as stored; see `DetectionDataset`.
+        max_pixels: The most pixels of an image, as for `read_image`.
 
     Attributes:
         image_names: The file stem of each image, as in the split's list; image ids are 1..n in its order.
@@ -51,6 +54,8 @@ class VocDetection(DetectionDataset):
         class_names: Sequence[str] | None = None,
         drop_degenerate: bool = False,
         allow_missing: bool = False,
+        exif_orientation: ExifOrientation = "apply",
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         root = Path(root)
         annotation_dir = root / "Annotations"
@@ -114,6 +119,8 @@ class VocDetection(DetectionDataset):
                 annotations, np.array(image_sizes, dtype=np.int64), describe, drop_degenerate=drop_degenerate
             ),
             transform=transform,
+            exif_orientation=exif_orientation,
+            max_pixels=max_pixels,
         )
 
 

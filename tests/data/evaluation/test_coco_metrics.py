@@ -252,3 +252,57 @@ def test_table_of_absent_sizes():
     lines = format_metrics(metrics).splitlines()
     assert len(lines) == 12
     assert lines[0] == " Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = nan"
+
+
+@pytest.mark.parametrize("max_detections", [3, 300])
+def test_another_number_of_detections_is_what_pycocotools_counts_with_it(max_detections):
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(240, 2, generator=generator) * 180
+    boxes = torch.cat([corners, torch.full((240, 2), 20.0)], dim=1)
+    truth = ground_truth(*[(1, 4, box, {}) for box in boxes.tolist()])
+    moved = boxes + torch.rand(240, 4, generator=generator) * 4
+    scores = torch.rand(240, generator=generator).tolist()
+    results = [result(1, 4, box, score) for box, score in zip(moved.tolist(), scores, strict=True)]
+    metrics = evaluate_coco(truth, results, max_detections)
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = {"info": {}, **copy.deepcopy(truth)}
+        for number, entry in enumerate(coco.dataset["annotations"], start=1):
+            entry.update(id=number, iscrowd=0)
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(copy.deepcopy(results)), "bbox")
+        evaluation.params.maxDets = sorted([1, 10, max_detections])
+        evaluation.evaluate()
+        evaluation.accumulate()
+    place = evaluation.params.maxDets.index(max_detections)
+    precision, recall = (evaluation.eval[key][..., 0, place] for key in ("precision", "recall"))
+    assert metrics["AP"] == precision[precision > -1].mean() != evaluate_coco(truth, results)["AP"]
+    assert metrics[f"AR{max_detections}"] == recall[recall > -1].mean()
+    assert metrics["AP/cat"] == metrics["AP"]
+    assert f"maxDets={max_detections:>3d} ] = {metrics['AP']:0.3f}" in format_metrics(metrics, max_detections)
+    assert "AR100" not in metrics
+
+
+def test_chosen_images_and_classes_are_as_if_there_were_no_others():
+    boxes = [(1, 4, [10, 10, 30, 30], {}), (1, 9, [50, 50, 30, 30], {}), (2, 4, [10, 90, 40, 40], {})]
+    truth = ground_truth(*boxes)
+    results = [*perfect(truth)[:2], result(2, 4, [100, 10, 20, 20], 0.95)]
+    assert evaluate_coco(truth, results)["AP/cat"] < 0.9
+    first = evaluate_coco(truth, results, image_ids=[1])
+    assert (first["AP"], first["AP/cat"], first["AP/dog"]) == pytest.approx((1, 1, 1))
+    dogs = evaluate_coco(truth, results, category_ids=[9])
+    assert dogs["AP"] == pytest.approx(1)
+    assert "AP/cat" not in dogs
+    with pytest.raises(ValueError, match=r"image_ids must name some of the data set's, got \[7\]"):
+        evaluate_coco(truth, results, image_ids=[1, 7])
+    with pytest.raises(ValueError, match="category_ids must name some of the data set's, got none"):
+        evaluate_coco(truth, results, category_ids=[])
+    with pytest.raises(ValueError, match="max_detections must be at least 1, got 0"):
+        evaluate_coco(truth, results, 0)
+
+
+def test_labels_without_a_category_are_left_out():
+    boxes = torch.tensor([[[0.0, 0, 4, 8], [0, 0, 1, 1]]])
+    detections = Detections(boxes, torch.tensor([[0.5, 0.25]]), torch.tensor([[1, 0]]))
+    assert coco_results(detections, [3], [None, 9]) == [result(3, 9, [0.0, 0.0, 4.0, 8.0], 0.5)]

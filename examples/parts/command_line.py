@@ -1,0 +1,80 @@
+"""The command line of a script: options without surprises, and words that any terminal can show."""
+
+import argparse
+import difflib
+import io
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+
+class CommandLine(argparse.ArgumentParser):
+    """A parser that takes no abbreviated options, and says which option may have been meant.
+
+    Args:
+        description: usually the script's docstring; its lines stay as they are.
+        options: of ``argparse.ArgumentParser``.
+    """
+
+    def __init__(self, description: str | None = None, **options: Any) -> None:
+        options = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **options}
+        super().__init__(description=description, **options)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As of ``argparse``; from here on, standard output and error take every character."""
+        take_every_character()
+        return super().parse_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the script; where an option is unknown, names those like it."""
+        _, unknown, rest = message.partition("unrecognized arguments: ")
+        words = [word.partition("=")[0] for word in rest.split() if unknown and word.startswith("--")]
+        known = self._all_options()
+        for word in words:
+            alike = [name for name in known if name.startswith(word)]
+            alike = alike or difflib.get_close_matches(word, known, n=2)
+            if alike:
+                message += f"; for {word}, did you mean {' or '.join(alike)}?"
+        super().error(printable(message))
+
+    def _all_options(self) -> list[str]:
+        options = dict.fromkeys(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for parser in action.choices.values():
+                    options.update(dict.fromkeys(parser._option_string_actions))
+        return [name for name in options if name.startswith("--")]
+
+
+def take_every_character() -> None:
+    """What a stream cannot encode it shows with a backslash; an error there would end the script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def printable(text: object) -> str:
+    """On one line, and with no character that would steer a terminal: file and class names have all kinds."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in str(text)
+    )
+
+
+def run(main: Callable[[], None], *expected: type[Exception], interrupted: str = "interrupted") -> None:
+    """Runs a script; an error of the expected kinds ends it with one line, whole, and status 1."""
+    try:
+        main()
+    except expected as error:
+        sys.exit(f"error: {printable(message_of(error))}")
+    except KeyboardInterrupt:
+        sys.exit(interrupted)
+
+
+def message_of(error: Exception) -> str:
+    """What an error says. That of a DataLoader's worker comes below its traceback."""
+    text = str(error).strip()
+    if "Original Traceback" in text:
+        text = re.split(r"\n[\w.]*(?:Error|Exception): ", text)[-1]
+    return text or type(error).__name__

@@ -1,0 +1,55 @@
+import io
+import sys
+
+import pytest
+from parts.command_line import CommandLine, message_of, printable, run
+
+
+def make_parser():
+    parser = CommandLine("what it does")
+    parser.add_argument("--batch-size", type=int)
+    commands = parser.add_subparsers()
+    commands.add_parser("train").add_argument("--learning-rate", type=float)
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["--batch=3"], "--batch-size"),
+        (["--bath-size=3"], "--batch-size"),
+        (["train", "--learnin-rate"], "--learning-rate"),
+    ],
+)
+def test_no_abbreviated_options_but_a_word_on_what_was_meant(words, meant, capsys):
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(words)
+    assert f"did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_streams_take_every_character(monkeypatch):
+    strict = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    monkeypatch.setattr(sys, "stdout", strict)
+    make_parser().parse_args([])
+    print("日\udcff")
+    strict.flush()
+    assert strict.buffer.getvalue() == b"\\u65e5\\udcff\n"
+
+
+def test_names_cannot_steer_the_terminal():
+    assert printable("a\nb\x1b[31m\udcff 日本") == r"a\nb\x1b[31m\udcff 日本"
+
+
+def test_an_error_ends_with_one_whole_line():
+    def fail():
+        raise ValueError("new\nline.jpg: is wrong")
+
+    with pytest.raises(SystemExit, match=r"^error: new\\nline.jpg: is wrong$"):
+        run(fail, ValueError)
+    told = ValueError(
+        "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+        '  File "x.py", line 1\nValueError: new\nline.jpg: is wrong'
+    )
+    assert message_of(told) == "new\nline.jpg: is wrong"
+    with pytest.raises(KeyError):
+        run(lambda: {}["a fault of the program"], ValueError)

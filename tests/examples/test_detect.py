@@ -1,0 +1,46 @@
+"""Where detect.py finds images and puts pictures, whatever they are called."""
+
+import json
+import os
+from argparse import Namespace
+
+import pytest
+import torch
+from detect import detect_all, find_images, picture_for
+from parts.detector_file import Detector
+from PIL import Image
+from small_model import build_small_model
+
+from sparse_rcnn.nn import EndToEndDetector
+
+
+def test_pictures_overwrite_neither_each_other_nor_an_image(tmp_path):
+    image = tmp_path / "photo.png"
+    taken = {image.resolve()}
+    names = [picture_for(path, tmp_path, taken).name for path in (image, tmp_path / "a" / "photo.jpg")]
+    assert names == ["photo_1.png", "photo_2.png"]
+    long = picture_for(tmp_path / f"{'ü' * 125}.jpg", tmp_path, taken)
+    assert len(os.fsencode(long.name)) <= 210
+    long.write_bytes(b"")
+
+
+def test_all_kinds_of_names_end_in_pictures_and_json(tmp_path, monkeypatch, capsys):
+    names = ["new\nline.png", "\x1b[31mred.png", os.fsdecode(b"bad\xff.png"), "n" * 251 + ".png"]
+    for name in names:
+        Image.new("RGB", (40, 30)).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    paths = find_images(["."])
+    assert {path.name for path in paths} == {*names}
+    detector = Detector(
+        EndToEndDetector(build_small_model().eval(), 3), ["a\nb", "\udcff", "日" * 300], 32, 64
+    )
+    arguments = Namespace(threshold=0.0, exif_orientation="apply", max_pixels=10**6)
+    output = tmp_path / "found"
+    output.mkdir()
+    assert detect_all(detector, paths, arguments, torch.device("cpu"), output) == 0
+    records = json.loads((output / "detections.json").read_text())
+    assert [*records] == [str(path) for path in paths]
+    assert len(list(output.glob("*.png"))) == len(names)
+    assert capsys.readouterr().out.count("\n") == len(names) + 1
+    with pytest.raises(ValueError, match="x: no image there"):
+        find_images(["x" * 300])
