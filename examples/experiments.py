@@ -87,7 +87,7 @@ def show(arguments: argparse.Namespace) -> None:
         height, width = scale.size
         print(
             f"{scale.text}: {cost.parameters / 1e6:.4g} M parameters and {cost.flops / 1e9:.4g} GFLOP at "
-            f"{height} x {width}, with {config['num_classes']} classes\n"
+            f"{height} x {width}, with {config.num_classes} classes\n"
             f"  {shlex.join(['python', 'examples/train.py', *words])}"
         )
 

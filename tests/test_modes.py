@@ -16,6 +16,7 @@ NO_FUNCTIONS_OF_TENSORS = {
     *("Detections", "Pyramid", "Predictions", "SetLoss", "__version__"),
     *("shortest_side_resize", "build_sparse_rcnn", "build_from_checkpoint", "checkpoint_class_names"),
     *("from_detectron2", "from_mmdetection", "infer_config", "load_weights", "read_checkpoint"),
+    *("ModelConfig", "PyramidBackbone", "Checkpoint", "ImageSize", "load_checkpoint", "save_checkpoint"),
     *("fold_first_stage", "fold_norms", "recognize_layout", "to_detectron2", "to_mmdetection"),
 }
 N, M, K, L, C, D, P = 5, 3, 4, 2, 4, 3, 3

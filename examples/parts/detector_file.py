@@ -5,6 +5,7 @@ scripts; to serve a detector without this repository, copy the few lines for you
 """
 
 import json
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +22,9 @@ from sparse_rcnn.data import COCO_CLASS_NAMES, Batch, Target, collate, evaluatio
 from sparse_rcnn.nn import (
     EndToEndDetector,
     build_from_checkpoint,
-    checkpoint_class_names,
     fold_first_stage,
     fold_norms,
-    read_checkpoint,
-    recognize_layout,
+    load_checkpoint,
 )
 from sparse_rcnn.ops import Detections, rescale_boxes
 
@@ -71,8 +70,11 @@ def file_format(path: str | Path) -> str:
         return "onnx"
     names: list[str] = []
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as file:
-            names = file.namelist()
+        try:
+            with zipfile.ZipFile(path) as file:
+                names = file.namelist()
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise ValueError(f"{path}: a damaged archive: {error}") from error
     if suffix == ".pt2" and not names:
         raise ValueError(f"{path}: cannot be loaded as pt2: not an archive")
     if suffix == ".pt2":
@@ -191,22 +193,25 @@ def _keep_best(detect: Detect, count: int) -> Detect:
 
 
 def _load_checkpoint(path: str, device: torch.device, max_detections: int) -> Detector:
-    checkpoint = read_checkpoint(path)
-    model = build_from_checkpoint(checkpoint)
-    num_classes = len(model.state_dict()["head.stages.0.class_logits.bias"])
-    class_names = checkpoint_class_names(checkpoint)
-    if class_names is None and recognize_layout(checkpoint) != "sparse_rcnn" and num_classes == 80:
+    checkpoint = load_checkpoint(path)
+    for remark in checkpoint.remarks:
+        print(f"{path}: {remark}", file=sys.stderr)
+    num_classes, image_size = checkpoint.config.num_classes, checkpoint.image_size
+    class_names = checkpoint.class_names
+    if class_names is None and checkpoint.layout != "sparse_rcnn" and num_classes == 80:
         class_names = list(COCO_CLASS_NAMES)  # the authors' files carry no names, and are COCO's
     if class_names is None:
         class_names = [f"class {label}" for label in range(num_classes)]
-    if len(class_names) != num_classes:
-        raise ValueError(f"{path}: {len(class_names)} class names, but the model has {num_classes} classes")
-    size = checkpoint.get("image_size", {"shortest_side": 800, "longest_side": 1333})
+    try:
+        model = build_from_checkpoint(checkpoint)
+    except ValueError as error:  # a backbone of its user's own
+        raise ValueError(f"{path}: {error}") from error
+    del checkpoint
     # Faster, and in float32 no other figures: BENCHMARKS.md.
-    model = fold_norms(model.eval())
+    model = fold_norms(model)
     model = fold_first_stage(model)  # one after the other, so that no more than two are in memory
     detect = EndToEndDetector(model.to(device).to(memory_format=torch.channels_last), max_detections)
-    return Detector(detect, class_names, size["shortest_side"], size["longest_side"])
+    return Detector(detect, class_names, *image_size)
 
 
 def _load_torchscript(path: str, device: torch.device) -> tuple[Detect, dict[str, Any]]:

@@ -1,9 +1,12 @@
 """Small modules that own parameters, the detector built of them, and its checkpoints."""
 
 from sparse_rcnn.nn.backbones.backbone import Backbone
+from sparse_rcnn.nn.backbones.contract import PyramidBackbone
 from sparse_rcnn.nn.box_head import BoxHead
 from sparse_rcnn.nn.build import build_sparse_rcnn
-from sparse_rcnn.nn.checkpoints.loading import build_from_checkpoint, checkpoint_class_names, load_weights
+from sparse_rcnn.nn.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from sparse_rcnn.nn.checkpoints.loading import build_from_checkpoint, load_weights
+from sparse_rcnn.nn.checkpoints.names import checkpoint_class_names
 from sparse_rcnn.nn.checkpoints.published import (
     from_detectron2,
     from_mmdetection,
@@ -12,13 +15,16 @@ from sparse_rcnn.nn.checkpoints.published import (
     to_detectron2,
     to_mmdetection,
 )
+from sparse_rcnn.nn.checkpoints.saving import save_checkpoint
 from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.dynamic_interaction import DynamicInteraction
 from sparse_rcnn.nn.head import Head, Predictions
+from sparse_rcnn.nn.image_size import ImageSize
 from sparse_rcnn.nn.inference.end_to_end import EndToEndDetector
 from sparse_rcnn.nn.inference.first_stage import fold_first_stage
 from sparse_rcnn.nn.inference.image_list import ImageListDetector
 from sparse_rcnn.nn.inference.norm_folding import fold_norms
+from sparse_rcnn.nn.model_config import ModelConfig
 from sparse_rcnn.nn.proposals import Proposals
 from sparse_rcnn.nn.stage import Stage
 from sparse_rcnn.nn.weight_file import read_checkpoint
@@ -26,12 +32,16 @@ from sparse_rcnn.nn.weight_file import read_checkpoint
 __all__ = [
     "Backbone",
     "BoxHead",
+    "Checkpoint",
     "DynamicInteraction",
     "EndToEndDetector",
     "Head",
     "ImageListDetector",
+    "ImageSize",
+    "ModelConfig",
     "Predictions",
     "Proposals",
+    "PyramidBackbone",
     "SparseRCNN",
     "Stage",
     "build_from_checkpoint",
@@ -42,9 +52,11 @@ __all__ = [
     "from_detectron2",
     "from_mmdetection",
     "infer_config",
+    "load_checkpoint",
     "load_weights",
     "read_checkpoint",
     "recognize_layout",
+    "save_checkpoint",
     "to_detectron2",
     "to_mmdetection",
 ]

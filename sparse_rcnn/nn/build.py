@@ -1,13 +1,18 @@
-"""The one place where the paper's numbers stand: Sparse R-CNN with a ResNet-50 and 100 proposals."""
+"""Sparse R-CNN, built by its options: a backbone, learned proposals and the stages of the head."""
 
+import inspect
 import math
+from dataclasses import fields, replace
+from typing import Any
 
 from torch import nn
 
 from sparse_rcnn.nn.backbones.backbone import Backbone
+from sparse_rcnn.nn.backbones.contract import require_backbone
 from sparse_rcnn.nn.backbones.pretrained import load_backbone_weights
 from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.head import Head
+from sparse_rcnn.nn.model_config import OWN_BACKBONE, ModelConfig
 from sparse_rcnn.nn.proposals import Proposals
 from sparse_rcnn.nn.stage import Stage
 
@@ -16,117 +21,92 @@ FOCAL_PRIOR = 0.01
 
 
 def build_sparse_rcnn(
-    backbone: str = "resnet50",
+    backbone: str | nn.Module | None = None,
     *,
-    num_classes: int = 80,
-    num_proposals: int = 100,
-    num_stages: int = 6,
-    hidden_dim: int = 256,
-    dynamic_dim: int = 64,
-    feedforward_dim: int = 2048,
-    num_heads: int = 8,
-    pool_size: int = 7,
-    proposal_init: str = "image",
-    interaction: str = "dynamic",
-    self_attention: bool = True,
-    feature_reuse: bool = True,
-    fully_connected_dim: int = 1024,
-    classification_layers: int = 1,
-    regression_layers: int = 3,
-    positional_encoding: bool = False,
-    backbone_norm: str = "frozen",
+    config: ModelConfig | None = None,
     backbone_weights: str | None = "imagenet",
+    **options: Any,
 ) -> SparseRCNN:
     """Builds a detector; the defaults are the paper's (section 4, implementation details).
 
+        model = build_sparse_rcnn("resnet18", num_classes=3, num_proposals=50)
+
     Args:
-        backbone: "resnet10" (no published weights), "resnet18", "resnet34", "resnet50", "resnet101" or
-            "mobilenet_v2".
-        num_classes: K; labels are 0..K-1, there is no background class.
-        num_proposals: N.
-        num_stages: L.
-        hidden_dim: channels of pyramid and proposals, C.
-        dynamic_dim: inner channels of the dynamic interaction, D.
-        feedforward_dim: inner channels of the feed-forward network; 0 for a head without.
-        num_heads: of the self-attention; must divide ``hidden_dim``.
-        pool_size: side of the pooled RoI, P.
-        proposal_init: "image", "center", "grid" or "random" (Table 6).
-        interaction: "dynamic", or "fully_connected": two fully connected layers on the RoI (Tables 3 to 5).
-        self_attention: proposals attend to each other in every stage (Table 5).
-        feature_reuse: a stage gets the object features of the one before (Table 4). Without, a dynamic one
-            gets the learned proposal features again, and a fully connected one sees the RoI alone.
-        fully_connected_dim: inner channels of the fully connected layers.
-        classification_layers: layers of the tower before the class logits; may be 0.
-        regression_layers: layers of the tower before the box deltas; may be 0.
-        positional_encoding: add DETR's sine encoding to the pyramid (Table 10).
-        backbone_norm: "frozen" (as published: batch norm, stem and first residual stage do not train),
-            or, to train from scratch, "group" or "batch": everything trains.
-        backbone_weights: "imagenet" (torchvision's, downloaded once), the path of a trunk's state dict in
-            torchvision's layout, or None for none: then load a detector's weights, or train with
-            ``backbone_norm="group"``, since a frozen random stem learns poorly.
+        backbone: a name of :class:`~sparse_rcnn.nn.ModelConfig`, or a module that keeps the contract of
+            :class:`~sparse_rcnn.nn.PyramidBackbone`. A module keeps its weights and its norms.
+        config: options to start from.
+        backbone_weights: of a named backbone: "imagenet" (torchvision's, downloaded once), the path of a
+            trunk's state dict in torchvision's layout, or None for none: then load a detector's weights, or
+            train with ``backbone_norm="group"``, since a frozen random stem learns poorly.
+        options: the fields of :class:`~sparse_rcnn.nn.ModelConfig`, by name; over those of ``config``.
 
     Returns:
-        The detector.
+        The detector; its options are its ``config``.
 
     Raises:
-        ValueError: if a size is too small, a name is unknown, ``num_heads`` (or 4, with positional
-            encoding) does not divide ``hidden_dim``, nothing reads what self-attention gives, or the
-            backbone weights do not fit.
+        ValueError: if an option is out of bounds or unknown to its field, a backbone does not keep the
+            contract, nothing reads what self-attention gives, or the backbone weights do not fit.
+        TypeError: if there is no such option.
     """
-    sizes = {
-        "num_classes": num_classes,
-        "num_proposals": num_proposals,
-        "num_stages": num_stages,
-        "hidden_dim": hidden_dim,
-        "dynamic_dim": dynamic_dim,
-        "num_heads": num_heads,
-        "pool_size": pool_size,
-        "fully_connected_dim": fully_connected_dim,
-    }
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {size}")
-    for name, size in {
-        "feedforward_dim": feedforward_dim,
-        "classification_layers": classification_layers,
-        "regression_layers": regression_layers,
-    }.items():
-        if size < 0:
-            raise ValueError(f"{name} must be at least 0, got {size}")
-    if hidden_dim % num_heads != 0:
-        raise ValueError(f"num_heads must divide hidden_dim, got {num_heads} and {hidden_dim}")
-    if positional_encoding and hidden_dim % 4 != 0:
-        raise ValueError(f"positional_encoding needs a hidden_dim that 4 divides, got {hidden_dim}")
-    trunk_and_pyramid = Backbone(backbone, backbone_norm, hidden_dim)
-    if backbone_weights is not None:
-        load_backbone_weights(trunk_and_pyramid, backbone, backbone_weights)
-    stages = [
-        Stage(
-            num_classes,
-            hidden_dim,
-            dynamic_dim,
-            feedforward_dim,
-            num_heads,
-            pool_size,
-            interaction=interaction,
-            self_attention=self_attention,
-            feature_reuse=feature_reuse,
-            fully_connected_dim=fully_connected_dim,
-            classification_layers=classification_layers,
-            regression_layers=regression_layers,
-        )
-        for _ in range(num_stages)
-    ]
-    for stage in stages:
-        initialize_stage(stage)
+    if backbone is not None:
+        options["backbone"] = OWN_BACKBONE if isinstance(backbone, nn.Module) else backbone
+    config = replace(config or ModelConfig(), **options)
+    if isinstance(backbone, nn.Module):
+        require_backbone(backbone, config.hidden_dim)
+        trunk_and_pyramid = backbone
+    elif config.backbone == OWN_BACKBONE:
+        raise ValueError(f"backbone {OWN_BACKBONE!r} is its user's own: give the module as backbone")
+    else:
+        trunk_and_pyramid = Backbone(config.backbone, config.backbone_norm, config.hidden_dim)
+        if backbone_weights is not None:
+            load_backbone_weights(trunk_and_pyramid, config.backbone, backbone_weights)
+    stages = [_build_stage(config) for _ in range(config.num_stages)]
     # Nothing reads the features of proposals if stages see RoIs alone.
-    features_dim = hidden_dim if interaction == "dynamic" or feature_reuse else 0
-    return SparseRCNN(
+    features_dim = config.hidden_dim if config.interaction == "dynamic" or config.feature_reuse else 0
+    model = SparseRCNN(
         trunk_and_pyramid,
-        Proposals(num_proposals, features_dim, proposal_init),
-        Head(stages, feature_reuse),
-        positional_encoding,
+        Proposals(config.num_proposals, features_dim, config.proposal_init),
+        Head(stages, config.feature_reuse),
+        config.positional_encoding,
     )
+    model.config = config
+    return model
+
+
+def _shown_signature() -> inspect.Signature:
+    """The call with every option and its default, for ``help`` and editors."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = inspect.signature(build_sparse_rcnn).parameters
+    first, *options = fields(ModelConfig)
+    parameters = [
+        own["backbone"].replace(default=first.default),
+        *(inspect.Parameter(o.name, keyword, default=o.default, annotation=o.type) for o in options),
+        own["config"],
+        own["backbone_weights"],
+    ]
+    return inspect.Signature(parameters, return_annotation=SparseRCNN)
+
+
+build_sparse_rcnn.__signature__ = _shown_signature()  # type: ignore[attr-defined]
+
+
+def _build_stage(config: ModelConfig) -> Stage:
+    stage = Stage(
+        config.num_classes,
+        config.hidden_dim,
+        config.dynamic_dim,
+        config.feedforward_dim,
+        config.num_heads,
+        config.pool_size,
+        interaction=config.interaction,
+        self_attention=config.self_attention,
+        feature_reuse=config.feature_reuse,
+        fully_connected_dim=config.fully_connected_dim,
+        classification_layers=config.classification_layers,
+        regression_layers=config.regression_layers,
+    )
+    initialize_stage(stage)
+    return stage
 
 
 def initialize_stage(stage: Stage) -> None:

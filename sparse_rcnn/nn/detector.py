@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from sparse_rcnn.nn.head import Predictions
+from sparse_rcnn.nn.image_size import ImageSize
+from sparse_rcnn.nn.model_config import ModelConfig
 from sparse_rcnn.ops.positional_encoding import add_positional_encoding
 
 # ImageNet statistics of RGB in 0..255, as published.
@@ -20,8 +22,16 @@ class SparseRCNN(nn.Module):
         proposals: image sizes ``[B, 2]`` to proposal boxes ``[B, N, 4]`` and features ``[1, N, C]``.
         head: levels, boxes and features to :class:`Predictions`.
         positional_encoding: add to the levels where in the image each cell is (Table 10).
+
+    Attributes:
+        config: the options that it was built with, if ``build_sparse_rcnn`` built it.
+        image_size: the sizes that its images are resized to, if it comes from a checkpoint.
     """
 
+    config: ModelConfig | None
+    image_size: ImageSize | None
+    # Plain data for checkpoints and for what resizes images: no part of the graph.
+    __jit_ignored_attributes__ = ("config", "image_size")
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -33,6 +43,8 @@ class SparseRCNN(nn.Module):
         self.proposals = proposals
         self.head = head
         self.positional_encoding = positional_encoding
+        self.config = None
+        self.image_size = None
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
 

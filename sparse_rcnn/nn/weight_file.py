@@ -1,32 +1,137 @@
 """Reading a checkpoint file without executing anything that is in it."""
 
+import json
+import re
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from sparse_rcnn.nn.digest import DIGEST_KEY, content_digest
+
+SAFETENSORS_KEY = "sparse_rcnn"  # of the header, where a .safetensors file keeps its plain data as JSON
+
+
+class Unread:
+    """Stands where a file has an object that is of no use here: it keeps nothing and does nothing."""
+
+    def __init__(self, *arguments: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+# What mmdetection 3.x writes beside its weights: the history of its losses, and numbers of NumPy.
+UNREAD = [
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *("numpy.ndarray", "numpy.dtype", "_codecs.encode"),
+]
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Reads a file of tensors and plain data.
+    """Reads a file of tensors and plain data, and verifies its digest if it has one.
+
+        state_dict = read_checkpoint("model_final.pth")["model"]
 
     Args:
-        path: of a file written by ``torch.save``.
+        path: of a file written by ``torch.save``, or of a ``.safetensors`` file.
 
     Returns:
         What the file holds, on the CPU.
 
     Raises:
         ValueError: if the file is missing or damaged, or holds more than tensors and plain data.
+        ImportError: if it is a ``.safetensors`` file and safetensors is not installed.
     """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path}: no such file")
+    if not path.is_file():
+        raise ValueError(f"{path}: not a regular file")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file") from error
+        content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    except ImportError:
+        raise
     except Exception as error:  # a damaged file makes the unpickler fail in any way
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if reason.startswith("Weights only load failed"):  # and goes on to advise how to run code of the file
-            reason = "torch.load with weights_only=True refuses it"
-        raise ValueError(f"{path}: not a checkpoint of tensors and plain data: {reason}") from error
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f"{path}: a checkpoint must be a dict, got {type(checkpoint).__name__}")
-    return checkpoint
+        raise ValueError(f"{path}: not a checkpoint of tensors and plain data: {_reason(error)}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: a checkpoint must be a dict, got {type(content).__name__}")
+    try:
+        _require_backed(content, path.stat().st_size)
+        digest = content.get(DIGEST_KEY)
+        damaged = digest is not None and digest != content_digest(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if damaged:
+        raise ValueError(
+            f"{path}: is damaged: its content is not what its digest says; take another copy of the file"
+        )
+    return content
+
+
+def _read_pickle(path: Path) -> Any:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist()):
+                raise ValueError("is compressed, which torch.save never does")
+    with torch.serialization.safe_globals([(Unread, name) for name in UNREAD]):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        from safetensors import safe_open
+    except ImportError as error:
+        raise ImportError(f"{path}: needs safetensors: pip install safetensors") from error
+    with safe_open(path, "pt") as file:
+        weights: dict[str, Any] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        header = (file.metadata() or {}).get(SAFETENSORS_KEY)
+    if header is None:
+        return weights
+    fields = json.loads(header)
+    if not isinstance(fields, dict):
+        raise ValueError(f"its header's {SAFETENSORS_KEY!r} must be a JSON object")
+    return {**fields, "model": weights}
+
+
+def _require_backed(content: dict[str, Any], size: int) -> None:
+    """Refuses tensors that are larger than their file: views that repeat few numbers many times."""
+    seen: set[int] = set()
+    waiting: list[Any] = [content]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Tensor):
+            if value.layout != torch.strided or value.is_quantized or value.device.type == "meta":
+                raise ValueError(f"has a tensor that is not dense: {value.layout}, {value.device.type}")
+            own = value.numel() * value.element_size()
+            if own > size:
+                raise ValueError(f"has a tensor of {own} bytes, more than the whole file ({size})")
+        elif isinstance(value, Mapping):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            waiting += value
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what was wrong, or the name of the object that would be code."""
+    text = str(error).strip()
+    found = re.search(r"GLOBAL (\S+) was not an allowed global|got <class '([^']+)'>", text)
+    if found:
+        name = found[1] or found[2]
+        return (
+            f"it holds a {name} object, and making one may run code; if you trust the file, write its "
+            'weights alone: torch.save({"model": torch.load(file, weights_only=False)["model"]}, new_file) '
+            '(mmdetection\'s are under "state_dict")'
+        )
+    reason = (text or type(error).__name__).splitlines()[0]
+    if reason.startswith("Weights only load failed"):  # and goes on to advise how to run code of the file
+        return "torch.load with weights_only=True refuses it"
+    return reason

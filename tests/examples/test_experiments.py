@@ -35,7 +35,8 @@ if arguments.seed == 7:
 precision = None if arguments.seed == 8 else arguments.seed / 10  # nothing to find
 output = Path(arguments.output)
 output.mkdir(parents=True, exist_ok=True)
-checkpoint = {"config": model_config(arguments, 3, None), "arguments": settings(arguments), "optimizer": {}}
+config = model_config(arguments, 3, None).to_dict()
+checkpoint = {"config": config, "arguments": settings(arguments), "optimizer": {}}
 torch.save(checkpoint, output / "checkpoint.pth")
 summary = {"AP": precision, "AP50": 0.5, "minutes": 2.0}
 (output / "summary.json").write_text(json.dumps(summary))

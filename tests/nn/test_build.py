@@ -45,6 +45,7 @@ def test_defaults_are_the_papers():
         "regression_layers": 3,
         "positional_encoding": False,
         "backbone_norm": "frozen",
+        "config": None,
         "backbone_weights": "imagenet",
     }
     later = list(parameters.values())[1:]

@@ -11,7 +11,7 @@ from parts.measuring import count_flops, take_turns
 from parts.training.arguments import parse_arguments
 from parts.training.model import model_config
 from sparse_rcnn import build_sparse_rcnn
-from sparse_rcnn.nn import EndToEndDetector, fold_norms
+from sparse_rcnn.nn import EndToEndDetector, ModelConfig, fold_norms
 
 
 class Cost(NamedTuple):
@@ -21,17 +21,17 @@ class Cost(NamedTuple):
     flops: float  # of convolutions, matrix products and attention; two for a multiplication and an addition
 
 
-def config_of(words: list[str], num_classes: int) -> dict[str, Any]:
-    """Arguments of build_sparse_rcnn that train.py makes of its options."""
+def config_of(words: list[str], num_classes: int) -> ModelConfig:
+    """The options of a model that train.py makes of its options."""
     arguments: argparse.Namespace = parse_arguments(None, words)
     return model_config(arguments, num_classes, None)
 
 
-def build_detector(config: dict[str, Any]) -> nn.Module:
+def build_detector(config: ModelConfig) -> nn.Module:
     """The detector as it is deployed, but for its weights."""
     torch.manual_seed(0)
-    model = build_sparse_rcnn(**{**config, "backbone_weights": None}).eval().requires_grad_(False)
-    detections = min(100, config["num_proposals"] * config["num_classes"])
+    model = build_sparse_rcnn(config=config, backbone_weights=None).eval().requires_grad_(False)
+    detections = min(100, config.num_proposals * config.num_classes)
     return EndToEndDetector(model, detections)
 
 

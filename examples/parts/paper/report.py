@@ -20,6 +20,7 @@ from parts.paper.peers import PEERS
 from parts.paper.runs import Run
 from parts.paper.tables import TABLES, Row
 from sparse_rcnn.data.shapes.drawing import CLASS_NAMES
+from sparse_rcnn.nn import ModelConfig
 
 matplotlib.use("Agg")
 
@@ -77,7 +78,7 @@ def _builder(
     if not row.model:
         return PEERS.get(row.title), "" if row.title in PEERS else "needs compiled extensions, not measured"
     if results[row.model]:
-        config = results[row.model][0]["config"]
+        config = ModelConfig.from_dict(results[row.model][0]["config"])
     else:
         words = runs[row.model][0].arguments()
         known = [result["config"]["num_classes"] for found in results.values() for result in found]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from parts.training.arguments import differences, parse_arguments
-from parts.training.checkpoints import read_run
+from parts.training.run_checks import is_options
+from sparse_rcnn.nn import read_checkpoint
 
 TRAIN = Path(__file__).parents[2] / "train.py"
 
@@ -48,8 +49,8 @@ class Run(NamedTuple):
         if not summary.is_file():
             return None
         path = self.output / "checkpoint.pth"
-        checkpoint = read_run(path)
-        if "arguments" not in checkpoint:
+        checkpoint = read_checkpoint(path)
+        if not is_options(checkpoint.get("arguments")):
             raise ValueError(f"{path}: was not written by train.py")
         asked = parse_arguments(None, self.arguments())
         asked.resume = None  # which would allow another number of iterations

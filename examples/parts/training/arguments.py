@@ -2,36 +2,23 @@
 
 import argparse
 import math
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from parts.command_line import CommandLine
-from sparse_rcnn.nn.backbones.backbone import BACKBONES, NORMS
-from sparse_rcnn.nn.proposals import PROPOSAL_INITS
-from sparse_rcnn.nn.stage import INTERACTIONS
+from parts.reader import at_most_one_a_core
+from sparse_rcnn.nn import ModelConfig
 
+# Options of the model, by name with the paper's defaults; the number of classes follows from the data.
+MODEL_OPTIONS = {name: value for name, value in ModelConfig().to_dict().items() if name != "num_classes"}
 # The paper's recipe (section 4), used with --data ...
 PAPER: dict[str, Any] = {
     "output": "runs/coco",
-    "backbone": "resnet50",
-    "backbone_norm": "frozen",
+    **MODEL_OPTIONS,
     "backbone_weights": "imagenet",
-    "num_proposals": 100,
-    "num_stages": 6,
-    "hidden_dim": 256,
-    "dynamic_dim": 64,
-    "feedforward_dim": 2048,
-    "num_heads": 8,
-    "proposal_init": "image",
-    "interaction": "dynamic",
-    "self_attention": True,
-    "feature_reuse": True,
-    "fully_connected_dim": 1024,
-    "classification_layers": 1,
-    "regression_layers": 3,
-    "positional_encoding": False,
     "batch_size": 16,
     "iterations": 270_000,
     "schedule": "step",
@@ -83,12 +70,10 @@ PATHS = ("data", "weights", "backbone_weights")
 AT_LEAST_1 = [
     *("iterations", "batch_size", "accumulate", "group_size", "log_interval", "checkpoint_interval"),
     *("keep_checkpoints", "shapes_images", "eval_batch_size", "max_bad_batches"),
-    *("num_proposals", "num_stages", "hidden_dim", "dynamic_dim", "num_heads", "fully_connected_dim"),
     *("max_size", "eval_size"),
 ]
 AT_LEAST_0 = [
-    *("workers", "warmup", "feedforward_dim", "seed", "weight_decay", "classification_layers"),
-    *("regression_layers", "eval_interval", "checkpoint_minutes"),
+    *("workers", "warmup", "seed", "weight_decay", "eval_interval", "checkpoint_minutes"),
 ]
 ABOVE_0 = ["learning_rate", "clip_norm"]
 RECIPE_BATCH = 16  # to which --learning-rate refers with --scale-learning-rate
@@ -139,42 +124,25 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         action="store_true",
         help="flip upside down, too, half of the time: for images without an up, as of microscopes",
     )
-    add(data, "--workers", "processes per device that read images", type=int)
+    add(
+        data, "--workers", "processes per device that read images; unless given, one a core at most", type=int
+    )
     data.add_argument(
         "--max-unreadable",
         type=int,
         metavar="N",
-        help=f"of how many images that cannot be read another may take the place ({MAX_UNREADABLE}); "
-        "a new run refuses to start with any such image, unless this is given",
+        help=f"how many training images that cannot be read may be replaced by others ({MAX_UNREADABLE}). "
+        "Validation images that cannot be read are left out of the evaluation, and counted. "
+        "A new run refuses to start with any such image, unless this is given",
     )
 
     model = parser.add_argument_group("model")
-    add(model, "--backbone", ", ".join(BACKBONES), choices=BACKBONES, metavar="NAME")
-    norms = "frozen (for pretrained weights), batch or group"
-    add(model, "--backbone-norm", norms, choices=NORMS, metavar="NAME")
-    add(model, "--backbone-weights", "imagenet (downloaded), a file in torchvision's layout, or none")
-    add(model, "--num-proposals", "proposals, N: the most objects that an image can have", type=int)
-    add(model, "--num-stages", "stages of the head, L", type=int)
-    add(model, "--hidden-dim", "channels of features and proposals, C", type=int)
-    add(model, "--dynamic-dim", "inner channels of the dynamic interaction, D", type=int)
-    add(model, "--feedforward-dim", "inner width of the feed-forward network; 0: a head without", type=int)
-    add(model, "--num-heads", "of the self-attention", type=int)
-    add(model, "--proposal-init", ", ".join(PROPOSAL_INITS), choices=PROPOSAL_INITS, metavar="NAME")
     ablation = parser.add_argument_group("ablations of the paper (see experiments.py)")
-    switch = argparse.BooleanOptionalAction
-    interaction = "dynamic, or fully_connected: two layers on the RoI (Tables 3 to 5)"
-    add(ablation, "--interaction", interaction, choices=INTERACTIONS, metavar="NAME")
-    add(ablation, "--fully-connected-dim", "width of the first of these two", type=int)
-    add(ablation, "--self-attention", "among the proposals (Table 5)", action=switch)
-    add(
-        ablation,
-        "--feature-reuse",
-        "a stage gets the object features of the one before (Table 4)",
-        action=switch,
-    )
-    add(ablation, "--classification-layers", "before the class predictor", type=int)
-    add(ablation, "--regression-layers", "before the box predictor", type=int)
-    add(ablation, "--positional-encoding", "added to the feature pyramid (Table 10)", action=switch)
+    for option in fields(ModelConfig):
+        if option.name in MODEL_OPTIONS:
+            group = ablation if option.metadata["ablation"] else model
+            add(group, _flag(option.name), option.metadata["help"], **_kind(option))
+    add(model, "--backbone-weights", "imagenet (downloaded), a file in torchvision's layout, or none")
     model.add_argument(
         "--weights",
         metavar="CHECKPOINT",
@@ -199,6 +167,14 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         metavar="IMAGES",
         help="images of one orientation that stay together; more means less padding on few devices, and "
         f"other images in a step ({RECIPE_GROUP}, as the recipe has on 8 devices; 1 if the batch is odd)",
+    )
+    training.add_argument(
+        "--pad-alike",
+        action="store_true",
+        help="pad all images of a step to the same size, which is slower. Then any number of processes and "
+        "of --accumulate makes the same step, up to rounding. Without it, each part is padded to its own "
+        "largest image, which changes what the backbone finds near the padding: the loss differs by a few "
+        "percent. With --backbone-norm batch it differs in any case: each part has its own statistics",
     )
     add(training, "--learning-rate", "of AdamW, after warm-up", type=float)
     training.add_argument(
@@ -296,6 +272,19 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _kind(option: "Field[Any]") -> dict[str, Any]:
+    """How argparse reads an option of the model."""
+    if "choices" in option.metadata:
+        return {"choices": option.metadata["choices"], "metavar": "NAME"}
+    if isinstance(option.default, bool):
+        return {"action": argparse.BooleanOptionalAction}
+    return {"type": int}
+
+
 def parse_arguments(description: str | None, argv: list[str] | None = None) -> argparse.Namespace:
     """The options as given, or from the recipe; "given" has the names of those that were given."""
     parser = make_parser(description)
@@ -305,6 +294,8 @@ def parse_arguments(description: str | None, argv: list[str] | None = None) -> a
     for key, value in recipe.items():
         if key not in arguments.given:
             setattr(arguments, key, value)
+    if "workers" not in arguments.given:
+        arguments.workers = at_most_one_a_core(arguments.workers)
     if arguments.group_size is None:
         arguments.group_size = RECIPE_GROUP if arguments.batch_size % RECIPE_GROUP == 0 else 1
     for name in AT_LEAST_1:
@@ -316,6 +307,14 @@ def parse_arguments(description: str | None, argv: list[str] | None = None) -> a
     for name in ABOVE_0:
         if not getattr(arguments, name) > 0:
             parser.error(f"--{name.replace('_', '-')} must be above 0, got {getattr(arguments, name)}")
+    for option in fields(ModelConfig):
+        least, most = option.metadata.get("at_least"), option.metadata.get("at_most")
+        if option.name in MODEL_OPTIONS and least is not None:
+            size = getattr(arguments, option.name)
+            if size < least:
+                parser.error(f"{_flag(option.name)} must be at least {least}, got {size}")
+            if size > most:
+                parser.error(f"{_flag(option.name)} must be at most {most}, got {size}")
     if math.isinf(arguments.learning_rate):
         parser.error("--learning-rate must be finite")
     width, heads = arguments.hidden_dim, arguments.num_heads
@@ -350,6 +349,21 @@ def parse_arguments(description: str | None, argv: list[str] | None = None) -> a
     if arguments.steps is None:
         arguments.steps = [arguments.iterations * 7 // 9, arguments.iterations * 25 // 27]
     return arguments
+
+
+def images_at_a_time(arguments: argparse.Namespace, world_size: int) -> int:
+    """The images that a process takes at a time: its share of a step, in --accumulate parts.
+
+    Raises:
+        ValueError: If the step cannot be shared.
+    """
+    images, left = divmod(arguments.batch_size, world_size * arguments.accumulate)
+    if left:
+        raise ValueError(
+            f"--batch-size {arguments.batch_size} cannot be shared by {world_size} processes with "
+            f"--accumulate {arguments.accumulate}"
+        )
+    return images
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -6,7 +6,6 @@ cannot dangle.
 """
 
 import errno
-import fcntl
 import hashlib
 import io
 import os
@@ -19,7 +18,15 @@ from typing import Any
 
 import torch
 
+from parts.training.run_checks import check_run
 from sparse_rcnn.nn import read_checkpoint
+from sparse_rcnn.nn.checkpoints.checkpoint import validate_checkpoint
+from sparse_rcnn.nn.digest import DIGEST_KEY, content_digest
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 NAME = re.compile(r"(\d{8,})-([0-9a-f]{16})\.pth")
 
@@ -38,6 +45,22 @@ class CheckpointDirectory:
         self.newest = output / "checkpoint.pth"
         self.keep = keep
 
+    def room(self) -> tuple[Path, int]:
+        """The directory that is there already, and the bytes that are free on its disk."""
+        there = next(
+            path for path in (self.output.absolute(), *self.output.absolute().parents) if path.exists()
+        )
+        return there, shutil.disk_usage(there).free
+
+    def check_room(self, size: int) -> None:
+        """Raises ValueError if not even one more checkpoint of so many bytes can be written."""
+        there, free = self.room()
+        if size > free:
+            raise ValueError(
+                f"the disk of {there} has {free / 1e9:.2f} GB free, and a checkpoint takes "
+                f"{size / 1e9:.2f} GB: make room, or give another --output"
+            )
+
     def save(self, checkpoint: dict[str, Any], iteration: int) -> Path:
         """Writes a checkpoint and removes the oldest ones.
 
@@ -48,7 +71,7 @@ class CheckpointDirectory:
         # Through memory: torch's own writer reports a full disk in ways that cannot be caught safely, and the
         # digest needs all bytes anyway.
         buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        torch.save({**checkpoint, DIGEST_KEY: content_digest(checkpoint)}, buffer)
         content = buffer.getbuffer()
         path = self.directory / f"{iteration:08d}-{hashlib.sha256(content).hexdigest()[:16]}.pth"
         temporary = self.directory / "writing.tmp"
@@ -136,15 +159,19 @@ class CheckpointDirectory:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """A checkpoint of train.py.
+    """A checkpoint of train.py from which its run can go on.
 
     Raises:
-        ValueError: If it is damaged, or was not written by train.py.
+        ValueError: If it is damaged, was not written by train.py, or its parts do not fit together.
     """
-    state = read_checkpoint(path)
-    if "optimizer" not in state:
+    content = read_checkpoint(path)
+    if "optimizer" not in content:
         raise ValueError(f"{path} was not written by this script: use --weights")
-    return state
+    try:
+        check_run(validate_checkpoint(content))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return content
 
 
 @contextmanager
@@ -156,8 +183,8 @@ def lock(output: Path) -> Iterator[None]:
     """
     with (output / "lock").open("w") as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with this process, however it ends
-        except BlockingIOError as error:
+            _lock_file(file.fileno())  # ends with this process, however it ends
+        except (BlockingIOError, PermissionError) as error:  # POSIX says the one, Windows the other
             raise ValueError(f"{output}: another process is training in it") from error
         yield
 
@@ -179,8 +206,19 @@ def _is_whole(path: Path) -> bool:
     return path.stem.endswith(f"-{digest.hexdigest()[:16]}")
 
 
+def _lock_file(descriptor: int) -> None:
+    if fcntl is not None:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+
+
 def _sync(path: Path) -> None:
     """Makes a file, or the names in a directory, last even if the machine loses power."""
+    if os.name == "nt" and path.is_dir():  # Windows opens no directories
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

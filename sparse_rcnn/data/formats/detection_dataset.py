@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from sparse_rcnn.data.formats.annotations import CheckedAnnotations
+from sparse_rcnn.data.formats.annotations import Annotations, CheckedAnnotations
 from sparse_rcnn.data.image_file import (
     MAX_PIXELS,
     ExifOrientation,
@@ -98,6 +98,16 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         if self.transform is not None:
             image, boxes, labels = _apply(self.transform, image, boxes, labels, path)
         return image, Target(boxes, labels, self.image_ids[index], size)
+
+    @property
+    def annotations(self) -> Annotations:
+        """All boxes as flat arrays, ordered by image: crowd regions and boxes without area, too."""
+        return self._annotations
+
+    @property
+    def is_target(self) -> np.ndarray:
+        """[A] bool: which of the annotations are learnt from."""
+        return self._is_target
 
     @property
     def num_objects(self) -> int:

@@ -1,7 +1,9 @@
 """Trunks and feature pyramids: images in, levels of equal width out."""
 
 from sparse_rcnn.nn.backbones.backbone import Backbone
+from sparse_rcnn.nn.backbones.contract import PyramidBackbone
 
 __all__ = [
     "Backbone",
+    "PyramidBackbone",
 ]

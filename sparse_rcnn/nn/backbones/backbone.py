@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.ops import FeaturePyramidNetwork
 
+from sparse_rcnn.nn.backbones.contract import STRIDES
 from sparse_rcnn.nn.backbones.frozen_norm import FrozenNorm2d
 
 # One block per stage: not published, but enough for small images and minutes of training on a CPU.
@@ -129,6 +130,8 @@ class Backbone(nn.Module):
             raise ValueError(f"backbone must be one of {BACKBONES}, got {name!r}")
         self.trunk = ResNetTrunk(name, norm) if name in RESNETS else MobileNetV2Trunk(norm)
         self.fpn = FeaturePyramidNetwork(self.trunk.channels, out_channels)
+        self.channels = out_channels
+        self.strides = STRIDES
         if norm == "frozen":
             for layer in self.trunk.first_layers():
                 layer.requires_grad_(False)

@@ -3,41 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import nn
 
 from sparse_rcnn.nn.build import build_sparse_rcnn, initialize_class_logits
-from sparse_rcnn.nn.checkpoints.published import (
-    from_detectron2,
-    from_mmdetection,
-    infer_config,
-    recognize_layout,
-    unwrap,
-)
+from sparse_rcnn.nn.checkpoints.checkpoint import Checkpoint, our_state_dict, validate_checkpoint
 from sparse_rcnn.nn.detector import SparseRCNN
+from sparse_rcnn.nn.model_config import OWN_BACKBONE
 from sparse_rcnn.nn.state_dict import require_same_keys
 
 
-def our_state_dict(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state dict of any known checkpoint in this library's layout.
-
-    Args:
-        checkpoint: of this library, detectron2 or mmdetection, recognised by its keys.
-
-    Returns:
-        State dict in this library's layout.
-
-    Raises:
-        ValueError: if it is none of them, or a published one is not complete.
-    """
-    layout = recognize_layout(checkpoint)
-    if layout == "detectron2":
-        return from_detectron2(checkpoint)
-    if layout == "mmdetection":
-        return from_mmdetection(checkpoint)
-    return unwrap(checkpoint)
-
-
-def load_weights(model: SparseRCNN, checkpoint: Mapping[str, Any], new_classes: bool = False) -> list[str]:
+def load_weights(
+    model: SparseRCNN, checkpoint: Checkpoint | Mapping[str, Any], new_classes: bool = False
+) -> list[str]:
     """Loads a checkpoint into a model in place, to fine-tune it.
 
     The class predictors start anew from the focal prior if the number of classes differs, or if the caller
@@ -45,17 +22,18 @@ def load_weights(model: SparseRCNN, checkpoint: Mapping[str, Any], new_classes: 
 
     Args:
         model: the model to load.
-        checkpoint: of this library, detectron2 or mmdetection, recognised by its keys.
+        checkpoint: what ``load_checkpoint`` gives, or the content of a file of this library, detectron2 or
+            mmdetection, recognised by its keys.
         new_classes: the classes differ although their number may not.
 
     Returns:
         Names of the entries that start anew; empty if everything was loaded.
 
     Raises:
-        ValueError: if an entry is missing, surplus or of another shape; the message names it.
+        ValueError: if an entry is missing, surplus, of another shape or not finite; the message names it.
     """
     expected = model.state_dict()
-    given = our_state_dict(checkpoint)
+    given = checkpoint.weights if isinstance(checkpoint, Checkpoint) else our_state_dict(checkpoint)
     # Only trainable batch norm counts its batches; nothing else depends on the counters.
     given = {k: v for k, v in given.items() if k in expected or not k.endswith("num_batches_tracked")}
     class_layers = {name: module for name, module in model.named_modules() if name.endswith(".class_logits")}
@@ -77,44 +55,37 @@ def load_weights(model: SparseRCNN, checkpoint: Mapping[str, Any], new_classes: 
     return anew
 
 
-def checkpoint_class_names(checkpoint: Mapping[str, Any]) -> list[str] | None:
-    """The class names that a checkpoint carries, by label.
-
-    Args:
-        checkpoint: as loaded from its file.
-
-    Returns:
-        ``"class_names"`` of this library's files, or what mmdetection keeps in ``"meta"``; None where the
-        file carries no names, as the authors' do.
-    """
-    if "class_names" in checkpoint:
-        return list(checkpoint["class_names"])
-    meta = checkpoint.get("meta")
-    if not isinstance(meta, Mapping):
-        return None
-    names = meta.get("CLASSES") or dict(meta.get("dataset_meta") or {}).get("classes")
-    return None if names is None else [str(name) for name in names]
-
-
-def build_from_checkpoint(checkpoint: Mapping[str, Any]) -> SparseRCNN:
+def build_from_checkpoint(
+    checkpoint: Checkpoint | Mapping[str, Any], backbone: nn.Module | None = None
+) -> SparseRCNN:
     """The model that a checkpoint holds.
 
+        model = build_from_checkpoint(load_checkpoint("runs/shapes/checkpoint.pth"))
+
     Args:
-        checkpoint: with the arguments of ``build_sparse_rcnn`` under ``"config"`` and the state dict under
-            ``"model"``, as the training script writes it; or a state dict of this library (with a ResNet and
-            8 heads), detectron2 or mmdetection.
+        checkpoint: what ``load_checkpoint`` gives; or plain data with the options of ``build_sparse_rcnn``
+            under ``"config"`` and the state dict under ``"model"``; or a state dict of this library (with a
+            ResNet and 8 heads), detectron2 or mmdetection.
+        backbone: the module, where the model was built with one of its user's; its weights are loaded.
 
     Returns:
-        The model in evaluation mode.
+        The model in evaluation mode; its ``image_size`` is what its images are to be resized to.
 
     Raises:
-        ValueError: if the checkpoint is unknown or incomplete, or its config does not fit.
+        ValueError: if the checkpoint is unknown or incomplete, its parts do not fit together, or a backbone
+            is missing or given in vain.
     """
-    config = dict(checkpoint["config"]) if "config" in checkpoint else infer_config(checkpoint)
-    config["backbone_weights"] = None
-    try:
-        model = build_sparse_rcnn(**config)
-    except TypeError as error:
-        raise ValueError(f"the checkpoint's config {config} is not of build_sparse_rcnn: {error}") from error
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = validate_checkpoint(checkpoint)
+    own = checkpoint.config.backbone == OWN_BACKBONE
+    if own and backbone is None:
+        raise ValueError(
+            "its backbone is a module of its user's own, which no file can build: make that module, and call "
+            "build_from_checkpoint(load_checkpoint(file), backbone=module)"
+        )
+    if backbone is not None and not own:
+        raise ValueError(f"its backbone is {checkpoint.config.backbone!r}: leave out backbone=")
+    model = build_sparse_rcnn(backbone, config=checkpoint.config, backbone_weights=None)
     load_weights(model, checkpoint)
+    model.image_size = checkpoint.image_size
     return model.eval()

@@ -5,6 +5,7 @@ shapes, follows from the size of the model, and that is read off the checkpoint 
 """
 
 from collections.abc import Mapping
+from reprlib import repr as short
 from typing import Any
 
 import torch
@@ -135,6 +136,8 @@ def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
         raise ValueError(f"a checkpoint must be a dict, got {type(checkpoint).__name__}")
     state_dict = {}
     for key, value in checkpoint.items():
+        if not isinstance(key, str):
+            raise ValueError(f"entry {short(key)} must have a name, got {type(key).__name__}")
         try:
             state_dict[key] = torch.as_tensor(value)
         except (TypeError, ValueError, RuntimeError) as error:

@@ -3,47 +3,65 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparse_rcnn.loss.set_loss import set_prediction_loss
 from sparse_rcnn.nn.detector import SparseRCNN
+from sparse_rcnn.nn.image_size import ImageSize, resize_image
 from sparse_rcnn.ops.boxes import rescale_boxes
 from sparse_rcnn.ops.detections import select_detections
 from sparse_rcnn.ops.resize import shortest_side_resize
+
+PAPER_SIZES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
 
 
 class ImageListDetector(nn.Module):
     """Sparse R-CNN for code written for torchvision's detectors, such as torchvision's reference engine.
 
-    Labels go out as they came in: 0..K-1 of the model. There is no background class, so for torchvision's
-    habit of labels that start at 1 (or COCO's category ids up to 90), build the model with one class more
-    than the largest label.
+    Labels are 0..K-1 of the model, there is no background class. Where labels are COCO's category ids, or
+    start at 1 as is torchvision's habit, give ``category_ids``: they go out as they came in.
+
+        detector = ImageListDetector(build_from_checkpoint(load_checkpoint("runs/shapes/checkpoint.pth")))
+        (found,) = detector([torchvision.io.decode_image("photo.jpg", "RGB")])
 
     Args:
         model: the detector.
         min_size: length in pixels to which the shorter side is resized: one, or several of which training
-            draws one per image and evaluation takes the last.
-        max_size: most that the longer side may have after resizing.
+            draws one per image and evaluation takes the last. Unless given, that of the model's checkpoint;
+            without one, the paper's: 480, 512, ..., 800.
+        max_size: most that the longer side may have after resizing; that of the checkpoint, or 1333.
         max_detections: detections per image.
         score_threshold: detections below it are left out, and so are boxes without area.
         size_divisor: batches are padded to a multiple of it.
+        category_ids: by label, K different numbers that stand for the labels in targets and detections, such
+            as ``range(1, K + 1)``, or a checkpoint's ``category_ids``.
+        _skip_resize: images come resized in training, as torchvision's ``multiscale`` and ``lsj`` presets
+            give them; the name is theirs.
 
     Raises:
-        ValueError: if a size is less than 1.
+        ValueError: if a size is less than 1, or a category id comes twice.
     """
+
+    category_ids: Tensor
 
     def __init__(
         self,
         model: SparseRCNN,
-        min_size: int | Sequence[int] = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800),
-        max_size: int = 1333,
+        min_size: int | Sequence[int] | None = None,
+        max_size: int | None = None,
         max_detections: int = 100,
         score_threshold: float = 0.0,
         size_divisor: int = 32,
+        category_ids: Sequence[int] | None = None,
+        _skip_resize: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
+        known: ImageSize | None = getattr(model, "image_size", None)
+        if min_size is None:
+            min_size = PAPER_SIZES if known is None else known.shortest_side
+        if max_size is None:
+            max_size = (known or ImageSize()).longest_side
         self.min_sizes = [min_size] if isinstance(min_size, int) else list(min_size)
         self.max_size = max_size
         self.max_detections = max_detections
@@ -51,6 +69,11 @@ class ImageListDetector(nn.Module):
         self.size_divisor = size_divisor
         if len(self.min_sizes) == 0 or min(*self.min_sizes, max_size, max_detections, size_divisor) < 1:
             raise ValueError("min_size, max_size, max_detections and size_divisor must be at least 1")
+        ids = [] if category_ids is None else list(category_ids)
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"category_ids must be different numbers, got {ids}")
+        self.register_buffer("category_ids", torch.tensor(ids, dtype=torch.int64), persistent=False)
+        self.skip_resize = _skip_resize
 
     def forward(
         self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None
@@ -58,7 +81,8 @@ class ImageListDetector(nn.Module):
         """Losses in training mode, detections in evaluation mode.
 
         Args:
-            images: ``[3, H, W]`` each, RGB, floating 0..1 (or uint8), of any sizes.
+            images: ``[3, H, W]`` each, RGB, floating 0..1 (or uint8), of any sizes. Floating images that
+                hold whole levels, as image files do, are resized as the files are: scores are the same.
             targets: one dict per image with ``boxes`` ``[M, 4]`` xyxy in pixels of the image and ``labels``
                 ``[M]`` int64; other entries are ignored. Needed in training mode only.
 
@@ -91,12 +115,13 @@ class ImageListDetector(nn.Module):
         device = batch.device
         predictions = self.model(batch, image_sizes)
         num_classes = predictions.logits.shape[-1]
+        self._check_category_ids(num_classes)
         wrong = labels[(labels < 0) | (labels >= num_classes)]
         if len(wrong) > 0:
             # Heard here, on the CPU: on a GPU it would be a device-side assertion.
             raise ValueError(
                 f"labels must be in 0..{num_classes - 1}, got {int(wrong[0])}: "
-                "a model for labels 1..K has K + 1 classes"
+                "for other labels, such as 1..K, give category_ids"
             )
         losses = set_prediction_loss(
             predictions.logits,
@@ -117,6 +142,7 @@ class ImageListDetector(nn.Module):
         self, batch: Tensor, image_sizes: Tensor, original_sizes: Tensor
     ) -> list[dict[str, Tensor]]:
         predictions = self.model(batch, image_sizes)
+        self._check_category_ids(predictions.logits.shape[-1])
         detections = select_detections(
             predictions.logits[-1],
             predictions.boxes[-1],
@@ -127,24 +153,35 @@ class ImageListDetector(nn.Module):
         results: list[dict[str, Tensor]] = []
         for index in range(batch.shape[0]):
             boxes, scores = detections.boxes[index], detections.scores[index]
+            labels = detections.labels[index]
+            if len(self.category_ids) > 0:
+                labels = self.category_ids[labels]
             kept = (scores >= self.score_threshold) & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
-            results.append(
-                {"boxes": boxes[kept], "labels": detections.labels[index][kept], "scores": scores[kept]}
-            )
+            results.append({"boxes": boxes[kept], "labels": labels[kept], "scores": scores[kept]})
         return results
 
+    def _check_category_ids(self, num_classes: int) -> None:
+        if len(self.category_ids) not in (0, num_classes):
+            raise ValueError(
+                f"category_ids are {len(self.category_ids)}, but the model has {num_classes} classes"
+            )
+
     def _resize(self, image: Tensor) -> Tensor:
+        image = _as_levels(image)
+        if self.training and self.skip_resize:
+            return image
         choice = int(torch.randint(len(self.min_sizes), [1])) if self.training else -1
         height, width = shortest_side_resize(
             image.shape[1], image.shape[2], self.min_sizes[choice], self.max_size
         )
-        floating = image if image.is_floating_point() else image.float() / 255
-        return F.interpolate(floating[None], [height, width], mode="bilinear", antialias=True)[0]
+        return resize_image(image, height, width)
 
     def _pad(self, images: list[Tensor]) -> tuple[Tensor, Tensor]:
         image_sizes = torch.tensor([[image.shape[1], image.shape[2]] for image in images])
         height = -(-int(image_sizes[:, 0].max()) // self.size_divisor) * self.size_divisor
         width = -(-int(image_sizes[:, 1].max()) // self.size_divisor) * self.size_divisor
+        if any([image.is_floating_point() for image in images]):  # noqa: C419 - TorchScript has no generators
+            images = [image if image.is_floating_point() else image.float() / 255 for image in images]
         batch = images[0].new_zeros([len(images), 3, height, width])
         for index, image in enumerate(images):
             batch[index, :, : image.shape[1], : image.shape[2]] = image
@@ -167,9 +204,18 @@ class ImageListDetector(nn.Module):
         for index, target in enumerate(targets):
             count = len(target["labels"])
             boxes[index, :count] = target["boxes"].detach().cpu().to(torch.float32)
-            labels[index, :count] = target["labels"].cpu()
+            labels[index, :count] = self._labels_of(index, target["labels"].cpu())
             valid[index, :count] = True
         return rescale_boxes(boxes, original_sizes, image_sizes), labels, valid
+
+    def _labels_of(self, index: int, ids: Tensor) -> Tensor:
+        if len(self.category_ids) == 0:
+            return ids
+        same = ids[:, None] == self.category_ids.cpu()[None, :]  # [M, K]
+        unknown = ids[~same.any(dim=1)]
+        if len(unknown) > 0:
+            raise ValueError(f"targets[{index}]['labels'] has {int(unknown[0])}, which is no category id")
+        return same.to(torch.int64).argmax(dim=1)
 
     def _check_target(self, index: int, target: dict[str, Tensor], size: Tensor) -> None:
         if "boxes" not in target or "labels" not in target:
@@ -190,3 +236,14 @@ class ImageListDetector(nn.Module):
                 f"targets[{index}]['boxes'][{box}] is {corners}: a box must be finite and of positive width "
                 f"and height (x1, y1, x2, y2); its image is {int(size[0])} high and {int(size[1])} wide"
             )
+
+
+def _as_levels(image: Tensor) -> Tensor:
+    """An image in uint8 if it holds whole levels of 0..255, as image files do; others in floating point."""
+    if image.dtype == torch.uint8 or image.requires_grad:
+        return image
+    levels = image * 255 if image.is_floating_point() else image.float()
+    whole = levels.round()
+    if bool(((levels - whole).abs() < 1e-3).all() & (whole >= 0).all() & (whole <= 255).all()):
+        return whole.to(torch.uint8)
+    return image if image.is_floating_point() else levels / 255

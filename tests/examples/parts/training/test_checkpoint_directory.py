@@ -11,6 +11,8 @@ from parts.training import checkpoints
 from parts.training.checkpoints import CheckpointDirectory, lock, read_run, set_aside
 from processes import EXAMPLES, run_python
 
+from sparse_rcnn.nn import read_checkpoint
+
 
 def checkpoint_of(iteration: int) -> dict:
     weights = torch.arange(500.0) + iteration
@@ -41,7 +43,7 @@ def files_in(output: Path) -> dict[str, bytes]:
 
 def assert_holds(path: Path | None, iteration: int) -> None:
     assert path is not None
-    checkpoint = read_run(path)
+    checkpoint = read_checkpoint(path)
     assert checkpoint["iteration"] == iteration
     assert torch.equal(checkpoint["model"]["weight"], checkpoint_of(iteration)["model"]["weight"])
 
@@ -208,7 +210,7 @@ def test_where_files_have_no_second_name_a_whole_checkpoint_pth_outlives_all_oth
         path.write_bytes(b"")
     assert_holds(tmp_path / "checkpoint.pth", 20)  # a copy: it was not damaged with them
     checkpoints.find_newest([].append)
-    assert 20 in [read_run(path)["iteration"] for path in tmp_path.rglob("*.pth")], (
+    assert 20 in [read_checkpoint(path)["iteration"] for path in tmp_path.rglob("*.pth")], (
         "the only whole checkpoint was deleted"
     )
 
@@ -404,9 +406,9 @@ def test_checkpoint_pth_is_the_newest_though_a_process_died_before_pointing_to_i
     (tmp_path / "checkpoint.pth").unlink()
     (tmp_path / "checkpoint.pth").write_bytes(old)
     assert checkpoints.find_newest(print, repair=False) == newest
-    assert read_run(tmp_path / "checkpoint.pth")["iteration"] == 10
+    assert read_checkpoint(tmp_path / "checkpoint.pth")["iteration"] == 10
     assert checkpoints.find_newest(print) == newest
-    assert read_run(tmp_path / "checkpoint.pth")["iteration"] == 20
+    assert read_checkpoint(tmp_path / "checkpoint.pth")["iteration"] == 20
 
 
 def test_nothing_moves_without_repair(tmp_path: Path) -> None:

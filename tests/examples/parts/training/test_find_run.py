@@ -8,7 +8,8 @@ import torch
 from parts.training.arguments import differences, parse_arguments, settings
 from parts.training.checkpoints import CheckpointDirectory
 from parts.training.processes import LAUNCH, Processes, launch_name
-from train import find_run, read_resumed
+from parts.training.run_directory import find_run, read_resumed
+from run_checkpoint import run_checkpoint
 
 ALONE = Processes(0, 0, 1, torch.device("cpu"))
 
@@ -16,14 +17,7 @@ ALONE = Processes(0, 0, 1, torch.device("cpu"))
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
     """A run of 1300 iterations that was interrupted at 3."""
-    checkpoint = {
-        "optimizer": {},
-        "arguments": settings(parse_arguments(None, ["--output", str(tmp_path / "run")])),
-        "iteration": 3,
-        "config": {"num_stages": 4},
-        "class_names": ["a"],
-        "num_images": 10,
-    }
+    checkpoint = run_checkpoint(parse_arguments(None, ["--output", str(tmp_path / "run")]))
     CheckpointDirectory(tmp_path / "run").save(checkpoint, 3)
     return tmp_path / "run"
 

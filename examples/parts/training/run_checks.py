@@ -1,0 +1,194 @@
+"""What a checkpoint of train.py says of its run, validated before anything is taken up from it."""
+
+import math
+import random
+from collections.abc import Callable, Mapping
+from reprlib import repr as short
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from sparse_rcnn import build_sparse_rcnn
+from sparse_rcnn.nn import Checkpoint, ModelConfig
+from sparse_rcnn.nn.state_dict import require_finite, require_same_keys
+
+MOST = 2**53  # iterations, images: more than any run has, and exact in floating point
+PLAIN = (bool, int, float, str, type(None))
+
+
+def check_run(checkpoint: Checkpoint) -> None:
+    """Raises ValueError, naming the entry, if a run cannot go on from this checkpoint."""
+    content = checkpoint.content
+    for name, (is_right, wanted) in FIELDS.items():
+        if name not in content:
+            if name in REQUIRED:
+                raise ValueError(f"entry {name!r} is missing: no run can go on without it")
+        elif not is_right(content[name]):
+            raise ValueError(f"{name} must be {wanted}, got {short(content[name])}")
+    check_optimizer(content["optimizer"], trainable_shapes(checkpoint.config))
+    check_schedule(content["schedule"], len(content["optimizer"]["param_groups"]))
+    check_scaler(content.get("scaler", {}), needed=content["arguments"].get("precision") == "fp16")
+    if ("trained" in content) != ("num_averaged" in content):
+        raise ValueError("of the entries 'trained' and 'num_averaged', one is missing")
+    if content["arguments"].get("ema") and "trained" not in content:
+        raise ValueError("entry 'trained' is missing: a run with --ema cannot go on without it")
+    if "trained" in content:
+        require_same_keys(content["model"], content["trained"], "'trained' does not fit 'model'")
+        require_finite(content["trained"])
+    for index, states in enumerate(content.get("random_states", [])):
+        check_random_states(index, states)
+
+
+def trainable_shapes(config: ModelConfig) -> list[torch.Size]:
+    """Shapes of the parameters that train, in the optimiser's order."""
+    with torch.device("meta"):
+        model = build_sparse_rcnn(config=config, backbone_weights=None)
+    return [parameter.shape for parameter in model.parameters() if parameter.requires_grad]
+
+
+def check_optimizer(state: Any, shapes: list[torch.Size]) -> None:
+    """Moments of another shape make fused AdamW write where it must not."""
+    groups, moments = state.get("param_groups"), state.get("state")
+    if not isinstance(moments, Mapping) or not isinstance(groups, list) or not groups:
+        raise ValueError("optimizer must have 'state' and 'param_groups'")
+    numbers: list[Any] = []
+    for index, group in enumerate(groups):
+        if not isinstance(group, Mapping) or not isinstance(group.get("params"), list):
+            raise ValueError(f"optimizer: param_groups[{index}] must be a dict with a list of 'params'")
+        _check_group(index, group)
+        numbers += group["params"]
+    if not all(type(number) is int for number in numbers) or sorted(numbers) != list(range(len(shapes))):
+        raise ValueError(f"optimizer: its parameters must be 0 to {len(shapes) - 1}, each once")
+    if any(type(number) is not int or not 0 <= number < len(shapes) for number in moments):
+        raise ValueError(f"optimizer: state must be of the parameters 0 to {len(shapes) - 1}")
+    for number, entry in moments.items():
+        what = f"optimizer: state of parameter {number}"
+        if not isinstance(entry, Mapping) or set(entry) != {"step", "exp_avg", "exp_avg_sq"}:
+            raise ValueError(f"{what} must have 'step', 'exp_avg' and 'exp_avg_sq'")
+        step = entry["step"].item() if _is_tensor(entry["step"], torch.Size([])) else entry["step"]
+        if not is_number(step) or step < 0:
+            raise ValueError(f"{what}: step must be a number of at least 0, got {short(step)}")
+        for name in ("exp_avg", "exp_avg_sq"):
+            if not _is_tensor(entry[name], shapes[numbers.index(number)]):
+                found = tuple(entry[name].shape) if isinstance(entry[name], Tensor) else short(entry[name])
+                expected = tuple(shapes[numbers.index(number)])
+                raise ValueError(f"{what}: {name} must be finite and of shape {expected}, got {found}")
+        if (entry["exp_avg_sq"] < 0).any():
+            raise ValueError(f"{what}: exp_avg_sq is a mean of squares and has negative values")
+
+
+def _check_group(index: int, group: Mapping[Any, Any]) -> None:
+    for name in ("lr", "eps", "weight_decay"):
+        if not is_number(group.get(name)) or group[name] < 0:
+            raise ValueError(f"optimizer: param_groups[{index}]: {name} must be a number of at least 0")
+    betas = group.get("betas")
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2 or not all(map(is_number, betas)):
+        raise ValueError(f"optimizer: param_groups[{index}]: betas must be two numbers")
+    if not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"optimizer: param_groups[{index}]: betas must be in 0..1, got {short(betas)}")
+    for name in ("amsgrad", "maximize", "capturable", "differentiable", "foreach"):
+        if group.get(name) not in (None, False):
+            raise ValueError(f"optimizer: param_groups[{index}]: {name} must be off")
+    for name in ("fused", "decoupled_weight_decay"):
+        if group.get(name) not in (None, True, False):
+            raise ValueError(f"optimizer: param_groups[{index}]: {name} must be on or off")
+
+
+def check_schedule(state: Any, num_groups: int) -> None:
+    """A schedule takes up whatever name it is given: only plain numbers may come."""
+    if not is_count(state.get("last_epoch")):
+        raise ValueError(f"schedule: last_epoch must be a whole number, got {short(state.get('last_epoch'))}")
+    rates = state.get("base_lrs")
+    if not isinstance(rates, list) or len(rates) != num_groups or not all(map(is_number, rates)):
+        raise ValueError(f"schedule: base_lrs must be {num_groups} numbers, got {short(rates)}")
+    if state.get("lr_lambdas") != [None] * num_groups:
+        raise ValueError(f"schedule: lr_lambdas must be {num_groups} times None")
+    for name, value in state.items():
+        parts = value if isinstance(value, list) else [value]
+        plain = all(part is None or is_number(part) or isinstance(part, bool) for part in parts)
+        known = isinstance(name, str) and name != "optimizer" and not callable(getattr(LambdaLR, name, None))
+        if not known or not plain:
+            raise ValueError(f"schedule: entry {short(name)} is not of a schedule")
+
+
+def check_scaler(state: Any, needed: bool) -> None:
+    """The scale of fp16's loss; empty in other precisions."""
+    names = {"scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker"}
+    if (needed or state) and set(state) != names:
+        raise ValueError(f"scaler must have {', '.join(sorted(names))}")
+    for name, value in state.items():
+        if not is_number(value) or value < 0 or (value == 0 and name != "_growth_tracker"):
+            raise ValueError(f"scaler: {name} must be a positive number, got {short(value)}")
+
+
+def check_random_states(index: int, states: Any) -> None:
+    """Tries them on generators of their own."""
+    try:
+        version, internal, gauss = states["python"]
+        random.Random().setstate((version, tuple(internal), gauss))
+        name, key, position, *rest = states["numpy"]
+        if not 0 <= position <= 624:  # which NumPy does not look at
+            raise ValueError(f"position {position}")
+        np.random.RandomState().set_state((name, np.array(key, dtype=np.uint32), position, *rest))
+        torch.Generator().set_state(states["torch"])
+        if not isinstance(states.get("cuda", states["torch"]), Tensor):
+            raise ValueError("the state of a GPU must be a tensor")
+    except Exception as error:  # generators refuse in many ways
+        raise ValueError(f"random_states[{index}] is no state of the generators: {short(error)}") from error
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number, and no truth value."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_count(value: Any) -> bool:
+    """Whether it is a whole number of things."""
+    return type(value) is int and 0 <= value <= MOST
+
+
+def is_options(value: Any) -> bool:
+    """Whether it is what ``settings`` gives: names with plain values, or lists of them."""
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str)
+        and all(isinstance(part, PLAIN) for part in (option if isinstance(option, list) else [option]))
+        for name, option in value.items()
+    )
+
+
+def _is_tensor(value: Any, shape: torch.Size) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.shape == shape
+        and value.is_floating_point()
+        and bool(value.isfinite().all())
+    )
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "optimizer": (lambda value: isinstance(value, Mapping), "a dict"),
+    "schedule": (lambda value: isinstance(value, Mapping), "a dict"),
+    "scaler": (lambda value: isinstance(value, Mapping), "a dict"),
+    "trained": (
+        lambda value: isinstance(value, Mapping) and all(isinstance(part, Tensor) for part in value.values()),
+        "a dict of tensors",
+    ),
+    "class_names": (_is_names, "a list of strings"),
+    "arguments": (is_options, "a dict of options"),
+    "iteration": (is_count, "a whole number of at least 0"),
+    "num_averaged": (is_count, "a whole number of at least 0"),
+    "num_images": (is_count, "a whole number of at least 0"),
+    "skipped": (is_count, "a whole number of at least 0"),
+    "skipped_in_a_row": (is_count, "a whole number of at least 0"),
+    "seconds": (lambda value: is_number(value) and value >= 0, "a number of at least 0"),
+    "unreadable": (_is_names, "a list of strings"),
+    "random_states": (lambda value: isinstance(value, list), "a list"),
+}
+REQUIRED = ("optimizer", "schedule", "arguments", "iteration", "class_names")

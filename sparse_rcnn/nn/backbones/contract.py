@@ -1,0 +1,73 @@
+"""What a backbone must give: the contract that any trunk with a feature pyramid can keep."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+STRIDES = (4, 8, 16, 32)
+
+
+@runtime_checkable
+class PyramidBackbone(Protocol):
+    """A module from normalised images to four pyramid levels of equal width.
+
+    ``forward(images)`` takes ``[B, 3, H, W]``, floating point, normalised with ImageNet's statistics, 0 where
+    there is padding, of any height and width. It returns a list of four levels ``[B, C, H/4, W/4]``,
+    ``[B, C, H/8, W/8]``, ``[B, C, H/16, W/16]`` and ``[B, C, H/32, W/32]``, sizes rounded up.
+
+    What is frozen is the module's own affair: it calls ``requires_grad_(False)`` on what must not train, and
+    the optimizer leaves that out. Its batch norms behave as they are: with pretrained weights and few images
+    per device, take frozen ones (``torchvision.ops.FrozenBatchNorm2d``).
+
+    Any trunk of torchvision or timm becomes one in a few lines:
+
+        class MobileNetV3(nn.Module):
+            channels, strides = 256, (4, 8, 16, 32)
+
+            def __init__(self):
+                super().__init__()
+                trunk = torchvision.models.mobilenet_v3_large(weights="DEFAULT").features
+                levels = {"3": "0", "6": "1", "12": "2", "16": "3"}
+                self.trunk = torchvision.models.feature_extraction.create_feature_extractor(trunk, levels)
+                self.fpn = torchvision.ops.FeaturePyramidNetwork([24, 40, 112, 960], 256)
+
+            def forward(self, images: Tensor) -> list[Tensor]:
+                return list(self.fpn(self.trunk(images)).values())
+
+        model = build_sparse_rcnn(MobileNetV3(), num_classes=3)
+
+    With timm, the trunk is ``timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4))``, its
+    channels are ``trunk.feature_info.channels()``, and it gives a list: give the pyramid a dict of it.
+
+    Attributes:
+        channels: C of every level; must be the model's ``hidden_dim``.
+        strides: of the levels in pixels: (4, 8, 16, 32).
+    """
+
+    channels: int
+    strides: Sequence[int]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The levels of normalised images."""
+        ...
+
+
+def require_backbone(backbone: nn.Module, hidden_dim: int) -> None:
+    """Refuses a module that cannot be the backbone of a model of that width.
+
+    Raises:
+        ValueError: if ``channels`` or ``strides`` is missing or does not fit.
+    """
+    kind = type(backbone).__name__
+    for name in ("channels", "strides"):
+        if not hasattr(backbone, name):
+            raise ValueError(f"backbone {kind} has no attribute {name!r}: see help(PyramidBackbone)")
+    if backbone.channels != hidden_dim:
+        raise ValueError(
+            f"backbone {kind} gives levels of {backbone.channels} channels, but hidden_dim is {hidden_dim}: "
+            "make them equal"
+        )
+    strides = backbone.strides
+    if not isinstance(strides, Sequence) or tuple(strides) != STRIDES:
+        raise ValueError(f"backbone {kind} must have levels of strides {STRIDES}, got {strides}")

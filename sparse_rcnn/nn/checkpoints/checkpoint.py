@@ -1,0 +1,170 @@
+"""What a checkpoint holds, validated in one place before anything is built of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from reprlib import repr as short
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparse_rcnn.nn.build import build_sparse_rcnn
+from sparse_rcnn.nn.checkpoints.names import checkpoint_class_names
+from sparse_rcnn.nn.checkpoints.published import (
+    from_detectron2,
+    from_mmdetection,
+    infer_config,
+    recognize_layout,
+    unwrap,
+)
+from sparse_rcnn.nn.digest import DIGEST_KEY
+from sparse_rcnn.nn.image_size import LARGEST_SIDE, ImageSize
+from sparse_rcnn.nn.model_config import OWN_BACKBONE, ModelConfig
+from sparse_rcnn.nn.state_dict import require_finite, require_same_keys
+from sparse_rcnn.nn.weight_file import read_checkpoint
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint of this library, detectron2 or mmdetection: all of it fits together."""
+
+    weights: dict[str, Tensor]  # in this library's layout
+    config: ModelConfig
+    class_names: list[str] | None  # by label; the authors' files carry none, and are COCO's
+    category_ids: list[int] | None  # of the data set, by label
+    image_size: ImageSize
+    layout: str  # "sparse_rcnn", "detectron2" or "mmdetection"
+    remarks: list[str]  # what is odd but no error
+    content: Mapping[str, Any]  # everything that the file holds
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Reads and validates a checkpoint file, whoever wrote it.
+
+        checkpoint = load_checkpoint("runs/shapes/checkpoint.pth")
+        model = build_from_checkpoint(checkpoint)
+
+    Args:
+        path: of a ``.pth`` or ``.safetensors`` file of this library, detectron2 or mmdetection.
+
+    Returns:
+        The checkpoint; its ``remarks`` say what is odd, such as a file without a digest.
+
+    Raises:
+        ValueError: if the file is missing or damaged, holds code, or its parts do not fit together; the
+            message starts with the path and names the entry.
+        ImportError: if it is a ``.safetensors`` file and safetensors is not installed.
+    """
+    content = read_checkpoint(path)
+    try:
+        return validate_checkpoint(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def validate_checkpoint(content: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint that the content of a file is, if all of it fits together.
+
+    Args:
+        content: what :func:`~sparse_rcnn.nn.read_checkpoint` gives.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        ValueError: if an entry is of the wrong type, out of bounds, missing, surplus, of another shape than
+            the config says, or not finite; the message names it.
+    """
+    layout = recognize_layout(content)
+    remarks = _remarks(content) if layout == "sparse_rcnn" else []
+    options = content["config"] if "config" in content else infer_config(content)
+    config = ModelConfig.from_dict(options)
+    weights = our_state_dict(content)
+    expected = expected_state_dict(config)
+    # Only trainable batch norm counts its batches; nothing else depends on the counters.
+    weights = {k: v for k, v in weights.items() if k in expected or not k.endswith("num_batches_tracked")}
+    needed = {k: v for k, v in expected.items() if k in weights or not k.endswith("num_batches_tracked")}
+    compared = weights
+    if config.backbone == OWN_BACKBONE:  # only who built it knows its entries
+        compared = {key: value for key, value in weights.items() if not key.startswith("backbone.")}
+    require_same_keys(needed, compared, f"the checkpoint does not fit the model of its config {config}")
+    return Checkpoint(
+        weights,
+        config,
+        _class_names(content, config.num_classes),
+        _category_ids(content, config.num_classes),
+        _image_size(content),
+        layout,
+        remarks,
+        content,
+    )
+
+
+def our_state_dict(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The state dict of any known checkpoint in this library's layout.
+
+    Args:
+        content: of a file of this library, detectron2 or mmdetection, recognised by its keys.
+
+    Returns:
+        State dict in this library's layout.
+
+    Raises:
+        ValueError: if it is none of them, a published one is not complete, or a value is not finite.
+    """
+    convert = {"detectron2": from_detectron2, "mmdetection": from_mmdetection}
+    state_dict = convert.get(recognize_layout(content), unwrap)(content)
+    require_finite(state_dict)
+    return state_dict
+
+
+def expected_state_dict(config: ModelConfig) -> dict[str, Tensor]:
+    """The entries of a model of that config, without values; those of a user's own backbone are left out."""
+    with torch.device("meta"):
+        named = dict(config.to_dict(), backbone_weights=None)
+        if config.backbone == OWN_BACKBONE:
+            named["backbone"] = "resnet10"
+        entries = build_sparse_rcnn(**named).state_dict()
+    if config.backbone == OWN_BACKBONE:
+        return {key: value for key, value in entries.items() if not key.startswith("backbone.")}
+    return entries
+
+
+def _remarks(content: Mapping[str, Any]) -> list[str]:
+    remarks = []
+    if content.get(DIGEST_KEY) is None:
+        remarks.append("has no digest: whether it was damaged cannot be told")
+    if "config" not in content:
+        remarks.append("has no config: it is read off the shapes, and 8 heads are assumed")
+    elif "image_size" not in content:
+        remarks.append("has no image_size: the paper's 800 and 1333 are assumed")
+    return remarks
+
+
+def _class_names(content: Mapping[str, Any], num_classes: int) -> list[str] | None:
+    names = checkpoint_class_names(content)
+    if names is not None and len(names) != num_classes:
+        raise ValueError(f"{len(names)} class names, but the model has {num_classes} classes")
+    return names
+
+
+def _category_ids(content: Mapping[str, Any], num_classes: int) -> list[int] | None:
+    ids = content.get("category_ids")
+    if ids is None:
+        return None
+    if not isinstance(ids, (list, tuple)) or not all(type(number) is int for number in ids):
+        raise ValueError(f"category_ids must be a list of whole numbers, got {short(ids)}")
+    if len(ids) != num_classes or len(set(ids)) != num_classes:
+        raise ValueError(f"category_ids must be {num_classes} different numbers, got {short(ids)}")
+    return list(ids)
+
+
+def _image_size(content: Mapping[str, Any]) -> ImageSize:
+    size = content.get("image_size", ImageSize()._asdict())
+    if not isinstance(size, Mapping) or set(size) != set(ImageSize._fields):
+        raise ValueError(f"image_size must be a dict of shortest_side and longest_side, got {short(size)}")
+    for name, side in size.items():
+        if type(side) is not int or not 1 <= side <= LARGEST_SIDE:
+            raise ValueError(
+                f"image_size: {name} must be a whole number of 1 to {LARGEST_SIDE}, got {short(side)}"
+            )
+    return ImageSize(**size)

@@ -1,0 +1,69 @@
+"""Writing a model as a checkpoint that every reader here understands."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparse_rcnn.nn.checkpoints.checkpoint import validate_checkpoint
+from sparse_rcnn.nn.detector import SparseRCNN
+from sparse_rcnn.nn.digest import DIGEST_KEY, content_digest
+from sparse_rcnn.nn.image_size import ImageSize
+from sparse_rcnn.nn.weight_file import SAFETENSORS_KEY
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: SparseRCNN,
+    class_names: Sequence[str] | None = None,
+    *,
+    category_ids: Sequence[int] | None = None,
+    image_size: ImageSize | None = None,
+) -> None:
+    """Writes a model with all that is needed to use it, and a digest of it.
+
+        save_checkpoint("mine.safetensors", model, ["cat", "dog"])
+
+    The file is written whole or not at all.
+
+    Args:
+        path: ``.safetensors`` for that format, which needs the package; any other for ``torch.save``'s.
+        model: as ``build_sparse_rcnn`` or ``build_from_checkpoint`` gives it: its ``config`` is written, too.
+        class_names: by label, K of them.
+        category_ids: of the data set, by label, K of them.
+        image_size: that images are resized to; the model's, or else the paper's, unless given.
+
+    Raises:
+        ValueError: if the model has no config or no longer fits it (folded norms), a value is not finite, or
+            names or ids do not fit.
+        ImportError: if safetensors is needed and not installed.
+    """
+    path = Path(path)
+    if model.config is None:
+        raise ValueError("the model has no config: build it by build_sparse_rcnn, or set model.config")
+    size = image_size or model.image_size or ImageSize()
+    fields: dict[str, Any] = {"config": model.config.to_dict(), "image_size": ImageSize(*size)._asdict()}
+    if class_names is not None:
+        fields["class_names"] = list(class_names)
+    if category_ids is not None:
+        fields["category_ids"] = list(category_ids)
+    weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    content = {**fields, "model": weights}
+    validate_checkpoint(content)
+    fields[DIGEST_KEY] = content_digest(content)
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        if path.suffix == ".safetensors":
+            try:
+                from safetensors.torch import save_file
+            except ImportError as error:
+                raise ImportError(f"{path}: needs safetensors: pip install safetensors") from error
+            save_file(weights, temporary, {"format": "pt", SAFETENSORS_KEY: json.dumps(fields)})
+        else:
+            torch.save({**fields, "model": weights}, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
