@@ -15,9 +15,14 @@ LAST_SECONDS = 600  # after a SIGTERM, should nobody say that it is over: longer
 
 def at_most_one_a_core(workers: int) -> int:
     """A default number of readers for this machine; PyTorch warns of more."""
+    return min(workers, cores_of_a_process())
+
+
+def cores_of_a_process() -> int:
+    """The share that each process of torchrun has of the cores of this machine; at least 1."""
     # The cores that this process may use, where the system says so.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(workers, cores)
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def outlive_signals(worker: int) -> None:

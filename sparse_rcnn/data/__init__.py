@@ -3,7 +3,9 @@
 from sparse_rcnn.data.evaluation.coco_metrics import coco_results, evaluate_coco, format_metrics
 from sparse_rcnn.data.formats.coco import CocoDetection, find_coco
 from sparse_rcnn.data.formats.coco_classes import COCO_CATEGORY_IDS, COCO_CLASS_NAMES
-from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
+from sparse_rcnn.data.formats.detection_dataset import DatasetRemark, DetectionDataset
+from sparse_rcnn.data.formats.held_out import write_split
+from sparse_rcnn.data.formats.load import list_splits, load_dataset
 from sparse_rcnn.data.formats.voc import VocDetection
 from sparse_rcnn.data.image_file import UnreadableImageError, read_image
 from sparse_rcnn.data.loading.collate import Batch, Targets, collate
@@ -23,6 +25,7 @@ __all__ = [
     "COCO_CLASS_NAMES",
     "Batch",
     "CocoDetection",
+    "DatasetRemark",
     "DetectionDataset",
     "Draw",
     "RandomCropRange",
@@ -40,6 +43,9 @@ __all__ = [
     "evaluation_transform",
     "find_coco",
     "format_metrics",
+    "list_splits",
+    "load_dataset",
     "read_image",
     "training_transform",
+    "write_split",
 ]

@@ -272,6 +272,11 @@ def test_compiled_training_on_any_sizes_evaluates_saves_and_resumes(trained: Pat
         ("train.py", ("--weights", "nothing.pth"), "nothing.pth: no such file"),
         ("train.py", ("--compile", "nothing"), "--compile must be one of"),
         ("train.py", ("--vertical-flip",), "need --data"),
+        (
+            "train.py",
+            ("--num-proposals", "9" * 13),
+            "out of memory: these take less memory and make",
+        ),
         ("train.py", ("--weights", "runs/shapes/checkpoint.pth"), "must not lie in --output"),
         ("evaluate.py", ("garbage.pth", "--data", "data/shapes"), "garbage.pth: not a checkpoint"),
         ("detect.py", ("garbage.pth", "nowhere/*.jpg"), "nowhere/*.jpg: no image there"),
@@ -286,6 +291,15 @@ def test_bad_input_ends_with_one_line_that_names_it(
     said = failure_of(script, *arguments, *options)
     assert message in said.splitlines()[-1]
     assert (trained / "runs" / "shapes" / "checkpoint.pth").is_file()  # a wrong command moves nothing
+
+
+def test_a_full_disk_is_noticed_before_training(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+    said = failure_of("train.py", *TINY, "--output", "runs/full")
+    assert "has 0.00 GB free, and a checkpoint takes 0.0" in said
+    assert "make room, or give another --output" in said
+    assert not (trained / "runs" / "full").exists()
 
 
 @pytest.mark.parametrize("script", ["train.py", "evaluate.py", "detect.py", "export.py", "benchmark.py"])

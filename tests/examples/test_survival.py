@@ -1,6 +1,7 @@
 """What becomes of a run that dies: it goes on where it was, bit for bit."""
 
 import json
+import os
 import re
 import resource
 import shutil
@@ -19,7 +20,7 @@ from evaluate import detect_dataset
 from parts.detector_file import load_detector
 from processes import EXAMPLES, FAULTY, TWO_PROCESSES, run_script
 
-from sparse_rcnn.data import ShapesDataset, evaluation_transform
+from sparse_rcnn.data import ShapesDataset, TrainingSampler, evaluation_transform
 
 # Three epochs of 16 images; a checkpoint in the middle of each.
 OPTIONS = (
@@ -69,6 +70,7 @@ def assert_same_run(output: Path, expected: Path) -> None:
     for checkpoint in (mine, theirs):
         del checkpoint["arguments"]["output"]
         assert checkpoint.pop("seconds") > 0  # that it took, in all processes one after the other
+        del checkpoint["digest"]  # of these, too
     assert_same(mine, theirs)
 
 
@@ -324,6 +326,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing_but_itself(place: Pat
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "train.py"), *OPTIONS, "--output", "runs/full"],
         cwd=place,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as the run that it is compared with
         capture_output=True,
         text=True,
         timeout=600,
@@ -341,6 +344,19 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing_but_itself(place: Pat
     assert done.returncode == 0, done.stderr
     assert "resuming at iteration 6" in done.stdout
     assert_same_run(before, place / "runs" / "one")
+
+
+def test_a_dry_run_of_a_bad_batch_of_one_process_ends_all(place_of_two: Path) -> None:
+    sampler = TrainingSampler([(128, 128)] * 16, 4, seed=0, rank=1, world_size=2)
+    ids = [draw.image_index + 1 for draw in next(iter(sampler))]  # in the first step of process 1 alone
+    done = run_training(
+        *(*OPTIONS, "--output", "runs/dry", "--dry-run", "--precision", "fp16"),
+        cwd=place_of_two,
+        launcher=TWO_PROCESSES,
+        environment={"NAN_IMAGES": ",".join(map(str, ids))},
+    )
+    assert done.returncode == 1
+    assert len(re.findall(r"error: the loss is nan and the gradient's norm", done.stderr)) == 2
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])  # which overflows until its scale is found

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from parts.command_line import CommandLine
+from parts.reader import at_most_one_a_core
 from sparse_rcnn.nn import ModelConfig
 
 # Options of the model, by name with the paper's defaults; the number of classes follows from the data.
@@ -123,13 +124,16 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         action="store_true",
         help="flip upside down, too, half of the time: for images without an up, as of microscopes",
     )
-    add(data, "--workers", "processes per device that read images", type=int)
+    add(
+        data, "--workers", "processes per device that read images; unless given, one a core at most", type=int
+    )
     data.add_argument(
         "--max-unreadable",
         type=int,
         metavar="N",
-        help=f"of how many images that cannot be read another may take the place ({MAX_UNREADABLE}); "
-        "a new run refuses to start with any such image, unless this is given",
+        help=f"how many training images that cannot be read may be replaced by others ({MAX_UNREADABLE}). "
+        "Validation images that cannot be read are left out of the evaluation, and counted. "
+        "A new run refuses to start with any such image, unless this is given",
     )
 
     model = parser.add_argument_group("model")
@@ -163,6 +167,14 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         metavar="IMAGES",
         help="images of one orientation that stay together; more means less padding on few devices, and "
         f"other images in a step ({RECIPE_GROUP}, as the recipe has on 8 devices; 1 if the batch is odd)",
+    )
+    training.add_argument(
+        "--pad-alike",
+        action="store_true",
+        help="pad all images of a step to the same size, which is slower. Then any number of processes and "
+        "of --accumulate makes the same step, up to rounding. Without it, each part is padded to its own "
+        "largest image, which changes what the backbone finds near the padding: the loss differs by a few "
+        "percent. With --backbone-norm batch it differs in any case: each part has its own statistics",
     )
     add(training, "--learning-rate", "of AdamW, after warm-up", type=float)
     training.add_argument(
@@ -282,6 +294,8 @@ def parse_arguments(description: str | None, argv: list[str] | None = None) -> a
     for key, value in recipe.items():
         if key not in arguments.given:
             setattr(arguments, key, value)
+    if "workers" not in arguments.given:
+        arguments.workers = at_most_one_a_core(arguments.workers)
     if arguments.group_size is None:
         arguments.group_size = RECIPE_GROUP if arguments.batch_size % RECIPE_GROUP == 0 else 1
     for name in AT_LEAST_1:
@@ -335,6 +349,21 @@ def parse_arguments(description: str | None, argv: list[str] | None = None) -> a
     if arguments.steps is None:
         arguments.steps = [arguments.iterations * 7 // 9, arguments.iterations * 25 // 27]
     return arguments
+
+
+def images_at_a_time(arguments: argparse.Namespace, world_size: int) -> int:
+    """The images that a process takes at a time: its share of a step, in --accumulate parts.
+
+    Raises:
+        ValueError: If the step cannot be shared.
+    """
+    images, left = divmod(arguments.batch_size, world_size * arguments.accumulate)
+    if left:
+        raise ValueError(
+            f"--batch-size {arguments.batch_size} cannot be shared by {world_size} processes with "
+            f"--accumulate {arguments.accumulate}"
+        )
+    return images
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:

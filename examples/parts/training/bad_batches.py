@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from parts.training.exchange import Outcome
+from parts.training.journal import Journal
 from parts.training.processes import Processes
 from sparse_rcnn.data import Batch
 
@@ -32,6 +34,23 @@ class BadBatches:
         self.processes = processes
         self.total = 0
         self.in_a_row = 0
+
+    def note(
+        self,
+        iteration: int,
+        batches: list[Batch],
+        own_losses: Tensor,
+        outcome: Outcome,
+        journal: Journal,
+    ) -> None:
+        """Takes note of a bad step, says so, and ends the run if it is one too many in a row."""
+        entry = self.skip(iteration, batches, own_losses, outcome.gradient_norm)
+        journal.record(entry, "train")
+        journal.say(
+            f"iteration {iteration}: skipped, the loss is {outcome.losses[0]} and the gradient's norm "
+            f"{outcome.gradient_norm}; image ids {entry['image_ids']}"
+        )
+        self.raise_if_hopeless(iteration, entry["image_ids"])
 
     def skip(
         self, iteration: int, batches: list[Batch], own_losses: Tensor, gradient_norm: float

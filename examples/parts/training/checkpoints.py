@@ -6,7 +6,6 @@ cannot dangle.
 """
 
 import errno
-import fcntl
 import hashlib
 import io
 import os
@@ -24,6 +23,11 @@ from sparse_rcnn.nn import read_checkpoint
 from sparse_rcnn.nn.checkpoints.checkpoint import validate_checkpoint
 from sparse_rcnn.nn.digest import DIGEST_KEY, content_digest
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 NAME = re.compile(r"(\d{8,})-([0-9a-f]{16})\.pth")
 
 
@@ -40,6 +44,22 @@ class CheckpointDirectory:
         self.directory = output / "checkpoints"
         self.newest = output / "checkpoint.pth"
         self.keep = keep
+
+    def room(self) -> tuple[Path, int]:
+        """The directory that is there already, and the bytes that are free on its disk."""
+        there = next(
+            path for path in (self.output.absolute(), *self.output.absolute().parents) if path.exists()
+        )
+        return there, shutil.disk_usage(there).free
+
+    def check_room(self, size: int) -> None:
+        """Raises ValueError if not even one more checkpoint of so many bytes can be written."""
+        there, free = self.room()
+        if size > free:
+            raise ValueError(
+                f"the disk of {there} has {free / 1e9:.2f} GB free, and a checkpoint takes "
+                f"{size / 1e9:.2f} GB: make room, or give another --output"
+            )
 
     def save(self, checkpoint: dict[str, Any], iteration: int) -> Path:
         """Writes a checkpoint and removes the oldest ones.
@@ -163,8 +183,8 @@ def lock(output: Path) -> Iterator[None]:
     """
     with (output / "lock").open("w") as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with this process, however it ends
-        except BlockingIOError as error:
+            _lock_file(file.fileno())  # ends with this process, however it ends
+        except (BlockingIOError, PermissionError) as error:  # POSIX says the one, Windows the other
             raise ValueError(f"{output}: another process is training in it") from error
         yield
 
@@ -186,8 +206,19 @@ def _is_whole(path: Path) -> bool:
     return path.stem.endswith(f"-{digest.hexdigest()[:16]}")
 
 
+def _lock_file(descriptor: int) -> None:
+    if fcntl is not None:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+
+
 def _sync(path: Path) -> None:
     """Makes a file, or the names in a directory, last even if the machine loses power."""
+    if os.name == "nt" and path.is_dir():  # Windows opens no directories
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

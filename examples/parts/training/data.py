@@ -2,10 +2,12 @@
 
 import argparse
 
-from torch import nn
 from torchvision.transforms import v2
 
+from parts.evaluating import can_evaluate
 from parts.open_dataset import load_dataset
+from parts.training.batches import pad
+from parts.training.processes import Processes
 from sparse_rcnn.data import (
     Batch,
     DetectionDataset,
@@ -18,6 +20,7 @@ from sparse_rcnn.data.loading.transforms import CROP_RANGE
 from sparse_rcnn.ops import shortest_side_resize
 
 WHOLE = 5000  # data sets of up to so many images are decoded before training; of larger ones, headers must do
+REMEDY = "--max-unreadable N trains without them"
 
 
 def load_data(arguments: argparse.Namespace, tolerant: bool) -> tuple[DetectionDataset, DetectionDataset]:
@@ -44,6 +47,30 @@ def load_data(arguments: argparse.Namespace, tolerant: bool) -> tuple[DetectionD
     return train, val
 
 
+def open_data(
+    arguments: argparse.Namespace, tolerant: bool, processes: Processes
+) -> tuple[DetectionDataset, DetectionDataset]:
+    """Training and validation sets on all processes, looked at by rank 0.
+
+    Raises:
+        ValueError: For everything that can be wrong with them.
+    """
+    if processes.rank > 0:
+        processes.wait()  # rank 0 first: it draws the shapes and looks at every file
+    try:
+        training_set, validation_set = load_data(arguments, tolerant)
+    except ValueError as error:
+        if "are not in" in str(error) or "has no file for" in str(error):  # images that are missing
+            raise ValueError(f"{error}; {REMEDY}") from error
+        raise
+    if processes.rank == 0:
+        check_data({"train": training_set, "val": validation_set}, tolerant)
+        if not can_evaluate():
+            print("pycocotools is not installed: no figures such as AP, only nan; pip install pycocotools")
+        processes.wait()
+    return training_set, validation_set
+
+
 def _difference(train: DetectionDataset, val: DetectionDataset) -> str:
     both = (("train", train, val), ("val", val, train))
     alone = {name: sorted({*this.class_names} - {*that.class_names}) for name, this, that in both}
@@ -61,8 +88,9 @@ def check_data(datasets: dict[str, DetectionDataset], tolerant: bool) -> None:
             dataset.check_images(decode=len(dataset) <= WHOLE)
         except UnreadableImageError as error:
             if not tolerant:
-                raise
-            print(f"  {error}; others will take their place")
+                raise UnreadableImageError(f"{error}; {REMEDY}") from error
+            place = "others will take their place" if name == "train" else "the evaluation leaves them out"
+            print(f"  {error}; {place}")
 
 
 def pad_to_largest(
@@ -75,5 +103,4 @@ def pad_to_largest(
             shortest_side_resize(*window, shortest, longest) for window in (CROP_RANGE, CROP_RANGE[::-1])
         ]
     height, width = (-(-max(side) // 32) * 32 for side in zip(*sizes, strict=True))
-    missing = (0, max(0, width - batch.images.shape[3]), 0, max(0, height - batch.images.shape[2]))
-    return batch._replace(images=nn.functional.pad(batch.images, missing))
+    return pad(batch, height, width)

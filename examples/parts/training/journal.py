@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import PIL.Image
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from parts.command_line import printable
 from parts.evaluating import without_nan
 
 matplotlib.use("Agg")
 
+LINES = 200  # at most, of a run in a log that is no terminal
 TITLES = {
     "loss": "sum over stages",
     "classification": "classification, last stage",
@@ -40,6 +43,7 @@ class Journal:
         self.rank = rank
         self.entries: list[dict[str, Any]] = []
         self._complained = False
+        self._iterations, self._shown = iterations, start * LINES // iterations
         self._writer: SummaryWriter | None = None
         if output is not None:
             self._path = output / "metrics.jsonl"
@@ -51,7 +55,7 @@ class Journal:
             total=iterations,
             initial=start,
             unit="step",
-            disable=rank != 0,
+            disable=rank != 0 or not sys.stderr.isatty(),  # a log gets lines
             mininterval=1,
             dynamic_ncols=True,
         )
@@ -60,14 +64,22 @@ class Journal:
         """Prints beside the progress bar."""
         if self.rank == 0:
             self.progress.write(text)
+            sys.stdout.flush()  # a log is read while the run goes on
 
     def record(self, entry: dict[str, Any], group: str) -> None:
-        """Adds an entry, with its "iteration"; lists hold a value per stage."""
+        """Adds an entry, with its "iteration"; lists hold a value per stage.
+
+        Metrics of an iteration that has some already, of a run that died between them and its end, take their
+        place.
+        """
+        again = [e for e in self.entries if _is_same_evaluation(e, entry)] if "AP" in entry else []
+        for one in again:
+            self.entries.remove(one)
         self.entries.append(entry)
         if self.output is None:
             return
         try:
-            if self._complained:
+            if self._complained or again:
                 self._rewrite()  # the entries that could not be written before, too
                 self._complained = False
             else:
@@ -83,15 +95,20 @@ class Journal:
                     name = f"{group}/{key.removesuffix('_by_stage')}/stage_{stage}"
                     self._draw("add_scalar", name, part, entry["iteration"])
             elif key != "iteration" and isinstance(value, (int, float)):
-                self._draw("add_scalar", f"{group}/{key}", value, entry["iteration"])
+                self._draw("add_scalar", printable(f"{group}/{key}"), value, entry["iteration"])
 
     def show(self, entry: dict[str, Any]) -> None:
-        """Shows the latest losses in the progress bar."""
-        self.progress.set_postfix_str(
+        """Shows the latest losses in the progress bar; in a log, on a line of its own now and then."""
+        text = (
             f"loss {entry['loss']:.2f}, class {entry['classification']:.2f}, L1 {entry['l1']:.2f}, "
             f"GIoU {entry['giou']:.2f}, lr {entry['learning_rate']:.1e}, "
             f"{entry['images_per_second']:.1f} images/s"
         )
+        self.progress.set_postfix_str(text)
+        shown = entry["iteration"] * LINES // self._iterations
+        if self.rank == 0 and self.progress.disable and shown > self._shown:
+            print(f"iteration {entry['iteration']} of {self._iterations}: {text}", flush=True)
+            self._shown = shown
 
     def picture(self, name: str, picture: PIL.Image.Image, iteration: int) -> None:
         """Adds a picture to TensorBoard."""
@@ -151,6 +168,10 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())  # or losing power may leave an empty history
         temporary.replace(self._path)
+
+
+def _is_same_evaluation(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return "AP" in one and "AP" in other and one["iteration"] == other["iteration"]
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -72,6 +72,19 @@ class TrainingState:
             warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
             self.schedule.step()
 
+    def looks_for_scale(self) -> bool:
+        """Whether an overflow is only that of fp16, which finds its scale this way."""
+        return self.scaler.is_enabled() and self.scaler.get_scale() >= 1
+
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return float(self.schedule.get_last_lr()[0])
+
+    def num_bytes(self) -> int:
+        """About the size of a checkpoint: weights, their average, and two moments of what trains."""
+        weights = [*self.model.state_dict().values()] * (1 if self.average is None else 2)
+        return sum(tensor.numel() * tensor.element_size() for tensor in weights + 2 * self.parameters)
+
     def to_checkpoint(self) -> dict[str, Any]:
         """What to save; "model" is what is evaluated, "trained" what the optimiser works on, if another."""
         checkpoint = {

@@ -1,15 +1,21 @@
-"""Readers of annotation formats: COCO's JSON and Pascal VOC's XML."""
+"""Readers of annotation formats (COCO, VOC, YOLO, CrowdHuman, CVAT), and the one that recognises them."""
 
 from sparse_rcnn.data.formats.coco import CocoDetection, find_coco
 from sparse_rcnn.data.formats.coco_classes import COCO_CATEGORY_IDS, COCO_CLASS_NAMES
-from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
+from sparse_rcnn.data.formats.detection_dataset import DatasetRemark, DetectionDataset
+from sparse_rcnn.data.formats.held_out import write_split
+from sparse_rcnn.data.formats.load import list_splits, load_dataset
 from sparse_rcnn.data.formats.voc import VocDetection
 
 __all__ = [
     "COCO_CATEGORY_IDS",
     "COCO_CLASS_NAMES",
     "CocoDetection",
+    "DatasetRemark",
     "DetectionDataset",
     "VocDetection",
     "find_coco",
+    "list_splits",
+    "load_dataset",
+    "write_split",
 ]

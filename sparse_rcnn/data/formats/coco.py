@@ -1,27 +1,33 @@
 """COCO's detection annotations: one JSON file with images, categories and annotations."""
 
-import gc
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sparse_rcnn.data.formats.annotations import Annotations, check_annotations
+from sparse_rcnn.data.formats.annotated_images import AnnotatedImages
+from sparse_rcnn.data.formats.annotations import Objects
 from sparse_rcnn.data.formats.coco_fields import (
+    areas_of,
+    boxes_of,
     column,
-    is_area,
-    is_box,
-    is_flag,
+    crowds_of,
+    integers,
     is_id,
     is_length,
     is_name,
+    names_of,
     shown,
 )
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transform
-from sparse_rcnn.data.image_file import MAX_PIXELS, MOST_NAMED, ExifOrientation
+from sparse_rcnn.data.formats.flat import FlatStrings
+from sparse_rcnn.data.formats.image_names import refuse_missing
+from sparse_rcnn.data.formats.json_sections import Consumed, read_sections
+from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
+
+SECTIONS = ("images", "annotations", "categories")
 
 
 class CocoDetection(DetectionDataset):
@@ -59,63 +65,17 @@ class CocoDetection(DetectionDataset):
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         file = Path(annotation_file)
-        images, entries, categories = _read_sections(file)
-        if not images:
-            raise ValueError(f"{file}: the data set is empty: 'images' has no entries")
 
-        image_ids = column(images, "id", is_id, "an integer", file, "image")
-        _refuse_duplicates(image_ids, file, "image")
-        names = column(images, "file_name", is_name, "a non-empty string", file, "image")
-        heights = column(images, "height", is_length, "a positive integer", file, "image")
-        widths = column(images, "width", is_length, "a positive integer", file, "image")
-        image_sizes = list(zip(heights, widths, strict=True))
-        if not Path(image_dir).is_dir():
-            raise ValueError(f"{image_dir}: there is no such directory of images")
-        if not allow_missing:
-            _refuse_missing(Path(image_dir), names, file)
+        def locate(names: Sequence[str]) -> tuple[list[str], list[str]]:
+            if not Path(image_dir).is_dir():
+                raise ValueError(f"{image_dir}: there is no such directory of images")
+            if not allow_missing:
+                refuse_missing(Path(image_dir), names, file)
+            return [os.path.join(image_dir, name) for name in names], []
 
-        category_ids = column(categories, "id", is_id, "an integer", file, "category")
-        _refuse_duplicates(category_ids, file, "category")
-        class_names = column(categories, "name", is_name, "a non-empty string", file, "category")
-        if not category_ids:
-            raise ValueError(f"{file}: 'categories' has no entries")
-        by_id = dict(sorted(zip(category_ids, class_names, strict=True)))
-
-        ids = column(entries, "id", is_id, "an integer", file, "annotation")
-        _refuse_duplicates(ids, file, "annotation")
-        boxes = column(
-            entries, "bbox", is_box, "[x, y, width, height], four finite numbers", file, "annotation"
-        )
-        widths_heights = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-        corners = widths_heights.copy()
-        corners[:, 2:] += corners[:, :2]
-        # Where "area" is absent the box's own is the closest there is (the field counts the mask's pixels).
-        areas = column(entries, "area", is_area, "a finite number >= 0", file, "annotation", default=None)
-        box_areas = widths_heights[:, 2] * widths_heights[:, 3]
-        areas = [box_areas[index] if area is None else area for index, area in enumerate(areas)]
-        crowd = column(entries, "iscrowd", is_flag, "0 or 1", file, "annotation", default=0)
-        annotations = Annotations(
-            ids=np.array(ids, dtype=np.int64),
-            image_indices=_positions(entries, "image_id", image_ids, file),
-            labels=_positions(entries, "category_id", list(by_id), file),
-            written_boxes=widths_heights,
-            boxes=corners,
-            areas=np.array(areas, dtype=np.float64),
-            is_crowd=np.array(crowd, dtype=bool),
-        )
-        checked = check_annotations(
-            annotations,
-            np.array(image_sizes, dtype=np.int64),
-            lambda index: f"{file}: annotation {ids[index]}: bbox {boxes[index]}",
-            drop_degenerate=drop_degenerate,
-        )
+        content, _ = read_coco(file, locate)
         super().__init__(
-            image_paths=[os.path.join(image_dir, name) for name in names],
-            image_ids=image_ids,
-            image_sizes=image_sizes,
-            class_names=list(by_id.values()),
-            category_ids=list(by_id),
-            checked=checked,
+            **content.checked(drop_degenerate),
             transform=transform,
             exif_orientation=exif_orientation,
             max_pixels=max_pixels,
@@ -144,65 +104,138 @@ def find_coco(directory: str | Path, split: str) -> tuple[Path, Path]:
     return image_dir, annotation_file
 
 
-def _read_sections(file: Path) -> tuple[list[Any], list[Any], list[Any]]:
-    # Parsing makes millions of objects and no garbage; the collector, run again and again in between, would
-    # take half of the 30 s that train2017 needs.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        content = json.loads(file.read_bytes())
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read: {error}") from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # both JSONDecodeError and UnicodeDecodeError are ValueError
-        raise ValueError(f"{file}: is not valid JSON: {error}") from error
-    finally:
-        if collecting:
-            gc.enable()
-    if not isinstance(content, dict):
-        raise ValueError(f"{file}: expected a JSON object, got {type(content).__name__}")
-    for section in ("images", "annotations", "categories"):
-        if not isinstance(content.get(section), list):
-            raise ValueError(f"{file}: field {section!r} must be a list, got {shown(content, section)}")
-    return content["images"], content["annotations"], content["categories"]
+def read_coco(
+    file: Path,
+    locate: Callable[[Sequence[str]], tuple[list[str], list[str]]],
+) -> tuple[AnnotatedImages, list[int]]:
+    """Reads a COCO JSON of any size, piece by piece.
+
+    Args:
+        file: The JSON.
+        locate: From the images' `file_name`s to their paths, and remarks.
+
+    Returns:
+        Images, classes by ascending id, and objects; and the ids of categories that are a name above others
+        (their `supercategory`) and have none above themselves.
+
+    Raises:
+        ValueError: As `CocoDetection`.
+    """
+    columns = _Columns(file)
+    consumers = {"images": columns.add_images, "annotations": columns.add_annotations}
+    members = read_sections(file, consumers)
+    for section in SECTIONS:
+        if not isinstance(members.get(section), list if section == "categories" else Consumed):
+            raise ValueError(f"{file}: field {section!r} must be a list, got {shown(members, section)}")
+    if not columns.names:
+        raise ValueError(f"{file}: the data set is empty: 'images' has no entries")
+    image_ids, sizes = columns.images()
+    _refuse_duplicates(image_ids, file, "image")
+    paths, remarks = locate(columns.names)
+    columns.names = []
+    by_id, parents = _categories(members["categories"], file)
+    ids, image_of, category_of, boxes, areas, is_crowd = columns.annotations()
+    _refuse_duplicates(ids, file, "annotation")
+    objects = Objects(
+        ids=ids,
+        image_indices=_positions(image_of, image_ids, ids, "image_id", file),
+        labels=_positions(category_of, np.array(list(by_id)), ids, "category_id", file),
+        boxes=boxes,
+        areas=areas,
+        is_crowd=is_crowd,
+    )
+
+    def describe(index: int) -> str:
+        return f"{file}: annotation {ids[index]}: bbox {boxes[index].tolist()}"
+
+    names, categories = list(by_id.values()), list(by_id)
+    content = AnnotatedImages(
+        FlatStrings(paths), image_ids, sizes, names, categories, objects, describe, remarks
+    )
+    return content, parents
 
 
-def _positions(entries: list[Any], field: str, known: Sequence[int], file: Path) -> np.ndarray:
-    """Maps an id field to the position of that id in `known`."""
-    position = {known_id: index for index, known_id in enumerate(known)}
-    positions = np.empty(len(entries), dtype=np.int64)
-    for index, value in enumerate(column(entries, field, is_id, "an integer", file, "annotation")):
-        if value not in position:
-            section = {"image_id": "images", "category_id": "categories"}[field]
-            raise ValueError(
-                f"{file}: annotation {entries[index]['id']}: {field} {value} is not among {section!r}"
-            )
-        positions[index] = position[value]
+class _Columns:
+    """What is kept of images and annotations while the file is read."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.names: list[str] = []
+        self._images: list[np.ndarray] = [np.empty((0, 3), dtype=np.int64)]
+        self._rows: list[tuple[np.ndarray, ...]] = []
+
+    def add_images(self, entries: list[Any], first: int) -> None:
+        ids = integers(entries, ("id",), self.file, "image", first)
+        self.names += names_of(entries, self.file, first)
+        for field in ("height", "width"):
+            column(entries, field, is_length, "a positive integer", self.file, "image", first=first)
+        sizes = integers(entries, ("height", "width"), self.file, "image", first)
+        self._images.append(np.concatenate([ids, sizes], axis=1))
+
+    def add_annotations(self, entries: list[Any], first: int) -> None:
+        ids = integers(entries, ("id", "image_id", "category_id"), self.file, "annotation", first)
+        boxes = boxes_of(entries, self.file, first)
+        areas = areas_of(entries, boxes, self.file, first)
+        self._rows.append((*ids.T.copy(), boxes, areas, crowds_of(entries, self.file, first)))
+
+    def images(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ids [I], and (height, width) [I, 2]."""
+        table = np.concatenate(self._images)
+        return table[:, 0].copy(), table[:, 1:].copy()
+
+    def annotations(self) -> tuple[np.ndarray, ...]:
+        """Ids, image ids, category ids, boxes, areas and flags; the pieces are let go of."""
+        kinds = (np.int64,) * 3 + (np.float64,) * 2 + (bool,)
+        empty = [np.empty((0, 4) if number == 3 else 0, dtype=kind) for number, kind in enumerate(kinds)]
+        columns = [list(column) for column in zip(empty, *self._rows, strict=True)]
+        self._rows = []
+        for number, pieces in enumerate(columns):
+            columns[number] = np.concatenate(pieces)  # type: ignore[call-overload]
+            pieces.clear()
+        return tuple(columns)  # type: ignore[arg-type]
+
+
+def _categories(entries: list[Any], file: Path) -> tuple[dict[int, str], list[int]]:
+    """The names by ascending id, and the ids of those that are a name above others."""
+    ids = column(entries, "id", is_id, "an integer", file, "category")
+    _refuse_duplicates(np.array(ids), file, "category")
+    names = column(entries, "name", is_name, "a non-empty string", file, "category")
+    if not ids:
+        raise ValueError(f"{file}: 'categories' has no entries")
+    above = {str(entry.get("supercategory")) for entry in entries}
+    top = {"", "none", "None"}
+    parents = [
+        id
+        for id, name, entry in zip(ids, names, entries, strict=True)
+        if name in above and str(entry.get("supercategory", "")) in top
+    ]
+    return dict(sorted(zip(ids, names, strict=True))), parents
+
+
+def _positions(values: np.ndarray, known: np.ndarray, ids: np.ndarray, field: str, file: Path) -> np.ndarray:
+    """Maps an id field to the position of that id in `known`, [n] int32."""
+    order = np.argsort(known, kind="stable")
+    ordered = known[order]
+    low, high = int(ordered[0]), int(ordered[-1])
+    if high - low < 4 * len(known) + 1024:  # dense: a table is faster than a search
+        table = np.full(high - low + 1, -1, dtype=np.int32)
+        table[known - low] = np.arange(len(known), dtype=np.int32)
+        inside = (values >= low) & (values <= high)
+        positions = np.where(inside, table[np.where(inside, values - low, 0)], np.int32(-1))
+    else:
+        places = np.minimum(np.searchsorted(ordered, values), len(known) - 1)
+        positions = np.where(ordered[places] == values, order[places], -1).astype(np.int32)
+    if (wrong := positions < 0).any():
+        first = int(np.argmax(wrong))
+        section = {"image_id": "images", "category_id": "categories"}[field]
+        raise ValueError(f"{file}: annotation {ids[first]}: {field} {values[first]} is not among {section!r}")
     return positions
 
 
-def _refuse_duplicates(ids: list[int], file: Path, kind: str) -> None:
-    seen: set[int] = set()
-    for known_id in ids:
-        if known_id in seen:
-            raise ValueError(f"{file}: {kind} id {known_id} occurs more than once")
-        seen.add(known_id)
-
-
-def _refuse_missing(image_dir: Path, names: list[str], file: Path) -> None:
-    # One listing a directory: a stat for each of 118k files takes minutes on a network drive.
-    folders = {os.path.dirname(name) for name in names}
-    present = {folder: _listing(image_dir / folder) for folder in folders}
-    missing = [name for name in names if os.path.basename(name) not in present[os.path.dirname(name)]]
-    if missing:
-        more = ", ..." if len(missing) > MOST_NAMED else ""
-        raise ValueError(
-            f"{file}: {len(missing)} of {len(names)} images are not in {image_dir}: "
-            f"{', '.join(missing[:MOST_NAMED])}{more}"
-        )
-
-
-def _listing(directory: Path) -> set[str]:
-    return set(os.listdir(directory)) if directory.is_dir() else set()
+def _refuse_duplicates(ids: np.ndarray, file: Path, kind: str) -> None:
+    if np.greater(np.diff(ids), 0).all():
+        return
+    ordered = np.sort(ids)
+    again = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(again):
+        raise ValueError(f"{file}: {kind} id {again[0]} occurs more than once")

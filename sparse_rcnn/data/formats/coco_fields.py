@@ -1,8 +1,13 @@
 """Fields of COCO's JSON: read as columns, every value checked, and named if it is wrong."""
 
 from collections.abc import Callable
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
 
 LARGEST_NUMBER = 1e300  # beyond it is not a coordinate but an overflow; NaN compares false with it, too
 _REQUIRED = object()
@@ -16,6 +21,7 @@ def column(
     file: Path,
     kind: str,
     default: Any = _REQUIRED,
+    first: int = 0,
 ) -> list[Any]:
     """A field of all entries.
 
@@ -27,6 +33,7 @@ def column(
         file: for messages.
         kind: of the entries, for messages.
         default: where an entry lacks the field; without one, it must be there.
+        first: number of the first entry in its list, for messages.
 
     Returns:
         The values, in the order of the entries.
@@ -35,7 +42,7 @@ def column(
         ValueError: naming file, entry, field and value, for the first that is missing or not valid.
     """
     values = []
-    for index, entry in enumerate(entries):
+    for index, entry in enumerate(entries, start=first):
         if not isinstance(entry, dict):
             raise ValueError(f"{file}: {kind} number {index} must be an object, got {type(entry).__name__}")
         value = entry.get(field, default)
@@ -87,3 +94,93 @@ def is_flag(value: Any) -> bool:
 def is_box(value: Any) -> bool:
     """Four finite numbers."""
     return type(value) is list and len(value) == 4 and all(is_number(number) for number in value)
+
+
+def integers(entries: list[Any], fields: tuple[str, ...], file: Path, kind: str, first: int) -> np.ndarray:
+    """Fields of integers, of all entries at once.
+
+    Args:
+        entries: Objects of one of the file's lists.
+        fields: Their names.
+        file: For messages.
+        kind: Of the entries, for messages.
+        first: Number of the first entry in its list, for messages.
+
+    Returns:
+        [n, fields] int64.
+
+    Raises:
+        ValueError: As `column`.
+    """
+    get = itemgetter(*fields)
+    try:
+        rows = list(map(get, entries))
+        flat = rows if len(fields) == 1 else list(chain.from_iterable(rows))
+        if set(map(type, flat)) <= {int}:
+            return np.array(flat, dtype=np.int64).reshape(-1, len(fields))
+    except (KeyError, TypeError, IndexError, OverflowError):
+        pass  # found and named below
+    columns = [column(entries, field, is_id, "an integer", file, kind, first=first) for field in fields]
+    return np.array(columns, dtype=np.int64).T.reshape(-1, len(fields))
+
+
+def names_of(entries: list[Any], file: Path, first: int) -> list[str]:
+    """The images' `file_name`s, in LVIS v1 the last two parts of `coco_url`; raises as `column`."""
+    try:
+        names = list(map(itemgetter("file_name"), entries))
+        if set(map(type, names)) <= {str} and all(names):
+            return names
+    except (KeyError, TypeError, IndexError):
+        pass
+    named = [
+        {**entry, "file_name": "/".join(urlsplit(entry["coco_url"]).path.split("/")[-2:])}
+        if isinstance(entry, dict) and "file_name" not in entry and is_name(entry.get("coco_url"))
+        else entry
+        for entry in entries
+    ]
+    return column(named, "file_name", is_name, "a non-empty string", file, "image", first=first)
+
+
+def boxes_of(entries: list[Any], file: Path, first: int) -> np.ndarray:
+    """The boxes of all annotations at once, [n, 4] float64; raises as `column`."""
+    try:
+        boxes = list(map(itemgetter("bbox"), entries))
+        if set(map(type, boxes)) <= {list} and set(map(len, boxes)) <= {4}:
+            flat = list(chain.from_iterable(boxes))
+            if set(map(type, flat)) <= {int, float}:
+                found = np.array(flat, dtype=np.float64).reshape(-1, 4)
+                if np.less(np.abs(found), LARGEST_NUMBER).all():
+                    return found
+    except (KeyError, TypeError, IndexError, OverflowError):
+        pass  # found and named below
+    expected = "[x, y, width, height], four finite numbers"
+    boxes = column(entries, "bbox", is_box, expected, file, "annotation", first=first)
+    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+
+
+def areas_of(entries: list[Any], boxes: np.ndarray, file: Path, first: int) -> np.ndarray:
+    """The areas, [n] float64; where the field is absent, the box's own, which is the closest there is."""
+    try:
+        areas = list(map(itemgetter("area"), entries))
+        if set(map(type, areas)) <= {int, float}:
+            found = np.array(areas, dtype=np.float64)
+            if (np.less(found, LARGEST_NUMBER) & np.greater_equal(found, 0)).all():
+                return found
+    except (KeyError, TypeError, IndexError, OverflowError):
+        pass
+    expected = "a finite number >= 0"
+    areas = column(entries, "area", is_area, expected, file, "annotation", default=None, first=first)
+    own = (boxes[:, 2] * boxes[:, 3]).tolist()
+    return np.array([own[i] if area is None else area for i, area in enumerate(areas)], dtype=np.float64)
+
+
+def crowds_of(entries: list[Any], file: Path, first: int) -> np.ndarray:
+    """The flags `iscrowd`, [n] bool; 0 where the field is absent."""
+    try:
+        flags = [entry.get("iscrowd", 0) for entry in entries]
+        if set(map(type, flags)) <= {int} and {*flags} <= {0, 1}:
+            return np.array(flags, dtype=bool)
+    except (AttributeError, TypeError):
+        pass
+    flags = column(entries, "iscrowd", is_flag, "0 or 1", file, "annotation", default=0, first=first)
+    return np.array(flags, dtype=bool)

@@ -1,5 +1,6 @@
 """The data set that both readers fill: image files and their annotations, as samples and as ground truth."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from sparse_rcnn.data.formats.annotations import CheckedAnnotations
+from sparse_rcnn.data.formats.annotations import Annotations, CheckedAnnotations
+from sparse_rcnn.data.formats.box_lists import images_from_lists
+from sparse_rcnn.data.formats.flat import FlatRows, FlatStrings
 from sparse_rcnn.data.image_file import (
     MAX_PIXELS,
     ExifOrientation,
@@ -25,6 +28,10 @@ from sparse_rcnn.data.target import Target
 Transform = Callable[..., Any]
 
 
+class DatasetRemark(UserWarning):
+    """Something in a data set's files that is odd and harmless."""
+
+
 class DetectionDataset(Dataset[tuple[Tensor, Target]]):
     """Images with boxes: `dataset[i] -> (image [3, H, W] RGB, Target)`.
 
@@ -37,6 +44,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         num_clipped: Boxes that left their image and were clipped to it.
         num_dropped: Boxes without width or height, which are kept out of targets.
         num_crowd: Regions that are evaluated as ignored and kept out of targets.
+        remarks: What was odd and harmless in the files, one sentence each.
         transform: A transform of torchvision.transforms.v2, or None.
         exif_orientation: "apply" if boxes are of the images as EXIF turns them upright; "ignore" if they are
             of the pixels as stored. The size tells which it is, but not for images that are turned by 180°,
@@ -47,18 +55,25 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
     def __init__(
         self,
         image_paths: Sequence[str],
-        image_ids: Sequence[int],
-        image_sizes: Sequence[tuple[int, int]],
+        image_ids: Sequence[int] | np.ndarray,
+        image_sizes: Sequence[tuple[int, int]] | np.ndarray,
         class_names: Sequence[str],
         category_ids: Sequence[int],
         checked: CheckedAnnotations,
         transform: Transform | None = None,
         exif_orientation: ExifOrientation = "apply",
         max_pixels: int = MAX_PIXELS,
+        remarks: Sequence[str] = (),
     ) -> None:
-        self.image_paths = list(image_paths)
-        self.image_ids = list(image_ids)
-        self.image_sizes = list(image_sizes)
+        # Flat, so that worker processes share them whatever their number.
+        self.image_paths: Sequence[str] = (
+            image_paths if isinstance(image_paths, FlatStrings) else FlatStrings(image_paths)
+        )
+        self.image_ids: Sequence[int] = FlatRows(image_ids)
+        self.image_sizes: Sequence[tuple[int, int]] = FlatRows(image_sizes)
+        self.remarks = list(remarks)
+        for remark in self.remarks:
+            warnings.warn(remark, DatasetRemark, stacklevel=3)
         self.class_names = list(class_names)
         self.category_ids = list(category_ids)
         self.transform = transform
@@ -71,6 +86,37 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         self.num_crowd = int(np.count_nonzero(checked.annotations.is_crowd))
         # Annotations are ordered by image: those of image i are the rows _first[i] to _first[i + 1].
         self._first = np.searchsorted(checked.annotations.image_indices, np.arange(len(self.image_paths) + 1))
+
+    @classmethod
+    def from_boxes(
+        cls,
+        images: Sequence[str | Path],
+        boxes: Sequence[Any],
+        labels: Sequence[Any],
+        class_names: Sequence[str],
+        transform: Transform | None = None,
+        *,
+        drop_degenerate: bool = False,
+    ) -> "DetectionDataset":
+        """A data set from plain lists.
+
+        Args:
+            images: Image files; their headers are read.
+            boxes: For each image, [M, 4] xyxy in pixels (lists, an array or a tensor); [] for none.
+            labels: For each image, [M] integers 0..K-1 or class names.
+            class_names: The K names, by label.
+            transform: As of the class.
+            drop_degenerate: Keep boxes without width or height out of targets instead of refusing them.
+
+        Raises:
+            ValueError: Naming the image and the entry, if lengths, shapes, labels or boxes are wrong.
+            UnreadableImageError: If an image cannot be read.
+
+        Example:
+            >>> DetectionDataset.from_boxes(["a.jpg"], [[[1, 2, 30, 40]]], [["cat"]], ["cat", "dog"])
+        """
+        content = images_from_lists(images, boxes, labels, class_names)
+        return DetectionDataset(**content.checked(drop_degenerate), transform=transform)
 
     def __len__(self) -> int:
         return len(self.image_paths)
@@ -94,10 +140,20 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         rows = slice(self._first[index], self._first[index + 1])
         targets = self._is_target[rows]
         boxes = torch.from_numpy(self._annotations.boxes[rows][targets])  # [M, 4]
-        labels = torch.from_numpy(self._annotations.labels[rows][targets])  # [M]
+        labels = torch.from_numpy(self._annotations.labels[rows][targets].astype(np.int64))  # [M]
         if self.transform is not None:
             image, boxes, labels = _apply(self.transform, image, boxes, labels, path)
         return image, Target(boxes, labels, self.image_ids[index], size)
+
+    @property
+    def annotations(self) -> Annotations:
+        """All boxes as flat arrays, ordered by image: crowd regions and boxes without area, too."""
+        return self._annotations
+
+    @property
+    def is_target(self) -> np.ndarray:
+        """[A] bool: which of the annotations are learnt from."""
+        return self._is_target
 
     @property
     def num_objects(self) -> int:

@@ -1,7 +1,7 @@
 """Pascal VOC's detection annotations: one XML file an image, and lists of images as splits.
 
 VOC counts pixels from 1 and includes the last one, so xmin..xmax covers the pixels [xmin - 1, xmax):
-a box whose xmin equals its xmax is one pixel wide.
+a box whose xmin equals its xmax is one pixel wide. Some tools (CVAT) write edges from 0 in its place.
 """
 
 import os
@@ -11,18 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from sparse_rcnn.data.formats.annotations import Annotations, check_annotations
+from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions, make_objects
+from sparse_rcnn.data.formats.box_lists import check_class_names
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transform
-from sparse_rcnn.data.formats.voc_page import VocObject, read_page
+from sparse_rcnn.data.formats.flat import FlatStrings
+from sparse_rcnn.data.formats.image_names import is_image, suffix_order
+from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
+from sparse_rcnn.data.formats.voc_page import VocPage, read_page
 from sparse_rcnn.data.image_file import MAX_PIXELS, MOST_NAMED, ExifOrientation
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")  # by preference, where one image lies there in several formats
 
 
 class VocDetection(DetectionDataset):
     """A directory in Pascal VOC's layout; see `DetectionDataset` for samples and attributes.
 
     Objects marked `difficult` are kept out of targets and evaluated as ignored, as crowd regions are.
+    `load_dataset` reads other layouts of such files, too.
 
     Args:
         root: Holds `Annotations/*.xml`, `ImageSets/Main/{split}.txt` and `JPEGImages/`.
@@ -36,6 +39,8 @@ class VocDetection(DetectionDataset):
         exif_orientation: "apply" if boxes are of the images as EXIF turns them upright, "ignore" if they are
             of the pixels as stored; see `DetectionDataset`.
         max_pixels: The most pixels of an image, as for `read_image`.
+        count_from: The number of the first pixel: 1 as VOC says, 0 as CVAT writes. None: 0 if any
+            coordinate of any file is below 1 (with a remark), else 1.
 
     Attributes:
         image_names: The file stem of each image, as in the split's list; image ids are 1..n in its order.
@@ -56,75 +61,106 @@ class VocDetection(DetectionDataset):
         allow_missing: bool = False,
         exif_orientation: ExifOrientation = "apply",
         max_pixels: int = MAX_PIXELS,
+        count_from: int | None = None,
     ) -> None:
         root = Path(root)
         annotation_dir = root / "Annotations"
-        self.image_names = _read_split(root / "ImageSets" / "Main" / f"{split}.txt")
+        self.image_names = read_list(root / "ImageSets" / "Main" / f"{split}.txt")
         _refuse_missing(
             annotation_dir, self.image_names, {Path(name).stem for name in _listing(annotation_dir)}
         )
         image_files = _image_files(root / "JPEGImages")
         if not allow_missing:
             _refuse_missing(root / "JPEGImages", self.image_names, image_files.keys())
-
         files = [annotation_dir / f"{name}.xml" for name in self.image_names]
-        pages = [read_page(file) for file in files]
-        if class_names is None:
-            others = sorted({*annotation_dir.glob("*.xml")} - {*files})
-            everything = pages + [read_page(file) for file in others]
-            class_names = sorted({item.name for page in everything for item in page.objects})
-            if not class_names:
-                raise ValueError(f"{annotation_dir}: no annotation file names an object")
-        elif len({*class_names}) != len(class_names) or not class_names:
-            raise ValueError(f"class_names must be distinct and at least one, got {list(class_names)}")
-
-        items = [
-            (image, number, item)
-            for image, page in enumerate(pages)
-            for number, item in enumerate(page.objects)
+        pages = {file: read_page(file) for file in sorted({*files, *annotation_dir.glob("*.xml")})}
+        images = [
+            str(root / "JPEGImages" / image_files.get(name, f"{name}.jpg")) for name in self.image_names
         ]
-        corners = np.array([item.box for _, _, item in items], dtype=np.float64).reshape(-1, 4)
-        corners[:, :2] -= 1
-        written = corners.copy()
-        # In float64 an infinite corner minus itself is NaN: silent here, refused by name below.
-        with np.errstate(invalid="ignore"):
-            written[:, 2:] -= corners[:, :2]
-            areas = written[:, 2] * written[:, 3]
-        annotations = Annotations(
-            ids=np.arange(1, len(items) + 1),
-            image_indices=np.array([image for image, _, _ in items], dtype=np.int64),
-            labels=_labels(items, list(class_names), files),
-            written_boxes=written,
-            boxes=corners,
-            areas=areas,
-            is_crowd=np.array([item.difficult for _, _, item in items], dtype=bool),
+        options = ReadOptions(
+            allow_missing=allow_missing,
+            count_from=count_from,
+            exif_orientation=exif_orientation,
+            max_pixels=max_pixels,
         )
-
-        def describe(index: int) -> str:
-            image, number, item = items[index]
-            return (
-                f"{files[image]}: object {number} ({item.name}): bndbox (xmin, ymin, xmax, ymax) {item.box}"
-            )
-
-        image_sizes = [page.size for page in pages]
+        content = voc_images(files, images, pages, annotation_dir, options, class_names)
         super().__init__(
-            image_paths=[
-                str(root / "JPEGImages" / image_files.get(name, f"{name}.jpg")) for name in self.image_names
-            ],
-            image_ids=range(1, len(files) + 1),
-            image_sizes=image_sizes,
-            class_names=class_names,
-            category_ids=range(1, len(class_names) + 1),
-            checked=check_annotations(
-                annotations, np.array(image_sizes, dtype=np.int64), describe, drop_degenerate=drop_degenerate
-            ),
+            **content.checked(drop_degenerate),
             transform=transform,
             exif_orientation=exif_orientation,
             max_pixels=max_pixels,
         )
 
 
-def _read_split(file: Path) -> list[str]:
+def voc_images(
+    files: Sequence[Path],
+    images: Sequence[str],
+    pages: dict[Path, VocPage],
+    where: Path,
+    options: ReadOptions,
+    class_names: Sequence[str] | None = None,
+) -> AnnotatedImages:
+    """The images of one split.
+
+    Args:
+        files: The XML file of each image.
+        images: The path of each image.
+        pages: What all files of the data set say, of all splits: they decide the classes and the counting.
+        where: Folder of the files, for messages.
+        options: Of these, `count_from`, `leave_out_broken` and `allow_missing`.
+        class_names: The names by label; None takes the sorted names of all pages.
+
+    Raises:
+        ValueError: Naming the file and the object.
+    """
+    if class_names is None:
+        class_names = sorted({item.name for page in pages.values() for item in page.objects})
+        if not class_names:
+            raise ValueError(f"{where}: no annotation file names an object")
+    names = check_class_names(class_names)
+    items = [
+        (image, number, item)
+        for image, file in enumerate(files)
+        for number, item in enumerate(pages[file].objects)
+    ]
+    count_from, remarks = _count_from(pages, options, where)
+    boxes = np.array([item.box for _, _, item in items], dtype=np.float64).reshape(-1, 4)
+    boxes[:, :2] -= count_from
+    # In float64 an infinite corner minus itself is NaN: silent here, refused by name when it is checked.
+    with np.errstate(invalid="ignore"):
+        boxes[:, 2:] -= boxes[:, :2]
+    label = {name: index for index, name in enumerate(names)}
+    for image, number, item in items:
+        if item.name not in label:
+            raise ValueError(
+                f"{files[image]}: object {number}: name {item.name!r} is not among the classes {names}"
+            )
+    sizes, problems = _sizes([pages[file].size for file in files], images, options)
+
+    def describe(index: int) -> str:
+        image, number, item = items[index]
+        return f"{files[image]}: object {number} ({item.name}): bndbox (xmin, ymin, xmax, ymax) {item.box}"
+
+    content = AnnotatedImages(
+        FlatStrings(images),
+        np.arange(1, len(files) + 1),
+        sizes,
+        names,
+        list(range(1, len(names) + 1)),
+        make_objects(
+            [image for image, _, _ in items],
+            [label[item.name] for _, _, item in items],
+            boxes,
+            [item.difficult for _, _, item in items],
+        ),
+        describe,
+        [*remarks, *_odd({file: pages[file] for file in files}, where)],
+    )
+    return keep_readable(content, problems, options)
+
+
+def read_list(file: Path) -> list[str]:
+    """The names in a list of images, one a line, each once; ValueError if there are none."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -140,14 +176,46 @@ def _read_split(file: Path) -> list[str]:
     return names
 
 
-def _labels(items: list[tuple[int, int, VocObject]], class_names: list[str], files: list[Path]) -> np.ndarray:
-    label = {name: index for index, name in enumerate(class_names)}
-    for image, number, item in items:
-        if item.name not in label:
-            raise ValueError(
-                f"{files[image]}: object {number}: name {item.name!r} is not among the classes {class_names}"
-            )
-    return np.array([label[item.name] for _, _, item in items], dtype=np.int64)
+def _count_from(pages: dict[Path, VocPage], options: ReadOptions, where: Path) -> tuple[int, list[str]]:
+    """The number of the first pixel, and a remark if the coordinates had to tell it."""
+    if options.count_from is not None:
+        if options.count_from not in (0, 1):
+            raise ValueError(f"count_from must be 0 or 1, got {options.count_from!r}")
+        return options.count_from, []
+    for file, page in pages.items():
+        if page.count_from is not None:
+            return page.count_from, []
+        for number, item in enumerate(page.objects):
+            low = min(item.box[:2])
+            if 0 <= low < 1:
+                return 0, [
+                    f"{where}: coordinates are read as counted from 0, not from 1 as VOC does: {file.name}, "
+                    f"object {number}, has {low:g} (count_from=1, --voc-count-from 1, says otherwise)"
+                ]
+    return 1, []
+
+
+def _sizes(
+    sizes: Sequence[tuple[int, int] | None], images: Sequence[str], options: ReadOptions
+) -> tuple[np.ndarray, dict[int, str]]:
+    """The sizes that the files say; those of the headers, where they say none."""
+    unsaid = [index for index, size in enumerate(sizes) if size is None]
+    found = np.array([size or (0, 0) for size in sizes], dtype=np.int64).reshape(-1, 2)
+    if not unsaid:
+        return found, {}
+    found[unsaid], problems = read_image_sizes([images[index] for index in unsaid], options)
+    return found, {unsaid[index]: problem for index, problem in problems.items()}
+
+
+def _odd(pages: dict[Path, VocPage], where: Path) -> list[str]:
+    """One remark for each kind of oddity, with the number of files."""
+    files: dict[str, list[Path]] = {}
+    for file, page in pages.items():
+        for odd in page.odd:
+            files.setdefault(odd, []).append(file)
+    return [
+        f"{where}: {len(some)} file(s), such as {some[0].name}: {odd}" for odd, some in sorted(files.items())
+    ]
 
 
 def _listing(directory: Path) -> list[str]:
@@ -159,14 +227,8 @@ def _listing(directory: Path) -> list[str]:
 
 def _image_files(directory: Path) -> dict[str, str]:
     """Maps file stems to file names."""
-    names = sorted(_listing(directory))
-    # Backwards through the preferences, so that the most preferred suffix is written last.
-    return {
-        Path(name).stem: name
-        for suffix in reversed(IMAGE_SUFFIXES)
-        for name in names
-        if Path(name).suffix.lower() == suffix
-    }
+    names = sorted(filter(is_image, _listing(directory)), key=suffix_order)
+    return {Path(name).stem: name for name in reversed(names)}  # the most preferred is written last
 
 
 def _refuse_missing(directory: Path, names: list[str], present: Any) -> None:

@@ -1,9 +1,14 @@
 """One image's XML file of Pascal VOC: its size and objects, every field checked, and named if it is wrong."""
 
+import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+COUNTED_FROM = "counted_from"  # written by this library's converter: the number of the first pixel
+# What tools write for "nobody said"; the object is then not difficult.
+UNSAID = ("", "unspecified", "unknown", "none", "null")
 
 
 class VocObject(NamedTuple):
@@ -15,10 +20,21 @@ class VocObject(NamedTuple):
 
 
 class VocPage(NamedTuple):
-    """What a file says of its image."""
+    """What a file says of its image.
 
-    size: tuple[int, int]  # height, width
+    Attributes:
+        size: (height, width), or None where the file has none, or zeros.
+        objects: In the order of the file.
+        image_name: What the file says that its image is called.
+        count_from: The number of the first pixel, if the file says it.
+        odd: What is unusual and harmless.
+    """
+
+    size: tuple[int, int] | None
     objects: list[VocObject]
+    image_name: str | None = None
+    count_from: int | None = None
+    odd: tuple[str, ...] = ()
 
 
 def read_page(file: Path) -> VocPage:
@@ -28,28 +44,50 @@ def read_page(file: Path) -> VocPage:
         ValueError: Naming the file, the object (counted from 0) and the field, for a file that cannot be
             read, malformed XML, and missing or unreadable fields.
     """
-    try:
-        root = ElementTree.parse(file).getroot()
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read: {error}") from error
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
-        raise ValueError(f"{file}: is not valid XML: {error}") from error
-    height = _field(root, "size/height", _length, "a positive integer", str(file))
-    width = _field(root, "size/width", _length, "a positive integer", str(file))
+    root = parse_xml(file)
+    if root.tag != "annotation":
+        raise ValueError(f"{file}: the outermost element must be <annotation>, got <{root.tag!s:.40}>")
+    odd = set()
+    height, width = (
+        _field(root, f"size/{side}", _length, "a positive integer", str(file))
+        if root.find(f"size/{side}") is not None
+        else 0
+        for side in ("height", "width")
+    )
+    size = (height, width) if height and width else None
+    if size is None:
+        odd.add("no size of the image: its header is asked")
     objects = []
     for number, element in enumerate(root.findall("object")):
         where = f"{file}: object {number}"
         name = _field(element, "name", _name, "a name", where)
         xmin, ymin, xmax, ymax = (
-            _field(element, f"bndbox/{side}", float, "a number", f"{where} ({name})")
+            _field(element, f"bndbox/{side}", _number, "a number", f"{where} ({name})")
             for side in ("xmin", "ymin", "xmax", "ymax")
         )
         # Many tools leave `difficult` out; absent means not difficult.
-        difficult = element.find("difficult") is not None and _field(
-            element, "difficult", {"0": False, "1": True}.__getitem__, "0 or 1", f"{where} ({name})"
+        said = (element.findtext("difficult") or "").strip()
+        if element.find("difficult") is not None and said.lower() in UNSAID:
+            odd.add(f"difficult {said!r}, taken for 0")
+        difficult = said.lower() not in UNSAID and _field(
+            element, "difficult", _flag, "0 or 1", f"{where} ({name})"
         )
         objects.append(VocObject(name, (xmin, ymin, xmax, ymax), difficult))
-    return VocPage((height, width), objects)
+    count_from = None
+    if root.find(COUNTED_FROM) is not None:
+        count_from = _field(root, COUNTED_FROM, {"0": 0, "1": 1}.__getitem__, "0 or 1", str(file))
+    image_name = (root.findtext("filename") or "").strip() or None
+    return VocPage(size, objects, image_name, count_from, tuple(sorted(odd)))
+
+
+def parse_xml(file: Path) -> ElementTree.Element:
+    """The outermost element of an XML file; ValueError naming the file if it is none."""
+    try:
+        return ElementTree.parse(file).getroot()
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read: {error}") from error
+    except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:  # an unknown encoding
+        raise ValueError(f"{file}: is not valid XML: {error}") from error
 
 
 def _field(
@@ -64,9 +102,22 @@ def _field(
 
 
 def _length(text: str) -> int:
-    if not 0 < int(text) < 2**31:
+    """Pixels; also "50.0", and 0 for what nobody knew."""
+    number = float(text)
+    if not 0 <= number < 2**31 or number != int(number):
         raise ValueError(text)
-    return int(text)
+    return int(number)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if math.isfinite(number) and abs(number) > 1e300:
+        raise ValueError(text)
+    return number
+
+
+def _flag(text: str) -> bool:
+    return {"0": False, "1": True, "false": False, "true": True, "no": False, "yes": True}[text.lower()]
 
 
 def _name(text: str) -> str:

@@ -43,7 +43,8 @@ class ResizeShortestEdge(v2.Transform):
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Draws the size."""
         height, width = v2.query_size(flat_inputs)
-        size = self.sizes[_uniform(0, len(self.sizes) - 1)]
+        # A single size draws no number: evaluation leaves the generator as it was.
+        size = self.sizes[0] if len(self.sizes) == 1 else self.sizes[_uniform(0, len(self.sizes) - 1)]
         return {"size": shortest_side_resize(height, width, size, self.max_size)}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sparse_rcnn.data import UnreadableImageError, VocDetection
+from sparse_rcnn.data import DatasetRemark, UnreadableImageError, VocDetection
 
 BOX = "<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"
 
@@ -75,10 +75,37 @@ def test_given_class_names(root):
 
 
 def test_boxes_are_clipped_and_counted(root):
-    (root / "Annotations" / "three.xml").write_text(page(item("ant", 0, 5, 70, 10.5)))
+    (root / "Annotations" / "three.xml").write_text(page(item("ant", -3, 5, 70, 10.5)))
     data = VocDetection(root, "val")
     assert data.num_clipped == 1
     assert data[0][1].boxes.tolist() == [[0, 4, 60, 10.5]]
+
+
+@pytest.mark.parametrize("lowest", [0, 0.5])
+def test_a_coordinate_below_1_says_that_pixels_are_counted_from_0(root, lowest):
+    (root / "Annotations" / "three.xml").write_text(page(item("ant", lowest, 5, 20, 10.5)))
+    with pytest.warns(DatasetRemark, match=rf"from 0, .*three\.xml, object 0, has {lowest} .*count_from=1"):
+        data = VocDetection(root, "val")
+    assert data[0][1].boxes.tolist() == [[lowest, 5, 20, 10.5]]
+    with pytest.warns(DatasetRemark):  # the other files of the set are counted alike
+        first = VocDetection(root, drop_degenerate=True)[0][1].boxes[0]
+    assert first.tolist() == [1, 1, 60, 40]
+    assert VocDetection(root, "val", count_from=1)[0][1].boxes.tolist() == [[0, 4, 20, 10.5]]
+    with pytest.raises(ValueError, match="count_from must be 0 or 1, got 2"):
+        VocDetection(root, count_from=2)
+
+
+def test_benign_oddities_load_with_a_remark(root):
+    odd = item("ant", 2, 3, 10, 20, extra="<difficult>Unspecified</difficult>")
+    empty = item("ant", 2, 3, 10, 20, extra="<difficult></difficult>")
+    size = "<width>60.0</width><height>40.0</height>"
+    (root / "Annotations" / "three.xml").write_text(page(odd, empty, size=size))
+    with pytest.warns(DatasetRemark, match=r"1 file\(s\), such as three\.xml: difficult '.*', taken for 0"):
+        data = VocDetection(root, "val")
+    assert (data.image_sizes, data.num_objects) == ([(40, 60)], 2)
+    (root / "Annotations" / "three.xml").write_text(page(item("ant", 2, 3, 9, 20), size="<width>0</width>"))
+    with pytest.warns(DatasetRemark, match=r"three\.xml: no size of the image: its header is asked"):
+        assert VocDetection(root, "val").image_sizes == [(40, 60)]
 
 
 def test_degenerate_boxes(root):
@@ -105,8 +132,8 @@ def test_impossible_boxes(root, box, reason):
     [
         ("<annotation>", r"is not valid XML"),
         ("", r"is not valid XML"),
-        ("<annotation></annotation>", r"field 'size/height' must be a positive integer, got nothing"),
-        (page(size="<width>60</width><height>0</height>"), r"field 'size/height' must be .*, got '0'"),
+        (page(size="<width>60</width><height>-4</height>"), r"field 'size/height' must be .*, got '-4'"),
+        (page(size="<width>60</width><height>4.5</height>"), r"field 'size/height' must be .*, got '4.5'"),
         (page(size="<width>x</width><height>4</height>"), r"field 'size/width' must be .*, got 'x'"),
         (page("<object></object>"), r"object 0: field 'name' must be a name, got nothing"),
         (page(item("", 1, 2, 3, 4)), r"object 0: field 'name' must be a name"),

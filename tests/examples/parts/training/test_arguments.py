@@ -1,10 +1,12 @@
 """The options: defaults by recipe, what is refused, and what may differ when a run goes on."""
 
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from parts.reader import cores_of_a_process
 from parts.training.arguments import (
     AT_LEAST_1,
     FREE,
@@ -34,7 +36,8 @@ def refusal(capsys: pytest.CaptureFixture[str], *options: str) -> str:
 
 def test_with_data_the_recipe_is_the_papers() -> None:
     arguments = parse(*COCO)
-    assert {key: getattr(arguments, key) for key in PAPER} == PAPER
+    workers = {"workers": min(PAPER["workers"], cores_of_a_process())}
+    assert {key: getattr(arguments, key) for key in PAPER} == {**PAPER, **workers}
     assert arguments.given == set()
     expected = {
         **{"backbone": "resnet50", "num_proposals": 100, "num_stages": 6, "hidden_dim": 256},
@@ -45,6 +48,17 @@ def test_with_data_the_recipe_is_the_papers() -> None:
         **{"precision": "fp32", "ema": 0.0, "crop": False, "seed": 0, "group_size": 2},
     }
     assert {key: getattr(arguments, key) for key in expected} == expected
+
+
+def test_readers_are_no_more_than_the_cores_of_a_process_unless_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(6), raising=False)
+    found = []
+    for processes in ("1", "2", "8"):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        found.append((parse(*COCO).workers, parse(*COCO, "--workers", "9").workers))
+    assert found == [(4, 9), (3, 9), (1, 9)]
 
 
 def test_without_data_the_recipe_is_that_of_the_shapes() -> None:

@@ -8,8 +8,8 @@ import torch
 from parts.training.arguments import differences, parse_arguments, settings
 from parts.training.checkpoints import CheckpointDirectory
 from parts.training.processes import LAUNCH, Processes, launch_name
+from parts.training.run_directory import find_run, read_resumed
 from run_checkpoint import run_checkpoint
-from train import find_run, read_resumed
 
 ALONE = Processes(0, 0, 1, torch.device("cpu"))
 

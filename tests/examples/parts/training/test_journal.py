@@ -4,13 +4,14 @@ import errno
 import json
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
-from parts.training.journal import Journal
+from parts.training.journal import LINES, Journal
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
@@ -154,6 +155,16 @@ def test_tensorboard_gets_a_curve_for_every_number_and_one_per_stage(tmp_path: P
     assert (image.step, image.width, image.height) == (2, 30, 20)
 
 
+def test_a_class_name_of_any_characters_has_a_curve(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    entry = metrics_of(1, **{"AP/\ud800": 0.5, "AP/a\nb": 0.25, "AP/日本": 1.0})
+    journal.record(entry, "val")
+    journal.close()
+    assert read_lines(tmp_path) == [entry]
+    curves = scalars_of(tmp_path)
+    assert [curves[f"val/AP/{name}"][1] for name in ("\\ud800", "a\\nb", "日本")] == [0.5, 0.25, 1.0]
+
+
 def test_the_ids_of_a_bad_batch_are_not_curves(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     entry = {"iteration": 3, "skipped": 1, "image_ids": [117, 40], "gradient_norm": math.inf, "dump": "a.pth"}
@@ -261,7 +272,10 @@ def test_other_processes_write_and_say_nothing(tmp_path: Path, capfd: pytest.Cap
     assert [entry["iteration"] for entry in journal.entries] == [1]
 
 
-def test_the_progress_bar_shows_the_losses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_progress_bar_shows_the_losses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     journal = open_journal(tmp_path, start=4)
     journal.show(training_entry(3))
     journal.say("a sentence")
@@ -270,6 +284,35 @@ def test_the_progress_bar_shows_the_losses(tmp_path: Path, capsys: pytest.Captur
     assert "4/10" in captured.err
     assert "loss 3.00, class 1.00, L1 2.00, GIoU 0.50, lr 1.0e-04, 3.5 images/s" in captured.err
     assert captured.out == "a sentence\n"
+
+
+def test_a_log_that_is_no_terminal_gets_few_lines_and_no_bar(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = open_journal(tmp_path, start=0, iterations=10 * LINES)
+    for iteration in range(1, 10 * LINES + 1):
+        journal.progress.update()
+        journal.show(training_entry(iteration))
+    journal.close()
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    lines = captured.out.splitlines()
+    assert len(lines) == LINES
+    assert lines[0].startswith(f"iteration 10 of {10 * LINES}: loss 0.90, class 1.00")
+    assert lines[-1].startswith(f"iteration {10 * LINES} of")
+
+
+def test_metrics_of_the_same_iteration_take_the_place_of_those_before(tmp_path: Path) -> None:
+    """A run was killed after its evaluation and before its end: it evaluates again."""
+    journal = open_journal(tmp_path)
+    entries = [metrics_of(5), training_entry(10), metrics_of(10, AP=0.25)]
+    for entry in entries:
+        journal.record(entry, "train" if "loss" in entry else "val")
+    journal.close()
+    journal = open_journal(tmp_path, start=10)
+    journal.record(metrics_of(10, AP=0.5), "val")
+    journal.close()
+    assert read_lines(tmp_path) == [*entries[:2], metrics_of(10, AP=0.5)] == journal.entries
 
 
 NULLS = {"loss": None, "classification": None, "matched_iou_by_stage": [None, math.nan]}

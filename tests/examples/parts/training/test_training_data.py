@@ -139,11 +139,14 @@ def test_an_image_that_cannot_be_read_is_refused_unless_tolerated(
     datasets = train_and_val(root)
     with pytest.raises(UnreadableImageError, match=rf"1 unusable image\(s\): .*{broken.name}: cannot"):
         check_data(datasets, tolerant=False)
+    with pytest.raises(UnreadableImageError, match="--max-unreadable N trains without them"):
+        check_data(datasets, tolerant=False)
     capsys.readouterr()
     check_data(datasets, tolerant=True)
     said = capsys.readouterr().out
     assert str(broken) in said
-    assert "others will take their place" in said
+    place = {"train": "others will take their place", "val": "the evaluation leaves them out"}
+    assert [text in said for text in place.values()] == [name == split for name in place]
     assert "val: 4 images" in said  # and the rest is looked at, too
 
 

@@ -1,0 +1,83 @@
+"""The batches of a run, in their order, on the device."""
+
+import argparse
+import warnings
+from collections.abc import Generator
+from functools import partial
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from parts.reader import cores_of_a_process, outlive_signals, read_all
+from parts.training.processes import Processes
+from parts.training.samples import ReadableSamples, collate_readable
+from sparse_rcnn.data import Batch, DetectionDataset, SeededDataset, Targets, TrainingSampler
+
+# A batch, and what could not be read for it.
+Batches = Generator[tuple[Batch, list[str]], None, None]
+
+
+def open_batches(
+    arguments: argparse.Namespace, dataset: DetectionDataset, processes: Processes, start: int
+) -> Batches:
+    """Endless batches of this process from a step on; closing them ends the processes that read.
+
+    Which images come when and how they are augmented is a function of the seed and the step alone.
+    """
+    if arguments.workers > (cores := cores_of_a_process()):
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # PyTorch says it in every process
+        if processes.rank == 0:
+            print(
+                f"--workers {arguments.workers} are more than the cores of a process, {cores}: "
+                "reading may be slower"
+            )
+    sampler = TrainingSampler(
+        dataset.image_sizes,
+        arguments.batch_size,
+        arguments.seed,
+        processes.rank,
+        processes.world_size,
+        arguments.accumulate,
+        arguments.group_size,
+        start,
+    )
+    loader = DataLoader(
+        ReadableSamples(SeededDataset(dataset, arguments.seed)),
+        batch_sampler=sampler,
+        # In blocks of 16, targets of all images make a few shapes, not one for every number of objects.
+        collate_fn=partial(collate_readable, target_divisor=16 if arguments.compile else 1),
+        num_workers=arguments.workers,
+        worker_init_fn=outlive_signals,
+        generator=torch.Generator(),  # of its own: not the one whose state a checkpoint holds
+        pin_memory=processes.device.type == "cuda",
+    )
+    return read_all(loader)
+
+
+def take_step(
+    batches: Batches, arguments: argparse.Namespace, processes: Processes
+) -> tuple[list[Batch], list[str]]:
+    """What this process has in the next step, in --accumulate parts, and what could not be read for it."""
+    taken = [next(batches) for _ in range(arguments.accumulate)]
+    parts = [move(batch, processes.device) for batch, _ in taken]
+    if arguments.pad_alike:
+        own = [max(batch.images.shape[side] for batch in parts) for side in (2, 3)]
+        height, width = map(max, zip(*processes.gather(own), strict=True))
+        parts = [pad(batch, height, width) for batch in parts]
+    return parts, [problem for _, problems in taken for problem in problems]
+
+
+def move(batch: Batch, device: torch.device) -> Batch:
+    """Images, sizes and targets on the device."""
+    return batch._replace(
+        images=batch.images.to(device, non_blocking=True),
+        image_sizes=batch.image_sizes.to(device, non_blocking=True),
+        targets=Targets(*(part.to(device, non_blocking=True) for part in batch.targets)),
+    )
+
+
+def pad(batch: Batch, height: int, width: int) -> Batch:
+    """The batch with images of at least this height and width in pixels; what is added is 0."""
+    missing = (0, max(0, width - batch.images.shape[3]), 0, max(0, height - batch.images.shape[2]))
+    return batch._replace(images=nn.functional.pad(batch.images, missing))

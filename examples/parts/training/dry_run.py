@@ -1,0 +1,91 @@
+"""The dry run: what a step takes and whether everything is in order, without writing anything."""
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+from parts.command_line import printable
+from parts.detector_file import detect_batch
+from parts.training.batches import Batches, move
+from parts.training.checkpoints import CheckpointDirectory
+from parts.training.data import pad_to_largest
+from parts.training.memory import most_memory
+from parts.training.processes import Processes
+from parts.training.samples import is_gone
+from parts.training.shared_step import SharedStep
+from parts.training.state import TrainingState
+from sparse_rcnn.data import Batch, DetectionDataset, UnreadableImageError, collate
+from sparse_rcnn.nn import EndToEndDetector
+
+
+def dry_run(
+    arguments: argparse.Namespace,
+    processes: Processes,
+    batches: Batches,
+    training_set: DetectionDataset,
+    validation_set: DetectionDataset,
+    state: TrainingState,
+    step: SharedStep,
+) -> None:
+    """One step of the largest size and one evaluation batch; says what they take.
+
+    Raises:
+        ValueError: If something cannot work, on all processes alike.
+    """
+    batch, problems = next(batches)
+    if is_gone(problems):
+        raise ValueError(problems[-1])
+    for problem in problems:
+        print(printable(f"{problem}; another image took its place"))
+    batch = pad_to_largest(batch, training_set, max(arguments.sizes), arguments.max_size, arguments.crop)
+    loss, norm, seconds = _one_step(batch, state, step, processes)
+    seconds *= arguments.accumulate
+    state.evaluated.eval()
+    samples = []
+    for index in range(min(arguments.eval_batch_size, len(validation_set))):
+        try:
+            samples.append(validation_set[index])
+        except UnreadableImageError as error:
+            print(printable(f"{error}; the evaluation leaves it out"))
+    if samples:
+        detect_batch(EndToEndDetector(state.evaluated), collate(samples), processes.device)
+
+    if processes.rank == 0:
+        height, width = batch.images.shape[2:]
+        print(
+            f"one step of {len(batch.images)} images a device, padded to the largest that may come "
+            f"({height} x {width}): loss {loss:.2f}, gradient norm {norm:.2f}, {seconds:.1f} s with warming "
+            f"up, {most_memory(processes.device) / 1e9:.2f} GB at most"
+        )
+        hours = seconds * arguments.iterations / 3600
+        print(f"all {arguments.iterations} steps at that rate: {hours:.1f} h or less")
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise ValueError(f"the loss is {loss} and the gradient's norm {norm}")
+    if processes.rank == 0:
+        kept = arguments.keep_checkpoints + 1
+        checkpoints = CheckpointDirectory(Path(arguments.output), arguments.keep_checkpoints)
+        needed = state.num_bytes() * kept
+        place, free = checkpoints.room()
+        print(f"checkpoints: {needed / 1e9:.2f} GB of the {free / 1e9:.1f} GB free in {place}")
+        if needed > free:
+            raise ValueError(f"the disk of {place} has no room for {kept} checkpoints")
+        print("dry run: everything is in order, nothing was written to the output directory")
+
+
+def _one_step(
+    batch: Batch, state: TrainingState, step: SharedStep, processes: Processes
+) -> tuple[float, float, float]:
+    """Loss and gradient norm over all processes, and seconds; of fp16, the first step without overflow."""
+    num_targets = processes.sum(batch.targets.valid.sum().float().to(processes.device))
+    while True:
+        state.begin()
+        began = time.perf_counter()
+        losses, _ = step([move(batch, processes.device)], num_targets)
+        norm = state.clip().item()
+        loss = processes.sum(losses)[0].item()  # all processes decide alike
+        if math.isfinite(norm) or not math.isfinite(loss) or not state.looks_for_scale():
+            break
+        state.skip()
+    state.advance()
+    return loss, norm, time.perf_counter() - began

@@ -1,0 +1,71 @@
+"""What the processes of a step tell each other: two short sums, so that all of them decide alike."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from parts.training.processes import Processes
+from parts.training.samples import is_gone
+from sparse_rcnn.data import Batch
+
+
+class Outcome(NamedTuple):
+    """How a step went, the same on all processes.
+
+    Attributes:
+        losses: As ``loss_vector`` has them, of the whole step.
+        gradient_norm: Before clipping.
+        is_stopped: Whether a process was asked to stop.
+        is_overdue: Whether the last checkpoint is too old.
+        num_unreadable: Images that could not be read.
+        is_gone: Whether a process finds no image any more.
+    """
+
+    losses: list[float]
+    gradient_norm: float
+    is_stopped: bool
+    is_overdue: bool
+    num_unreadable: int
+    is_gone: bool
+
+    @property
+    def losses_are_finite(self) -> bool:
+        """Whether all of them are."""
+        return all(map(math.isfinite, self.losses))
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the step may change the weights."""
+        return self.losses_are_finite and math.isfinite(self.gradient_norm)
+
+
+class Exchange:
+    """The two sums of a step, one before its forward pass and one after its backward pass."""
+
+    def __init__(self, processes: Processes) -> None:
+        self.processes = processes
+        self._flags = torch.zeros(4)
+
+    def before(self, parts: list[Batch], problems: list[str], is_stopped: bool, is_overdue: bool) -> Tensor:
+        """The number of targets of the whole step: what one device with all its images would divide by.
+
+        What else this process has to say goes along, and comes back in :meth:`after`.
+        """
+        flags = torch.tensor([is_stopped, is_overdue, len(problems), is_gone(problems)], dtype=torch.float32)
+        if self.processes.device.type == "cuda":
+            # Else the host waits for the device.
+            flags = flags.pin_memory().to(self.processes.device, non_blocking=True)
+        own_targets = torch.stack([batch.targets.valid.sum() for batch in parts]).sum()
+        num_targets, *told = self.processes.sum(torch.cat([own_targets.float()[None], flags])).unbind()
+        self._flags = torch.stack(told)
+        return num_targets
+
+    def after(self, own_losses: Tensor, gradient_norm: Tensor) -> Outcome:
+        """How the step went: the only time that the host waits for the device, but for the matching."""
+        losses = self.processes.sum(own_losses.clone())
+        *values, norm, stopped, overdue, unreadable, gone = torch.cat(
+            [losses, gradient_norm[None], self._flags]
+        ).tolist()
+        return Outcome(values, norm, bool(stopped), bool(overdue), int(unreadable), bool(gone))

@@ -1,0 +1,169 @@
+"""The directory of a run: which run goes on in it, which is set aside, and what says that one is complete."""
+
+import argparse
+import json
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from parts.evaluating import without_nan
+from parts.training.arguments import differences, images_at_a_time
+from parts.training.checkpoints import CheckpointDirectory, lock, read_run, set_aside
+from parts.training.evaluation import Evaluated
+from parts.training.journal import Journal
+from parts.training.pictures import sheet_of
+from parts.training.processes import LAUNCH, Processes, begun_by_this_launch, launch_name
+from parts.training.proposals import remark_on_proposals
+from parts.training.saving import RunState
+from sparse_rcnn.data import DetectionDataset
+
+
+class RunDirectory:
+    """What is in --output, and what this run leaves there.
+
+    Args:
+        arguments: The options.
+        processes: All of them; only rank 0 writes.
+        stack: Holds the lock of the directory until the run ends.
+
+    Attributes:
+        resumed: The checkpoint to go on with, or None.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, processes: Processes, stack: ExitStack) -> None:
+        self.output = Path(arguments.output)
+        self.checkpoints = CheckpointDirectory(self.output, arguments.keep_checkpoints)
+        self._arguments = arguments
+        self._images = images_at_a_time(arguments, processes.world_size)
+        self._processes = processes
+        self._lock = stack.enter_context(ExitStack())
+        self._is_locked = processes.rank == 0 and self.output.is_dir() and not arguments.dry_run
+        if self._is_locked:
+            self._lock.enter_context(lock(self.output))
+        self.resumed, self._not_resumed = find_run(arguments, self.checkpoints, processes)
+
+    def read_resumed(self, class_names: list[str], num_images: int) -> dict[str, Any] | None:
+        """The checkpoint to go on with, checked against the options and the data; None for a new run."""
+        if self.resumed is None:
+            return None
+        return read_resumed(self.resumed, self._arguments, class_names, num_images)
+
+    def say_what_runs(
+        self,
+        checkpoint: dict[str, Any] | None,
+        model: nn.Module,
+        config: dict[str, Any],
+        dataset: DetectionDataset,
+    ) -> None:
+        """Says from where a run goes on, what it trains on what, and whether proposals are too few."""
+        processes, arguments = self._processes, self._arguments
+        if processes.rank != 0:
+            return
+        if checkpoint is not None:
+            print(f"resuming at iteration {checkpoint['iteration']} from {self.resumed}")
+            if checkpoint["arguments"]["iterations"] != arguments.iterations:
+                print(f"the schedule is now that of {arguments.iterations} iterations")
+        if remark := remark_on_proposals(dataset, config["num_proposals"]):
+            print(remark)
+        parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        print(
+            f"{config['backbone']}, {parameters:.1f} M parameters, on {processes.world_size} x "
+            f"{processes.device}, {self._images} images at a time, {arguments.batch_size} a step; "
+            f"output in {self.output}"
+        )
+
+    def begin(self, start: int, checkpoint_bytes: int) -> None:
+        """Makes the directory ready; a run of other options that is there is set aside.
+
+        Raises:
+            ValueError: If the disk has no room for a checkpoint.
+        """
+        if self._processes.rank != 0:
+            return
+        self.checkpoints.check_room(checkpoint_bytes)
+        if self._not_resumed:  # only now: a command that is wrong must not move what is there
+            if os.name == "nt":  # which renames no directory with an open file in it
+                self._lock.close()
+            aside = set_aside(self.output)
+            print(f"{self.output} holds a run already, which is now {aside} ({self._not_resumed})")
+        if self._not_resumed or not self._is_locked:
+            self.output.mkdir(parents=True, exist_ok=True)
+            self._lock.enter_context(lock(self.output))
+        if name := launch_name():
+            (self.output / LAUNCH).write_text(name)
+        if start < self._arguments.iterations:
+            (self.output / "summary.json").unlink(missing_ok=True)
+
+    def finish(self, run: RunState, found: Evaluated, journal: Journal) -> None:
+        """Writes summary.json, which says that the run is complete, and then the pictures."""
+        if self._processes.rank != 0:
+            return
+        summary = {
+            "iterations": self._arguments.iterations,
+            **found.metrics,
+            "skipped": run.bad_batches.total,
+            "unreadable": len(run.unreadable.known),
+            "minutes": run.seconds / 60,
+        }
+        temporary = self.output / "summary.tmp"
+        temporary.write_text(json.dumps(without_nan(summary), indent=2))
+        temporary.replace(self.output / "summary.json")
+        try:
+            journal.plot(self.output / "training.png")
+            (self.output / "pictures").mkdir(exist_ok=True)
+            for name, picture in found.pictures.items():
+                picture.save(self.output / "pictures" / f"{name}.png")
+            sheet_of([*found.pictures.values()][:6]).save(self.output / "predictions.png")
+        except (OSError, ValueError) as error:  # a full disk: the checkpoint and the figures are what counts
+            print(f"not all pictures could be written: {error}", file=sys.stderr)
+        print(
+            f"AP {summary['AP']:.3f}, AP50 {summary['AP50']:.3f} on {found.num_images} images after "
+            f"{summary['iterations']} iterations, {summary['skipped']} skipped, {summary['unreadable']} "
+            f"unreadable images replaced, {summary['minutes']:.1f} min; see {self.output}"
+        )
+
+
+def find_run(
+    arguments: argparse.Namespace, checkpoints: CheckpointDirectory, processes: Processes
+) -> tuple[Path | None, str]:
+    """The checkpoint to go on with, or why the run that is there is set aside; the same on all processes."""
+    path, reason = None, ""
+    if processes.rank == 0:
+        path = checkpoints.find_newest(print, repair=not arguments.dry_run)
+        if arguments.resume and path is None:
+            raise ValueError(f"{checkpoints.output}: there is no checkpoint to resume")
+        # torchrun starts all processes again when one of them died: they go on with what they began.
+        if path is not None and not arguments.resume and not begun_by_this_launch(checkpoints.output):
+            if arguments.resume is False:
+                reason = "--no-resume"
+            elif (checkpoints.output / "summary.json").exists():
+                reason = "complete"
+            else:
+                reason = "; ".join(differences(read_run(path)["arguments"], arguments))
+    return processes.from_first((None if reason else path, reason))
+
+
+def read_resumed(
+    path: Path, arguments: argparse.Namespace, class_names: list[str], num_images: int
+) -> dict[str, Any]:
+    """The checkpoint of a run that is of the same options and data as this one."""
+    if not path.is_file():
+        raise ValueError(f"{path} is not there: all processes must share the output directory")
+    checkpoint = read_run(path)
+    if reasons := differences(checkpoint["arguments"], arguments):
+        raise ValueError(
+            f"{'; '.join(reasons)}: give the same to resume, or start anew with --no-resume or --weights"
+        )
+    for name, now in (("class_names", class_names), ("num_images", num_images)):
+        before = checkpoint.get(name, now)
+        if before != now:
+            raise ValueError(f"{path} is of other data: {name} was {before}, not {now}")
+    if checkpoint["iteration"] > arguments.iterations:
+        raise ValueError(
+            f"{path} is at iteration {checkpoint['iteration']}, after --iterations {arguments.iterations}"
+        )
+    return checkpoint

@@ -1,0 +1,163 @@
+"""When a run writes a checkpoint, and what is in it."""
+
+import argparse
+import time
+from typing import Any
+
+import numpy
+import torch
+import torchvision
+
+import sparse_rcnn
+from parts.training.arguments import settings
+from parts.training.bad_batches import BadBatches
+from parts.training.checkpoints import CheckpointDirectory
+from parts.training.journal import Journal
+from parts.training.processes import Processes
+from parts.training.random_states import random_states, restore_random_states
+from parts.training.state import TrainingState
+from parts.training.unreadable_images import UnreadableImages
+from sparse_rcnn.data import DetectionDataset
+
+
+class RunState:
+    """All that changes in a run, and that a checkpoint must hold for it to go on bit by bit.
+
+    Args:
+        state: Weights, optimiser, schedule.
+        bad_batches: The count of them.
+        unreadable: Images that could not be read.
+        processes: Each has random generators of its own.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        bad_batches: BadBatches,
+        unreadable: UnreadableImages,
+        processes: Processes,
+    ) -> None:
+        self.state = state
+        self.bad_batches = bad_batches
+        self.unreadable = unreadable
+        self.processes = processes
+        self.resumed_at = -1
+        self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """That the run has taken, with what it took before it was interrupted."""
+        return time.perf_counter() - self._began
+
+    def figures(self, learning_rate: float) -> dict[str, float]:
+        """What the log says of the run besides the losses of a step."""
+        counts = {"skipped": self.bad_batches.total, "unreadable": len(self.unreadable.known)}
+        scaler = self.state.scaler
+        scale = {"loss_scale": scaler.get_scale()} if scaler.is_enabled() else {}
+        return {"learning_rate": learning_rate, **counts, **scale}
+
+    def load(self, checkpoint: dict[str, Any]) -> int:
+        """Takes up what a checkpoint holds; returns the iteration that it ends with."""
+        self.state.load(checkpoint)
+        self._began -= checkpoint.get("seconds", 0.0)
+        self.bad_batches.total = checkpoint.get("skipped", 0)
+        self.bad_batches.in_a_row = checkpoint.get("skipped_in_a_row", 0)
+        self.unreadable.known = set(checkpoint.get("unreadable", ()))
+        states = checkpoint.get("random_states", [])
+        if self.processes.rank < len(states):
+            restore_random_states(states[self.processes.rank], self.processes.device)
+        self.resumed_at = checkpoint["iteration"]
+        return self.resumed_at
+
+    def to_checkpoint(self) -> dict[str, Any]:
+        """What :meth:`load` takes up, on all processes; weights of rank 0."""
+        return {
+            **self.state.to_checkpoint(),
+            "seconds": self.seconds,
+            "skipped": self.bad_batches.total,
+            "skipped_in_a_row": self.bad_batches.in_a_row,
+            "unreadable": sorted(self.unreadable.known),
+            "random_states": self.processes.gather(random_states(self.processes.device)),
+        }
+
+
+def description(
+    arguments: argparse.Namespace, config: dict[str, Any], dataset: DetectionDataset
+) -> dict[str, Any]:
+    """What a checkpoint says of its model and its run, and what does not change in it."""
+    return {
+        "config": config,
+        "class_names": dataset.class_names,
+        "category_ids": dataset.category_ids,
+        "image_size": {"shortest_side": arguments.eval_size, "longest_side": arguments.max_size},
+        "num_images": len(dataset),
+        "arguments": settings(arguments),
+        "versions": {
+            "sparse_rcnn": sparse_rcnn.__version__,
+            "torch": str(torch.__version__),
+            "torchvision": str(torchvision.__version__),
+            "numpy": numpy.__version__,
+        },
+    }
+
+
+class Saver:
+    """Writes checkpoints when they are due.
+
+    Args:
+        arguments: The options.
+        checkpoints: Where to.
+        run: What changes.
+        description: What does not.
+        journal: Is told of what could not be written.
+
+    Attributes:
+        last: Iteration of the last checkpoint; -1 if there is none.
+    """
+
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        checkpoints: CheckpointDirectory,
+        run: RunState,
+        description: dict[str, Any],
+        journal: Journal,
+    ) -> None:
+        self.checkpoints = checkpoints
+        self.run = run
+        self.description = description
+        self.journal = journal
+        self.last = run.resumed_at
+        self._interval = arguments.checkpoint_interval
+        self._patience = 60 * arguments.checkpoint_minutes
+        self._time = time.perf_counter()
+
+    def is_due(self, iteration: int) -> bool:
+        """Whether it is after this iteration."""
+        return iteration % self._interval == 0
+
+    def is_overdue(self) -> bool:
+        """Whether the last one is too old; rank 0 decides."""
+        return self.run.processes.rank == 0 and time.perf_counter() - self._time > self._patience
+
+    def save(self, iteration: int, needed: bool = False) -> None:
+        """Writes a checkpoint, together with all processes.
+
+        Raises:
+            ValueError: If it cannot be written, such as on a full disk, and is ``needed``: there is no later
+                chance.
+        """
+        processes = self.run.processes
+        saved = iteration
+        checkpoint = {**self.run.to_checkpoint(), **self.description, "iteration": iteration}
+        if processes.rank == 0:
+            try:
+                self.checkpoints.save(checkpoint, iteration)
+            except OSError as error:
+                problem = f"cannot write the checkpoint of iteration {iteration}: {error}"
+                if needed:
+                    raise ValueError(problem) from error
+                self.journal.say(f"{problem}; training goes on")
+                saved = -1
+        self.last = processes.from_first(saved)
+        self._time = time.perf_counter()

@@ -1,0 +1,88 @@
+"""What is written down of a step: losses, rates, memory."""
+
+import argparse
+import math
+import time
+
+from parts.training.exchange import Outcome
+from parts.training.journal import Journal
+from parts.training.memory import most_memory
+from parts.training.saving import RunState
+from parts.training.step import matched_iou
+from sparse_rcnn.data import Batch
+from sparse_rcnn.nn.head import Predictions
+
+
+class StepLog:
+    """Writes every --log-interval-th step to the journal.
+
+    Args:
+        arguments: The options.
+        run: What it says of itself is written, too; its processes add up the IoU of their matches.
+        journal: Where to.
+        start: Step to begin after.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, run: RunState, journal: Journal, start: int) -> None:
+        self.arguments = arguments
+        self.run = run
+        self.processes = run.processes
+        self.journal = journal
+        self.compiling = arguments.compile
+        self.restart(start)
+
+    def restart(self, iteration: int) -> None:
+        """Measures the rate from here on: what came before was no training."""
+        self._last, self._time = iteration, time.perf_counter()
+
+    def note(
+        self,
+        iteration: int,
+        outcome: Outcome,
+        predictions: Predictions,
+        batch: Batch,
+        learning_rate: float,
+    ) -> None:
+        """Takes note of a step.
+
+        Args:
+            iteration: Of the step, from 1.
+            outcome: How it went.
+            predictions: For a batch of this process ...
+            batch: ... which was this one.
+            learning_rate: Of the step.
+        """
+        arguments, journal = self.arguments, self.journal
+        if self.compiling:
+            waited = time.perf_counter() - self._time
+            journal.say(f"compiling with {self.compiling} and the first step took {waited:.0f} s")
+            self.compiling = None
+            self.restart(iteration)  # the rate is that of the steps after it
+        journal.progress.update()
+        is_due = iteration % arguments.log_interval == 0 or iteration == arguments.iterations
+        if not (is_due and outcome.losses_are_finite):
+            return
+        *iou, count = self.processes.sum(matched_iou(predictions, batch)).tolist()
+        num_stages = len(iou)
+        classification, l1, giou = (
+            outcome.losses[1 + kind * num_stages : 1 + (kind + 1) * num_stages] for kind in range(3)
+        )
+        seconds = time.perf_counter() - self._time
+        entry = {
+            "iteration": iteration,
+            "loss": outcome.losses[0],
+            "classification": classification[-1],
+            "l1": l1[-1],
+            "giou": giou[-1],
+            "gradient_norm": outcome.gradient_norm,
+            "images_per_second": (iteration - self._last) * arguments.batch_size / seconds,
+            "memory_gb": most_memory(self.processes.device) / 1e9,
+            **self.run.figures(learning_rate),
+            "classification_by_stage": classification,
+            "l1_by_stage": l1,
+            "giou_by_stage": giou,
+            "matched_iou_by_stage": [value / count if count else math.nan for value in iou],
+        }
+        self.restart(iteration)
+        journal.record(entry, "train")
+        journal.show(entry)

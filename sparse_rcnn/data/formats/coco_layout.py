@@ -1,0 +1,148 @@
+"""COCO's JSON under the names that tools give it: COCO, LVIS, Roboflow, CVAT, Label Studio, makesense."""
+
+import json
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
+from sparse_rcnn.data.formats.coco import read_coco
+from sparse_rcnn.data.formats.coco_fields import integers
+from sparse_rcnn.data.formats.image_names import locate_images
+from sparse_rcnn.data.formats.json_sections import read_sections
+from sparse_rcnn.data.formats.layout import Format, Layout, Reader, split_of
+
+HEAD = 1 << 16  # bytes that are looked at to recognise a file
+# COCO's other files about the same images.
+OTHER_TASKS = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
+IMAGE_FOLDERS = ("", "images", "Images", "image", "imgs", "img", "JPEGImages", "data", "images/default")
+
+
+def recognise(path: Path) -> Layout | None:
+    """A JSON with images and annotations, or a folder that holds one or more."""
+    if path.is_file():
+        return Layout("COCO", {"all": partial(_read, path, path.parent, [])}) if _is_coco(path) else None
+    files = _files(path, "*.json", "annotations/*.json") or _files(path, "*/*.json", "*/annotations/*.json")
+    files = [file for file in files if not file.name.startswith(OTHER_TASKS)] or files
+    by_split: dict[str, list[Path]] = {}
+    for file in files:
+        by_split.setdefault(_split_of_file(file, path), []).append(file)
+    splits: dict[str, Reader] = {}
+    for split, some in by_split.items():
+        # Several of one split, as of 2014 and 2017, go by the names of their files.
+        for file in some:
+            name = split if len(some) == 1 else _word_of(file, split)
+            others = [other for other in files if other != file]
+            splits[name if name not in splits else file.stem] = partial(_read, file, path, others)
+    return Layout("COCO", splits) if splits else None
+
+
+def _files(root: Path, *patterns: str) -> list[Path]:
+    found = [file for pattern in patterns for file in sorted(root.glob(pattern))]
+    return [file for file in found if not file.name.startswith(".") and _is_coco(file)]
+
+
+def _is_coco(file: Path) -> bool:
+    """Whether the beginning or the end of a file has the names of COCO's lists."""
+    try:
+        with open(file, "rb") as stream:
+            head = stream.read(HEAD)
+            length = stream.seek(0, 2)
+            stream.seek(max(0, length - HEAD))
+            tail = stream.read(HEAD)
+    except OSError:
+        return False
+    encoding = json.detect_encoding(head)
+    text = (head + tail).decode(encoding, errors="ignore").lstrip("\ufeff \t\r\n")
+    if not text.startswith("{"):
+        return False
+    names = {name for name in ("images", "annotations", "categories") if f'"{name}"' in text}
+    return len(names) >= 2
+
+
+def _split_of_file(file: Path, root: Path) -> str:
+    """What its name says, or the folder that it lies in."""
+    if split := split_of(re.sub(r"\.coco$", "", file.stem)):
+        return split
+    folders = file.parent.relative_to(root).parts
+    return next((split for folder in folders[::-1] if (split := split_of(folder))), "all")
+
+
+def _word_of(file: Path, split: str) -> str:
+    """The part that says the split: "train2017" of "instances_train2017.json"."""
+    words = re.findall(r"[A-Za-z]+\d*", file.stem)
+    return next((word for word in words if split_of(word) == split), file.stem)
+
+
+def _read(file: Path, root: Path, others: list[Path], options: ReadOptions) -> AnnotatedImages:
+    candidates = [Path(options.images)] if options.images else _image_folders(file, root)
+
+    def locate(names: Sequence[str]) -> tuple[list[str], list[str]]:
+        for base in candidates[:1] if options.images else []:
+            if not base.is_dir():
+                raise ValueError(f"{base}: there is no such directory of images")
+        missing_ok = options.allow_missing or options.leave_out_broken
+        return locate_images(names, candidates, candidates[0] if options.images else root, file, missing_ok)
+
+    content, parents = read_coco(file, locate)
+    return _without_ghosts(content, parents, file, others)
+
+
+def _image_folders(file: Path, root: Path) -> list[Path]:
+    """Folders that the names in a file may be relative to, by preference."""
+    split = split_of(file.stem) or ""
+    words = [word for word in re.findall(r"[A-Za-z]+\d*", file.stem) if split and split_of(word) == split]
+    aliases = {"val": ["val", "valid", "validation"], "all": ["default"]}.get(split, [split] if split else [])
+    bases = list(dict.fromkeys([file.parent, root, file.parent.parent if file.parent != root else root]))
+    found = [
+        base / inner / word for word in [*words, *aliases] for base in bases for inner in IMAGE_FOLDERS[:-1]
+    ]
+    found += [base / word / "images" for word in [*words, *aliases] for base in bases]
+    found += [base / inner for base in bases for inner in IMAGE_FOLDERS]
+    return found
+
+
+def _without_ghosts(
+    content: AnnotatedImages, parents: list[int], file: Path, others: list[Path]
+) -> AnnotatedImages:
+    """Leaves out classes that are only a name above others, as Roboflow writes, if no split uses them."""
+    used = {content.category_ids[label] for label in np.unique(content.objects.labels).tolist()}
+    ghosts = {*parents} - used
+    for other in others if ghosts else []:
+        ghosts -= _categories_used(other)
+    if not ghosts or len(ghosts) == len(content.category_ids):
+        return content
+    kept = [label for label, category in enumerate(content.category_ids) if category not in ghosts]
+    position = np.full(len(content.category_ids), -1, dtype=np.int32)
+    position[kept] = np.arange(len(kept), dtype=np.int32)
+    names = [name for name, id in zip(content.class_names, content.category_ids, strict=True) if id in ghosts]
+    return content._replace(
+        class_names=[content.class_names[label] for label in kept],
+        category_ids=[content.category_ids[label] for label in kept],
+        objects=content.objects._replace(labels=position[content.objects.labels]),
+        remarks=[
+            *content.remarks,
+            f"{file}: class {', '.join(names)} is only the name above the others: left out",
+        ],
+    )
+
+
+def _categories_used(file: Path) -> set[int]:
+    used: set[int] = set()
+
+    def look(entries: list, first: int) -> None:
+        used.update(np.unique(integers(entries, ("category_id",), file, "annotation", first)).tolist())
+
+    read_sections(file, {"annotations": look})
+    return used
+
+
+COCO_FORMAT = Format(
+    "COCO",
+    "a JSON with images, annotations and categories, such as annotations/instances_train2017.json or "
+    "train/_annotations.coco.json, and the images",
+    recognise,
+)

@@ -1,0 +1,133 @@
+"""CVAT's own XML ("CVAT for images 1.1"): one file with all images, boxes and polygons, edges from 0."""
+
+import xml.etree.ElementTree as ElementTree
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions, make_objects
+from sparse_rcnn.data.formats.coco_fields import LARGEST_NUMBER
+from sparse_rcnn.data.formats.flat import FlatStrings
+from sparse_rcnn.data.formats.image_names import locate_images
+from sparse_rcnn.data.formats.layout import Format, Layout, Reader
+from sparse_rcnn.data.formats.voc_page import parse_xml
+
+SHAPES = ("polygon", "polyline", "points", "mask", "ellipse", "cuboid", "skeleton")
+
+
+def recognise(path: Path) -> Layout | None:
+    """An XML whose outermost element is <annotations>, or a folder that holds one."""
+    files = [path] if path.is_file() else sorted([*path.glob("*.xml"), *path.glob("annotations/*.xml")])[:50]
+    found = [file for file in files if file.suffix.lower() == ".xml" and _is_cvat(file)]
+    if not found:
+        return None
+    root = path.parent if path.is_file() else path
+    readers: dict[str, Reader] = {
+        "all" if len(found) == 1 else file.stem: partial(_read, file, root) for file in found
+    }
+    return Layout("CVAT for images", readers)
+
+
+def _is_cvat(file: Path) -> bool:
+    try:
+        with open(file, "rb") as stream:
+            return b"<annotations>" in stream.read(4096)
+    except OSError:
+        return False
+
+
+def _read(file: Path, root: Path, options: ReadOptions) -> AnnotatedImages:
+    tree = parse_xml(file)
+    images = tree.findall("image")
+    if not images:
+        raise ValueError(f"{file}: the data set is empty: there are no <image> elements (a video export?)")
+    names = [_text(image, "name", f"{file}: image {number}") for number, image in enumerate(images)]
+    where = [f"{file}: image {name!r}" for name in names]
+    sizes = [
+        (_length(image, "height", place), _length(image, "width", place))
+        for image, place in zip(images, where, strict=True)
+    ]
+    class_names = [element.text.strip() for element in tree.findall(".//labels/label/name") if element.text]
+    rows = []
+    for index, image in enumerate(images):
+        for number, shape in enumerate(image):
+            if shape.tag not in ("box", *SHAPES):
+                continue
+            place = f"{where[index]}: {shape.tag} {number}"
+            rows.append((index, _text(shape, "label", place), _box(shape, place), place))
+    class_names = class_names or sorted({name for _, name, _, _ in rows})
+    if not class_names:
+        raise ValueError(f"{file}: no label is named, and no object is there")
+    label_of = {name: label for label, name in enumerate(class_names)}
+    for _, name, _, place in rows:
+        if name not in label_of:
+            raise ValueError(f"{place}: label {name!r} is not among the labels {class_names}")
+    candidates = [Path(options.images)] if options.images else [root / "images", root, root / "data"]
+    missing_ok = options.allow_missing or options.leave_out_broken
+    paths, remarks = locate_images(
+        names, candidates, candidates[0] if options.images else root, file, missing_ok
+    )
+    objects = make_objects(
+        [row[0] for row in rows],
+        [label_of[row[1]] for row in rows],
+        [row[2] for row in rows],
+        [False] * len(rows),
+    )
+    return AnnotatedImages(
+        FlatStrings(paths),
+        np.arange(1, len(names) + 1),
+        np.array(sizes, dtype=np.int64),
+        class_names,
+        list(range(1, len(class_names) + 1)),
+        objects,
+        lambda index: f"{rows[index][3]}: xywh {rows[index][2]}",
+        remarks,
+    )
+
+
+def _box(shape: ElementTree.Element, where: str) -> tuple[float, float, float, float]:
+    """Its edges, or those around its points, as xywh."""
+    if shape.tag == "box":
+        left, top, right, bottom = (_number(shape, side, where) for side in ("xtl", "ytl", "xbr", "ybr"))
+        return left, top, right - left, bottom - top
+    if shape.get("points") is None:
+        raise ValueError(f"{where}: only boxes and shapes with points can be read, got <{shape.tag}>")
+    try:
+        points = [
+            tuple(map(float, point.split(","))) for point in shape.get("points", "").split(";") if point
+        ]
+        xs, ys = zip(*((x, y) for x, y in points), strict=True)
+    except ValueError as error:
+        got = shape.get("points", "")
+        raise ValueError(f"{where}: field 'points' must be 'x,y;x,y;...', got {got!r:.80}") from error
+    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+
+
+def _number(element: ElementTree.Element, field: str, where: str) -> float:
+    text = element.get(field)
+    try:
+        number = float(text or "")
+    except ValueError:
+        number = LARGEST_NUMBER
+    if not -LARGEST_NUMBER < number < LARGEST_NUMBER:
+        got = "nothing" if text is None else f"{text!r:.80}"
+        raise ValueError(f"{where}: field {field!r} must be a number, got {got}")
+    return number
+
+
+def _length(element: ElementTree.Element, field: str, where: str) -> int:
+    number = _number(element, field, where)
+    if number != int(number) or not 0 < number < 2**31:
+        raise ValueError(f"{where}: field {field!r} must be a positive integer, got {element.get(field)!r}")
+    return int(number)
+
+
+def _text(element: ElementTree.Element, field: str, where: str) -> str:
+    text = element.get(field)
+    if not text:
+        raise ValueError(f"{where}: field {field!r} must be a name, got {text!r}")
+    return text
+
+
+CVAT_FORMAT = Format("CVAT for images", "annotations.xml of CVAT for images 1.1, and images/", recognise)

@@ -1,0 +1,194 @@
+"""The file that describes a YOLO data set: Ultralytics' data.yaml, Darknet's .data, and lists of names."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+class DataFile(NamedTuple):
+    """What such a file says.
+
+    Attributes:
+        file: The file.
+        root: The folder that images are looked for in.
+        class_names: The K names, by label; None if it has none.
+        splits: For each split, folders, lists or image files.
+        keypoints: Whether lines hold key points behind the box.
+        remarks: Splits that the file names and that are not there.
+    """
+
+    file: Path
+    root: Path
+    class_names: list[str] | None
+    splits: dict[str, list[str]]
+    keypoints: bool = False
+    remarks: tuple[str, ...] = ()
+
+
+def read_data_yaml(file: Path) -> DataFile:
+    """Reads a data.yaml.
+
+    Raises:
+        ValueError: Naming the file, the field and the value.
+        ImportError: If PyYAML is not there.
+    """
+    content = _parse_yaml(file)
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: must hold fields such as train, val and names, got {_shown(content)}")
+    root = _root(file, content.get("path"))
+    splits: dict[str, list[str]] = {}
+    remarks = []
+    for field, split in SPLITS.items():
+        value = content.get(field)
+        if value in (None, "", "null", "~", []):
+            continue
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(part, str) and part for part in values):
+            raise ValueError(
+                f"{file}: field {field!r} must be a path or a list of paths, got {_shown(value)}"
+            )
+        places = [_place(part, root, file.parent) for part in values]
+        if any(place is None for place in places):
+            gone = f"{file}: field {field!r}: there is no {values[places.index(None)]!r} in {root}"
+            if split == "train":
+                raise ValueError(gone)
+            remarks.append(gone)  # Roboflow names all three, whatever it exports
+            continue
+        splits[split] = [str(place) for place in places]
+    if not splits:
+        raise ValueError(f"{file}: has none of the fields train, val and test, got {_shown(list(content))}")
+    names = _names(content.get("names"), content.get("nc"), file)
+    return DataFile(file, root, names, splits, "kpt_shape" in content, tuple(remarks))
+
+
+def read_data_file(file: Path) -> DataFile | None:
+    """Reads Darknet's .data, of lines "key = value"; None if it has no such lines.
+
+    Raises:
+        ValueError: Naming the file, the field and the value.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: cannot be read: {error}") from error
+    content = {
+        key.strip(): value.strip() for line in lines if "=" in line for key, value in [line.split("=", 1)]
+    }
+    splits = {}
+    for field, split in SPLITS.items():
+        if content.get(field):
+            place = _place(content[field], file.parent, file.parent)
+            if place is None:
+                if split == "train":
+                    raise ValueError(
+                        f"{file}: field {field!r}: there is no {content[field]!r} in {file.parent}"
+                    )
+                continue  # CVAT names a list for validation that it does not write
+            splits[split] = [str(place)]
+    if not splits:
+        return None
+    names = None
+    if content.get("names"):
+        place = _place(content["names"], file.parent, file.parent)
+        if place is None:
+            raise ValueError(f"{file}: field 'names': there is no {content['names']!r} in {file.parent}")
+        names = read_names(place)
+    return DataFile(file, file.parent, names, splits)
+
+
+def read_names(file: Path) -> list[str]:
+    """Class names, one a line; ValueError if there are none."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: cannot be read as a list of class names: {error}") from error
+    names = [line.strip() for line in lines]
+    while names and not names[-1]:
+        names.pop()
+    if not names or not all(names):
+        line = names.index("") + 1 if names else 1
+        raise ValueError(f"{file}: line {line}: a class name is expected, got an empty line")
+    return names
+
+
+def _parse_yaml(file: Path) -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError(f"{file}: reading it needs PyYAML: pip install pyyaml") from error
+    try:
+        # All values as text: a class that is called "no" or "1e3" stays what it is.
+        return yaml.load(file.read_text(encoding="utf-8-sig"), Loader=yaml.BaseLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: cannot be read: {error}") from error
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{file}: is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _root(file: Path, value: Any) -> Path:
+    """The folder `path`: absolute, or relative to the file, or the file's own where it does not exist."""
+    if value in (None, "", "null", "~"):
+        return file.parent
+    if not isinstance(value, str):
+        raise ValueError(f"{file}: field 'path' must be a path, got {_shown(value)}")
+    for place in (file.parent / value, Path(value)):
+        if _is_there(place, os.path.isdir):
+            return place
+    return file.parent
+
+
+def _place(value: str, root: Path, folder: Path) -> Path | None:
+    """Where a folder or list is; folders of another machine, or Roboflow's "../", are left out if need be."""
+    value = value.replace("\\", "/")
+    parts = [part for part in value.split("/") if part not in ("", ".", "..")]
+    bases = list(dict.fromkeys([root, folder]))
+    inside = (
+        [folder.joinpath(*parts)] if value.startswith("../") else []
+    )  # before another set beside this one
+    places = [*inside, *(base / value for base in bases)]
+    places += [base.joinpath(*parts[first:]) for first in range(len(parts)) for base in bases]
+    return next((place for place in places if _is_there(place, os.path.exists)), None)
+
+
+def _is_there(place: Path, test: Any) -> bool:
+    try:
+        return bool(test(place))
+    except ValueError:  # a NUL character
+        return False
+
+
+def _names(names: Any, count: Any, file: Path) -> list[str] | None:
+    if names in (None, "", "null", "~"):
+        return None if count in (None, "") else [str(label) for label in range(_count(count, file))]
+    if isinstance(names, str) and os.path.isfile(file.parent / names):
+        return read_names(file.parent / names)
+    if isinstance(names, dict):
+        try:
+            by_label = {int(label): name for label, name in names.items()}
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{file}: field 'names': labels must be integers, got {_shown(names)}"
+            ) from error
+        if sorted(by_label) != list(range(len(names))):
+            got = _shown(sorted(by_label))
+            raise ValueError(
+                f"{file}: field 'names': labels must be 0 to {len(names) - 1}, each once, got {got}"
+            )
+        names = [by_label[label] for label in range(len(by_label))]
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) and n for n in names):
+        raise ValueError(f"{file}: field 'names' must be a list of names, got {_shown(names)}")
+    if count not in (None, "") and _count(count, file) != len(names):
+        raise ValueError(f"{file}: field 'nc' says {count} classes, but 'names' has {len(names)}")
+    return names
+
+
+def _count(value: Any, file: Path) -> int:
+    if not isinstance(value, str) or not value.isdecimal() or not 0 < int(value) < 2**20:
+        raise ValueError(f"{file}: field 'nc' must be the number of classes, got {_shown(value)}")
+    return int(value)
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:80] if value is not None else "nothing"

@@ -1,0 +1,175 @@
+"""Where the images are that an annotation file names, whatever machine it was written on."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from sparse_rcnn.data.image_file import MOST_NAMED
+
+# By preference, where one image lies there in several formats. Others that PIL reads are no photographs.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jfif", ".ppm", ".pgm", ".gif")
+SAMPLE = 64  # names by which folders are compared before all names are looked for
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name says that it is an image."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not os.path.basename(name).startswith(".")
+
+
+def suffix_order(name: str) -> tuple[int, str]:
+    """Sorts image files by how much their format is preferred."""
+    return IMAGE_SUFFIXES.index(os.path.splitext(name)[1].lower()), name
+
+
+def images_below(directory: str | Path) -> list[str]:
+    """All image files in a folder and its subfolders, as sorted paths relative to it, with slashes."""
+    found: list[str] = []
+    for folder, subfolders, files in os.walk(directory, followlinks=True):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
+        relative = os.path.relpath(folder, directory)
+        prefix = "" if relative == "." else relative.replace(os.sep, "/") + "/"
+        found += [prefix + name for name in files if is_image(name)]
+        if prefix.count("/") > 8:
+            subfolders.clear()  # a link that leads back
+    return sorted(found)
+
+
+def listing(directory: str | Path) -> set[str]:
+    """The names in a folder; none if there is no such folder."""
+    try:
+        return set(os.listdir(directory))
+    except (OSError, ValueError):  # ValueError: a NUL character in the name
+        return set()
+
+
+class Folders:
+    """Asks whether files exist, by one listing a folder: a stat for each takes minutes on a network drive."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, set[str]] = {}
+
+    def has(self, path: str) -> bool:
+        """Whether there is such a file."""
+        folder, name = os.path.split(os.path.normpath(path))
+        if folder not in self._known:
+            self._known[folder] = listing(folder)
+        return name in self._known[folder]
+
+
+def refuse_missing(image_dir: Path, names: Sequence[str], file: Path) -> None:
+    """Raises ValueError naming images that are not in a folder."""
+    folders = Folders()
+    missing = [name for name in names if not folders.has(os.path.join(image_dir, name))]
+    if missing:
+        raise ValueError(missing_message(missing, len(names), f"in {image_dir}", file))
+
+
+def missing_message(missing: Sequence[str], count: int, where: str, file: Path) -> str:
+    """The message: "file: 2 of 10 images are not in folder: a.jpg, b.jpg"."""
+    more = ", ..." if len(missing) > MOST_NAMED else ""
+    return (
+        f"{file}: {len(missing)} of {count} images are not {where}: {', '.join(missing[:MOST_NAMED])}{more}"
+    )
+
+
+def locate_images(
+    names: Sequence[str], candidates: Iterable[Path], root: Path, file: Path, allow_missing: bool
+) -> tuple[list[str], list[str]]:
+    """Finds the images of a file.
+
+    Names are tried as they are below each of the candidate folders, then with leading folders left out (an
+    absolute path of another machine), then by their last part anywhere below the root.
+
+    Args:
+        names: As written; with slashes or backslashes, relative or absolute.
+        candidates: Folders that names may be relative to, by preference.
+        root: Folder that is searched for what is not found there.
+        file: For messages.
+        allow_missing: Keep names of files that are not there.
+
+    Returns:
+        A path for each name, and remarks.
+
+    Raises:
+        ValueError: Naming images that are nowhere, or in several places.
+    """
+    folders = Folders()
+    bases = list(dict.fromkeys(os.path.normpath(base) for base in candidates if base.is_dir()))
+    plain = [_plain(name) for name in names]
+    some = plain[:: max(1, len(plain) // SAMPLE)]
+    share = {base: sum(folders.has(os.path.join(base, name)) for name in some) for base in bases}
+    bases.sort(key=lambda base: -share[base])
+    best: list[str] = []
+    hits = -1
+    for base in bases:
+        paths = [os.path.join(base, name) for name in plain]
+        found = sum(map(folders.has, paths))
+        if found > hits:
+            best, hits = paths, found
+        if found == len(plain):
+            return paths, []
+        if not share[base]:
+            break  # nor will the rest have any
+    if not best:
+        best = [os.path.join(root, name) for name in plain]
+    return _search(names, plain, best, bases, root, file, allow_missing, folders)
+
+
+def _plain(name: str) -> str:
+    """Slashes for backslashes, and no drive, root or "../"."""
+    name = name.split("?d=")[-1].replace("\\", "/")
+    parts = [part for part in PurePosixPath(name).parts if part not in ("/", "//", ".", "..")]
+    if parts and len(parts[0]) == 2 and parts[0][1] == ":":
+        parts = parts[1:]
+    return "/".join(parts)
+
+
+def _search(
+    names: Sequence[str],
+    plain: list[str],
+    paths: list[str],
+    bases: list[str],
+    root: Path,
+    file: Path,
+    allow_missing: bool,
+    folders: Folders,
+) -> tuple[list[str], list[str]]:
+    """Looks anywhere for images that are not where they should be."""
+    by_name: dict[str, list[str]] | None = None
+    missing: list[str] = []
+    moved = 0
+    for number, path in enumerate(paths):
+        if folders.has(path):
+            continue
+        if by_name is None:
+            by_name = {}
+            for relative in images_below(root):
+                by_name.setdefault(os.path.basename(relative), []).append(relative)
+        found = _most_alike(plain[number], by_name.get(os.path.basename(plain[number]), []))
+        if len(found) == 1:
+            paths[number] = os.path.join(root, found[0])
+            moved += 1
+        elif found:
+            raise ValueError(
+                f"{file}: image {names[number]!r} is in several places: {', '.join(found[:MOST_NAMED])}; "
+                "give the folder of the images (--train-images and --val-images of train.py)"
+            )
+        else:
+            missing.append(names[number])
+    if missing and not allow_missing:
+        where = f"in {' or '.join(bases[:3]) or root}, nor elsewhere in {root}"
+        raise ValueError(missing_message(missing, len(names), where, file))
+    remarks = [f"{file}: {moved} images are not at the path that it says; found by name in {root}"]
+    return paths, remarks if moved else []
+
+
+def _most_alike(name: str, places: list[str]) -> list[str]:
+    """Of several places, those that share the most folders with the name, counted from its end."""
+    wanted = name.split("/")[::-1]
+
+    def shared(place: str) -> int:
+        pairs = zip(wanted, place.split("/")[::-1], strict=False)
+        return next((count for count, (a, b) in enumerate(pairs) if a != b), len(wanted))
+
+    most = max(map(shared, places), default=0)
+    return [place for place in places if shared(place) == most]

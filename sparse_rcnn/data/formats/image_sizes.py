@@ -1,0 +1,129 @@
+"""The sizes of image files by their headers: read in parallel, and remembered until a file changes."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
+from sparse_rcnn.data.image_file import MOST_NAMED, UnreadableImageError, read_image_size
+
+THREADS = 8
+DEFAULTS = ReadOptions()
+VERSION = 1  # of what is remembered
+
+
+def cache_directory() -> Path:
+    """Where sizes are remembered: `SPARSE_RCNN_CACHE`, or `sparse_rcnn` in the user's cache folder."""
+    default = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "sparse_rcnn")
+    return Path(os.environ.get("SPARSE_RCNN_CACHE") or default)
+
+
+def read_image_sizes(
+    paths: Sequence[str], options: ReadOptions = DEFAULTS
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Reads the upright sizes of image files from their headers.
+
+    A file whose length and times of change are those of the last time is not opened again.
+
+    Args:
+        paths: Image files.
+        options: Of these, `exif_orientation` and `max_pixels`.
+
+    Returns:
+        [I, 2] int64, (height, width) in pixels, 0 where a file cannot be read; and what is wrong with those,
+        by index.
+    """
+    stats = _stats(paths)
+    sizes = np.zeros((len(paths), 2), dtype=np.int64)
+    file = _cache_file(paths, options)
+    known = _remembered(file, stats)
+    if known is not None:
+        sizes[:] = known
+    problems: dict[int, str] = {}
+
+    def read(index: int) -> None:
+        try:
+            sizes[index] = read_image_size(
+                paths[index], exif_orientation=options.exif_orientation, max_pixels=options.max_pixels
+            )
+        except UnreadableImageError as error:
+            problems[index] = str(error)
+
+    unknown = np.flatnonzero(sizes[:, 0] == 0).tolist()
+    if unknown:
+        with ThreadPoolExecutor(THREADS) as threads:
+            list(threads.map(read, unknown, chunksize=64))
+        _remember(file, stats, sizes)
+    return sizes, dict(sorted(problems.items()))
+
+
+def _stats(paths: Sequence[str]) -> np.ndarray:
+    """[I, 3] int64: length, time of the last change, and of the last change of the entry; -1: not there."""
+
+    def look(path: str) -> tuple[int, int, int]:
+        try:
+            found = os.stat(path)
+        except (OSError, ValueError):
+            return -1, -1, -1
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+    return np.array([look(path) for path in paths], dtype=np.int64).reshape(-1, 3)
+
+
+def _cache_file(paths: Sequence[str], options: ReadOptions) -> Path:
+    digest = hashlib.blake2b(f"{options.exif_orientation} {options.max_pixels}\0".encode(), digest_size=16)
+    for path in paths:
+        digest.update(os.path.abspath(path).encode("utf-8", "surrogatepass") + b"\0")
+    return cache_directory() / f"sizes-{VERSION}-{digest.hexdigest()}.npz"
+
+
+def _remembered(file: Path, stats: np.ndarray) -> np.ndarray | None:
+    """What was remembered, 0 where a file has changed since."""
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            before, sizes = content["stats"], content["sizes"]
+    except Exception:  # absent, cut off, of another program: whatever it is, the headers are read again
+        return None
+    if before.shape != stats.shape or sizes.shape != (len(stats), 2) or sizes.dtype != np.int64:
+        return None
+    unchanged = (before == stats).all(axis=1) & (stats[:, 0] >= 0) & np.greater(sizes, 0).all(axis=1)
+    return np.where(unchanged[:, None], sizes, 0)
+
+
+def _remember(file: Path, stats: np.ndarray, sizes: np.ndarray) -> None:
+    """Written aside and renamed, so that nobody reads half of it; without room or rights, not at all."""
+    aside = file.with_name(f".{file.stem}.{os.getpid()}.npz")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(aside, stats=stats, sizes=sizes)
+        os.replace(aside, file)
+    except OSError:
+        aside.unlink(missing_ok=True) if aside.parent.is_dir() else None
+
+
+def keep_readable(
+    content: AnnotatedImages, problems: dict[int, str], options: ReadOptions
+) -> AnnotatedImages:
+    """Images of formats that do not say their size, without those whose header cannot be read.
+
+    Args:
+        content: All images.
+        problems: What is wrong with which.
+        options: `leave_out_broken` or `allow_missing` leave them out, with a remark.
+
+    Raises:
+        UnreadableImageError: If there are any, and neither option is given.
+    """
+    if not problems:
+        return content
+    named = "; ".join(list(problems.values())[:MOST_NAMED])
+    if not (options.leave_out_broken or options.allow_missing):
+        how = "leave_out_broken=True, --leave-out-broken, leaves them out"
+        raise UnreadableImageError(f"{len(problems)} unusable image(s): {named} ({how})")
+    kept = np.array([index for index in range(len(content.paths)) if index not in problems], dtype=np.int64)
+    remark = f"{len(problems)} image(s) cannot be read and are left out: {named}"
+    return content.with_images(kept)._replace(remarks=[*content.remarks, remark])

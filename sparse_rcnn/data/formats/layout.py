@@ -1,0 +1,162 @@
+"""What a format is: a way to recognise its layout in a folder, and a reader for each split.
+
+A new format is one file with a `Format` and a line in `load.py`:
+
+    def recognise(path: Path) -> Layout | None: ...   # looks, and reads nothing large
+    def read(options: ReadOptions) -> AnnotatedImages: ...   # one for each split, in Layout.splits
+    MY_FORMAT = Format("My format", "annotations.txt beside the images", recognise)
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "trn": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "minival": "val",
+    "test": "test",
+    "testing": "test",
+    "trainval": "trainval",
+    "default": "all",
+    "all": "all",
+}
+# Folders that say what is in them, and not which images: images/train/a.jpg and annotations/train/a.xml.
+ROLES = {
+    *("images", "image", "imgs", "img", "jpegimages", "pictures", "photos"),
+    *("annotations", "annotation", "annots", "annot", "anns", "xmls", "xml", "labels", "label", "default"),
+}
+DEEPEST = 6  # folders below the one that is given
+
+
+class Reader(Protocol):
+    """Reads one split."""
+
+    def __call__(self, options: ReadOptions) -> AnnotatedImages:
+        """Reads it; raises ValueError that names file, entry, field and value."""
+
+
+class Layout(NamedTuple):
+    """A folder that was recognised.
+
+    Attributes:
+        format: Name of the format.
+        splits: A reader for each split, by its name: "train", "val", "test", another name that the files
+            have, or "all" where they have no splits.
+        remarks: What is odd about the layout.
+    """
+
+    format: str
+    splits: dict[str, Reader]
+    remarks: tuple[str, ...] = ()
+
+
+class Format(NamedTuple):
+    """A format of annotations.
+
+    Attributes:
+        name: For messages.
+        expected: What a folder of this format holds, for messages.
+        recognise: From a folder or file to its layout; None if it is of another format.
+    """
+
+    name: str
+    expected: str
+    recognise: Callable[[Path], Layout | None]
+
+
+def split_of(name: str) -> str | None:
+    """The split that a name of a file or folder says: "instances_train2017" is "train".
+
+    Returns:
+        "train", "val", "test", "trainval", "all" or None.
+    """
+    words = [word for word in re.split(r"[^a-z]+", name.lower()) if word]
+    known = [SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES]
+    return known[-1] if known else None
+
+
+def split_of_path(relative: str) -> str | None:
+    """The split that the folders of a path say, from the outermost."""
+    for folder in relative.split("/")[:-1]:
+        whole = re.sub(r"[-_ ]*\d*$", "", folder.lower())
+        if whole in SPLIT_NAMES and whole not in ("default", "all"):
+            return SPLIT_NAMES[whole]
+    return None
+
+
+def several_data_sets(path: Path, found: Iterable[Path]) -> ValueError:
+    """The error for a folder that holds more than one data set."""
+    names = ", ".join(map(str, found))
+    return ValueError(f"{path}: holds several data sets: {names}; give the one that is meant")
+
+
+def files_below(directory: Path, suffix: str) -> list[str]:
+    """All files of a suffix in a folder and its subfolders, as sorted relative paths with slashes."""
+    found: list[str] = []
+    for folder, subfolders, files in os.walk(directory, followlinks=True):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
+        relative = os.path.relpath(folder, directory)
+        prefix = "" if relative == "." else relative.replace(os.sep, "/") + "/"
+        found += [prefix + name for name in files if name.lower().endswith(suffix) and name[0] != "."]
+        if prefix.count("/") >= DEEPEST:
+            subfolders.clear()
+    return sorted(found)
+
+
+def key_of(relative: str) -> str:
+    """A path without its suffix and without folders that only say what is in them.
+
+    "images/train/a.jpg", "annotations/train/a.xml" and "train/labels/a.txt" have the same.
+    """
+    *folders, name = relative.split("/")
+    return "/".join(
+        [*(folder for folder in folders if folder.lower() not in ROLES), os.path.splitext(name)[0]]
+    )
+
+
+class ImageIndex:
+    """The images below a folder, found by the name of their annotation file.
+
+    Args:
+        directory: The folder.
+        names: Image files, relative to it, by preference where several have one name.
+    """
+
+    def __init__(self, directory: Path, names: Iterable[str]) -> None:
+        self.directory = directory
+        self._by_key: dict[str, str] = {}
+        self._by_stem: dict[str, list[str]] = {}
+        self._by_name: dict[str, list[str]] = {}
+        for name in names:
+            base = os.path.basename(name)
+            self._by_key.setdefault(key_of(name), name)
+            self._by_stem.setdefault(os.path.splitext(base)[0], []).append(name)
+            self._by_name.setdefault(base, []).append(name)
+
+    def find(self, annotation: str, named: str | None = None) -> str | None:
+        """The image of an annotation file: of the same key, or named inside it, or alone of this stem.
+
+        Args:
+            annotation: Path of the annotation file, relative to the same folder.
+            named: What the file says that its image is called.
+        """
+        found = self._by_key.get(key_of(annotation))
+        if found is None and named:
+            found = _alone(self._by_name.get(os.path.basename(named.replace("\\", "/")), []))
+        if found is None:
+            found = _alone(self._by_stem.get(os.path.splitext(os.path.basename(annotation))[0], []))
+        return found
+
+
+def _alone(names: list[str]) -> str | None:
+    return names[0] if len({os.path.splitext(name)[0] for name in names}) == 1 else None

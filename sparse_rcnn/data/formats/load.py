@@ -1,0 +1,209 @@
+"""A data set in whatever layout it comes: recognised by looking, read, split and checked."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
+from sparse_rcnn.data.formats.class_choice import choose_classes
+from sparse_rcnn.data.formats.coco_layout import COCO_FORMAT
+from sparse_rcnn.data.formats.crowdhuman import CROWDHUMAN_FORMAT
+from sparse_rcnn.data.formats.cvat_xml import CVAT_FORMAT
+from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transform
+from sparse_rcnn.data.formats.held_out import choose_held_out, read_split, split_names
+from sparse_rcnn.data.formats.image_names import Folders
+from sparse_rcnn.data.formats.layout import SPLIT_NAMES, Format, Layout, several_data_sets
+from sparse_rcnn.data.formats.unknown_layout import unknown_layout
+from sparse_rcnn.data.formats.voc_layout import VOC_FORMAT
+from sparse_rcnn.data.formats.yolo_layout import YOLO_FORMAT
+from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
+
+# In the order in which they are tried; a format of one's own is a file and an entry here.
+FORMATS: tuple[Format, ...] = (COCO_FORMAT, CROWDHUMAN_FORMAT, CVAT_FORMAT, VOC_FORMAT, YOLO_FORMAT)
+
+
+def load_dataset(
+    path: str | Path,
+    split: str = "train",
+    transform: Transform | None = None,
+    *,
+    images: str | Path | None = None,
+    class_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    val_share: float | str | Path = 0.1,
+    split_seed: int = 0,
+    drop_degenerate: bool = False,
+    allow_missing: bool = False,
+    allow_absent_classes: bool = False,
+    leave_out_broken: bool = False,
+    count_from: int | None = None,
+    exif_orientation: ExifOrientation = "apply",
+    max_pixels: int = MAX_PIXELS,
+) -> DetectionDataset:
+    """A split of a data set in COCO's, LVIS's, VOC's, YOLO's, CrowdHuman's or CVAT's format.
+
+    The layout is recognised by looking: names that COCO, Roboflow, Ultralytics, Darknet, CVAT, Label Studio,
+    makesense and Kaggle give, in whatever case and below one or two more folders.
+
+    Args:
+        path: A folder, a `data.yaml`, a Darknet `.data`, a JSON, an `.odgt`, or a list of images.
+        split: "train", "val" ("valid"), "test", "all" (of a data set without splits), or another name that
+            the files have. Without a "val", `val_share` of the training images becomes it.
+        transform: A transform of torchvision.transforms.v2, called with (image, {"boxes", "labels"}).
+        images: The folder of the images, where the layout does not say it.
+        class_names: Classes to keep, by label; boxes of others are left out. A mapping merges:
+            `{"vehicle": ["car", "truck"]}`. None keeps all, in the order of the files.
+        val_share: Share of the images to hold out where there is no "val": chosen by their names and the
+            seed, so that every class with two images is on both sides; 0: none. Or a file that `write_split`
+            wrote.
+        split_seed: Of this choice.
+        drop_degenerate: Keep boxes without width or height out of targets, and count them, instead of
+            refusing them.
+        allow_missing: Keep images whose files are not there; reading one raises `UnreadableImageError`.
+        allow_absent_classes: Take class names that the data set has not, as long as it has one of them.
+        leave_out_broken: Leave out images that are not there or whose annotation file is broken, each with a
+            remark, instead of refusing the data set.
+        count_from: VOC: the number of the first pixel, 1 (VOC) or 0 (CVAT); None looks at the coordinates.
+        exif_orientation: "apply" if boxes are of the images as EXIF turns them upright, "ignore" if they are
+            of the pixels as stored; see `DetectionDataset`.
+        max_pixels: The most pixels of an image, as for `read_image`.
+
+    Returns:
+        The data set; `remarks` says what was odd and harmless, and so do warnings (`DatasetRemark`).
+
+    Raises:
+        ValueError: Naming file, entry, field and value for what is wrong; for a layout that is not known,
+            what was found and the nearest; for a split that is not there, those that are.
+
+    Example:
+        >>> train = load_dataset("my_photos", "train")
+        >>> val = load_dataset("my_photos", "val")
+    """
+    path = Path(path)
+    folder = str(images) if images else None
+    options = ReadOptions(folder, allow_missing, leave_out_broken, count_from, exif_orientation, max_pixels)
+    layout = recognise(path, split)
+    content, remarks = _read_split(layout, split, path, options, val_share, split_seed)
+    content = content._replace(remarks=[*layout.remarks, *content.remarks, *remarks])
+    if leave_out_broken:
+        content = _without_missing(content)
+    if class_names is not None:
+        content = choose_classes(content, class_names, allow_absent=allow_absent_classes)
+    return DetectionDataset(
+        **content.checked(drop_degenerate),
+        transform=transform,
+        exif_orientation=exif_orientation,
+        max_pixels=max_pixels,
+    )
+
+
+def list_splits(path: str | Path) -> list[str]:
+    """The splits that a data set has, by name; ["all"] if it has none.
+
+    Raises:
+        ValueError: If the layout is not known.
+    """
+    return list(recognise(Path(path)).splits)
+
+
+def recognise(path: Path, split: str = "train") -> Layout:
+    """The layout of a folder or file.
+
+    Args:
+        path: The folder or file.
+        split: Where a folder holds two formats, the first that has this split is taken.
+
+    Raises:
+        ValueError: If no format recognises it.
+    """
+    if not path.exists():
+        raise unknown_layout(path, FORMATS)
+    found = []
+    for known in FORMATS:
+        layout = known.recognise(path)
+        if layout is not None:
+            if _has(layout, split):
+                return layout
+            found.append(layout)
+    return found[0] if found else _recognise_below(path, split)
+
+
+def _recognise_below(path: Path, split: str) -> Layout:
+    """The layout of the only folder, one or two levels deeper, that has one: VOCdevkit/VOC2012."""
+    folders = sorted(folder for folder in path.glob("*/") if folder.is_dir()) if path.is_dir() else []
+    for level in (folders, [below for folder in folders for below in sorted(folder.glob("*/"))]):
+        found = {
+            folder: layout for folder in level for known in FORMATS if (layout := known.recognise(folder))
+        }
+        if len(found) > 1:
+            raise several_data_sets(path, found)
+        if found:
+            return next(iter(found.values()))
+    raise unknown_layout(path, FORMATS)
+
+
+def _has(layout: Layout, split: str) -> bool:
+    return _name_in(layout, split) is not None or (split in ("train", "val") and "all" in layout.splits)
+
+
+def _name_in(layout: Layout, split: str) -> str | None:
+    """The name that a layout has for a split."""
+    for name in (split, SPLIT_NAMES.get(split.lower())):
+        if name in layout.splits:
+            return name
+    return "trainval" if split == "train" and "trainval" in layout.splits else None
+
+
+def _read_split(
+    layout: Layout, split: str, path: Path, options: ReadOptions, val_share: float | str | Path, seed: int
+) -> tuple[AnnotatedImages, list[str]]:
+    """A split of the files, or a part of the training images, and a remark on it."""
+    name, wanted = _name_in(layout, split), SPLIT_NAMES.get(split.lower(), split)
+    val = _name_in(layout, "val")
+    training = _name_in(layout, "train") or ("all" if "all" in layout.splits and not val else None)
+    held_out = val is None and training is not None and val_share != 0
+    if not (held_out and wanted in ("train", "val")) or (wanted == "val" and name):
+        if name is None and wanted == "train":
+            name = training
+        if name is None:
+            raise _no_such_split(layout, split, path)
+        return layout.splits[name](options), []
+    content = layout.splits[training or ""](options)
+    base = path if path.is_dir() else path.parent
+    names = split_names(content, base)
+    if isinstance(val_share, (str, Path)):
+        chosen, how = read_split(Path(val_share), names), f"as {val_share} says"
+    else:
+        try:
+            rows = content.objects
+            chosen = choose_held_out(names, rows.image_indices, rows.labels, val_share, seed)
+        except ValueError as error:
+            raise ValueError(f"{path}: has no split 'val', and {error}") from error
+        how = f"a share of {val_share:g}, chosen by their names and seed {seed}"
+    remark = f"{path}: has no split 'val': {len(chosen)} of {len(names)} images are it, {how}"
+    others = np.setdiff1d(np.arange(len(names)), chosen)
+    return content.with_images(chosen if wanted == "val" else others), [remark]
+
+
+def _no_such_split(layout: Layout, split: str, path: Path) -> ValueError:
+    there = [name for name in layout.splits if name != "all"]
+    several = [name for name in there if name.startswith(split)]
+    if several:
+        return ValueError(f"{path}: has several splits '{split}': give one of {', '.join(several)}")
+    close = difflib.get_close_matches(split, there, 1, 0.6)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    what = f"has no split {split!r}: there is {', '.join(there) or 'one set of images without splits'}"
+    return ValueError(f"{path}: {what}{hint} ({layout.format})")
+
+
+def _without_missing(content: AnnotatedImages) -> AnnotatedImages:
+    """Without images whose files are not there."""
+    has = partial(Folders.has, Folders())
+    there = np.array([has(path) for path in content.paths], dtype=bool)
+    if there.all():
+        return content
+    gone = content.paths[int(np.argmin(there))]
+    remark = f"{np.count_nonzero(~there)} images, such as {gone}, are not there and are left out"
+    return content.with_images(np.flatnonzero(there))._replace(remarks=[*content.remarks, remark])

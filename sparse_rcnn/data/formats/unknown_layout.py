@@ -1,0 +1,57 @@
+"""What to say of a folder that no format recognises: what is in it, and the nearest that it could be."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparse_rcnn.data.formats.image_names import IMAGE_SUFFIXES
+from sparse_rcnn.data.formats.layout import Format
+
+MOST_FILES = 20_000  # a look, not a search
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+# By the first kind of file that is there: the nearest format, and what to do.
+NEAREST = (
+    (ARCHIVES, None, "it holds an archive: unpack it, and give the folder that comes out"),
+    ((".odgt",), "CrowdHuman", "the .odgt files are deeper than one folder: give their folder"),
+    ((".xml",), "Pascal VOC", "none of the XML files begins with <annotation>"),
+    ((".yaml", ".yml"), "YOLO", "none of the YAML files has train or val, and names or nc"),
+    ((".json",), "COCO", "no JSON in it, or one folder deeper, has images, annotations and categories"),
+    ((".txt",), "YOLO", "the text files hold neither 'class cx cy w h' nor names of images"),
+    ((".csv", ".tsv"), None, "tables are not read: convert them to COCO's JSON, or use from_boxes"),
+    ((".parquet", ".tfrecord", ".record", ".arrow"), None, "convert it to COCO's JSON, or use from_boxes"),
+    (IMAGE_SUFFIXES, None, "it holds images, but nothing that says what is in them"),
+)
+
+
+def unknown_layout(path: Path, formats: Sequence[Format]) -> ValueError:
+    """The error for a folder or file of no known layout."""
+    if not path.exists():
+        return ValueError(f"{path}: there is no such file or directory")
+    known = "; ".join(f"{known.name}: {known.expected}" for known in formats)
+    if path.is_file():
+        return ValueError(f"{path}: is no annotation file of a known format ({known})")
+    suffixes, folders = _look(path)
+    counts = [f"{count} {suffix or 'files without suffix'}" for suffix, count in suffixes.most_common(6)]
+    found = ", ".join(counts) or "no files"
+    shown = ", ".join(f"{folder}/" for folder in sorted(folders)[:6])
+    where = f" in {shown}" + (", ..." if len(folders) > 6 else "") if folders else ""
+    for kinds, name, reason in NEAREST:
+        if any(suffix in kinds for suffix in suffixes):
+            nearest = f"the nearest is {name}, but {reason}" if name else reason
+            return ValueError(
+                f"{path}: its layout is not known: found {found}{where}; {nearest}. Known: {known}"
+            )
+    return ValueError(f"{path}: its layout is not known: found {found}{where}. Known: {known}")
+
+
+def _look(path: Path) -> tuple[Counter[str], list[str]]:
+    suffixes: Counter[str] = Counter()
+    first: list[str] = []
+    for folder, subfolders, files in os.walk(path):
+        if folder == str(path):
+            first = list(subfolders)
+        suffixes.update(os.path.splitext(name)[1].lower() for name in files)
+        if sum(suffixes.values()) > MOST_FILES:
+            break
+    return suffixes, first

@@ -1,0 +1,162 @@
+"""Folders with VOC's XML files: VOC itself, Roboflow, makesense, Kaggle's single folders."""
+
+import os
+import re
+from functools import partial
+from pathlib import Path
+
+from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
+from sparse_rcnn.data.formats.image_names import images_below, missing_message, suffix_order
+from sparse_rcnn.data.formats.layout import (
+    Format,
+    ImageIndex,
+    Layout,
+    Reader,
+    files_below,
+    key_of,
+    several_data_sets,
+    split_of,
+    split_of_path,
+)
+from sparse_rcnn.data.formats.voc import read_list, voc_images
+from sparse_rcnn.data.formats.voc_page import VocPage, read_page
+from sparse_rcnn.data.image_file import MOST_NAMED
+
+LISTS = ("ImageSets/Main", "ImageSets", "imagesets/main", "Main", "")
+LOOKED_AT = 8  # XML files that are looked into to recognise the format
+
+
+def recognise(path: Path) -> Layout | None:
+    """A folder with VOC's XML files anywhere below, or one of its lists of images."""
+    if path.is_file():
+        return _recognise_list(path)
+    files = files_below(path, ".xml")
+    if not any(_is_page(path / file) for file in files[:LOOKED_AT]):
+        return None
+    lists = _lists(path, {key_of(file) for file in files})
+    homes = sorted({home.parent for home in (*path.glob("*/ImageSets"), *path.glob("*/*/ImageSets"))})
+    if homes and not lists:  # VOCdevkit/VOC2012
+        if len(homes) > 1:
+            raise several_data_sets(path, homes)
+        return recognise(homes[0])
+    splits: dict[str, Reader]
+    if lists:
+        splits = {split: partial(_read_listed, path, files, file) for split, file in lists.items()}
+    else:
+        groups: dict[str, list[str]] = {}
+        for file in files:
+            groups.setdefault(split_of_path(file) or "all", []).append(file)
+        splits = {split: partial(_read, path, files, some) for split, some in groups.items()}
+    return Layout("Pascal VOC", splits)
+
+
+def _recognise_list(path: Path) -> Layout | None:
+    if path.suffix.lower() != ".txt":
+        return None
+    root = path.parent  # of ImageSets/Main/train.txt, ImageSets/train.txt or train.txt
+    root = root.parent if root.name == "Main" else root
+    root = root.parent if root.name == "ImageSets" else root
+    layout = recognise(root)
+    name = "trainval" if path.stem == "trainval" else split_of(path.stem) or path.stem
+    if layout is None or name not in layout.splits:
+        return None
+    return Layout(layout.format, {"all": layout.splits[name]})
+
+
+def _is_page(file: Path) -> bool:
+    try:
+        with open(file, "rb") as stream:
+            return b"<annotation>" in (head := stream.read(4096)) or b"<annotation " in head
+    except OSError:
+        return False
+
+
+def _lists(root: Path, keys: set[str]) -> dict[str, Path]:
+    """The lists of images by split: text files whose first line names an annotation file."""
+    for folder in LISTS:
+        found = {}
+        for file in sorted((root / folder).glob("*.txt")):
+            try:
+                with open(file, encoding="utf-8-sig") as stream:
+                    first = next((line.strip() for line in stream if line.strip()), "")
+            except (OSError, UnicodeDecodeError):
+                continue
+            standard = split_of(file.stem) if re.fullmatch(r"[A-Za-z]+", file.stem) else None
+            if key_of(first) in keys or key_of(first + ".x") in keys or standard:
+                found[file.stem if file.stem == "trainval" else standard or file.stem] = file
+        if found:
+            return found
+    return {}
+
+
+def _read_listed(root: Path, files: list[str], names: Path, options: ReadOptions) -> AnnotatedImages:
+    by_key = {key_of(file): file for file in files}
+    chosen, missing = [], []
+    for name in read_list(names):
+        # With or without a suffix, which a name with a dot in it does not tell.
+        file = by_key.get(key_of(name + ".xml")) or by_key.get(key_of(name))
+        chosen.append(file) if file else missing.append(name)
+    if missing and not options.leave_out_broken:
+        more = ", ..." if len(missing) > MOST_NAMED else ""
+        raise ValueError(
+            f"{names}: there is no XML file for {len(missing)} of {len(missing) + len(chosen)} images: "
+            f"{', '.join(missing[:MOST_NAMED])}{more} (leave_out_broken=True, --leave-out-broken, "
+            "leaves them out)"
+        )
+    content = _read(root, files, chosen, options)
+    remark = f"{names}: {len(missing)} images have no XML file and are left out"
+    return content._replace(remarks=[*content.remarks, *([remark] if missing else [])])
+
+
+def _read(root: Path, files: list[str], chosen: list[str], options: ReadOptions) -> AnnotatedImages:
+    """Reads all pages, which decide classes and counting, and gives the chosen ones."""
+    pages: dict[Path, VocPage] = {}
+    remarks: list[str] = []
+    for file in files:
+        try:
+            pages[root / file] = read_page(root / file)
+        except ValueError as error:
+            if not options.leave_out_broken:
+                raise
+            if file in chosen:
+                remarks.append(f"{error}: left out")
+    images = Path(options.images) if options.images else root
+    names = images_below(images)
+    index = ImageIndex(images, sorted(names, key=suffix_order))
+    pairs: list[tuple[Path, str]] = []
+    missing: list[str] = []
+    for file in chosen:
+        if root / file not in pages:
+            continue
+        name = index.find(file, pages[root / file].image_name)
+        if name is None:
+            missing.append(file)
+        if name is not None or (options.allow_missing and not options.leave_out_broken):
+            pairs.append((root / file, str(images / (name or os.path.splitext(file)[0] + ".jpg"))))
+    if missing and not (options.allow_missing or options.leave_out_broken):
+        raise ValueError(
+            missing_message(missing, len(chosen), f"in {images}: no image of the XML files", root)
+        )
+    if missing and options.leave_out_broken:
+        remarks.append(missing_message(missing, len(chosen), f"in {images} and are left out", root))
+    if not pairs:
+        raise ValueError(f"{root}: the data set is empty: no image has an XML file that can be read")
+    content = voc_images([file for file, _ in pairs], [name for _, name in pairs], pages, root, options)
+    remarks += _unannotated(names, {key_of(file) for file in files}, len(pairs), root)
+    return content._replace(remarks=[*remarks, *content.remarks])
+
+
+def _unannotated(names: list[str], keys: set[str], used: int, root: Path) -> list[str]:
+    """A remark on images without an XML file; nobody said that nothing is in them."""
+    alone = [name for name in names if key_of(name) not in keys]
+    if not alone or len(names) - len(alone) < used // 2:  # else images are found by other names
+        return []
+    return [f"{root}: {len(alone)} images, such as {alone[0]}, have no XML file and are left out"]
+
+
+VOC_FORMAT = Format(
+    "Pascal VOC",
+    "an XML file for each image (in Annotations/, annotations/ or beside the images), with or without "
+    "lists in ImageSets/Main/",
+    recognise,
+)

@@ -1,0 +1,185 @@
+"""YOLO's label files: a text file an image, a line an object, coordinates as fractions of the image.
+
+A line is `class cx cy w h`, or a polygon `class x1 y1 x2 y2 x3 y3 ...`, of which the box around it is taken.
+An image without a label file, or with an empty one, is background.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions, make_objects
+from sparse_rcnn.data.formats.flat import FlatStrings
+from sparse_rcnn.data.formats.image_names import Folders
+from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
+
+FARTHEST = 2.0  # a fraction beyond it is no box that leaves its image, but a coordinate in pixels
+
+
+def read_yolo(
+    images: Sequence[str],
+    labels: Sequence[str | None],
+    class_names: Sequence[str] | None,
+    where: Path,
+    options: ReadOptions,
+    keypoints: bool = False,
+) -> AnnotatedImages:
+    """Reads the label files of images.
+
+    Args:
+        images: The image files.
+        labels: The label file of each image; None where there is none.
+        class_names: The K names, by label; None numbers them, with a remark.
+        where: The file or folder that names the images, for messages.
+        options: `leave_out_broken` leaves out images whose label file or header is broken.
+        keypoints: Lines are `class cx cy w h` and key points, which are left out.
+
+    Raises:
+        ValueError: Naming file, line, field and value.
+    """
+    if not images:
+        raise ValueError(f"{where}: the data set is empty: there are no images")
+    if not any(labels):
+        raise ValueError(
+            f"{where}: none of {len(images)} images has a label file, which is looked for beside the image "
+            f"and in labels/ in place of images/: {_label_files(images[0])[0]}"
+        )
+    rows: list[tuple[int, int, str, int]] = []  # image, label, file, line
+    fractions: list[tuple[float, ...]] = []
+    remarks: list[str] = []
+    broken: dict[int, str] = {}
+    for image, file in enumerate(labels):
+        if file is None:
+            continue
+        try:
+            found = read_labels(file, None if class_names is None else len(class_names), keypoints)
+        except ValueError as error:
+            if not options.leave_out_broken:
+                raise
+            broken[image] = str(error)
+            continue
+        for number, label, box in found:
+            rows.append((image, label, file, number))
+            fractions.append(box)
+    if class_names is None:
+        count = 1 + max((label for _, label, _, _ in rows), default=0)
+        class_names = [str(label) for label in range(count)]
+        remarks.append(f"{where}: no file names the classes; they are called {_short(class_names)}")
+    paths = FlatStrings(images)
+    sizes, problems = read_image_sizes(paths, options)
+    owners = np.array([row[0] for row in rows], dtype=np.int64)
+    boxes = np.array(fractions, dtype=np.float64).reshape(-1, 4)  # cxcywh
+    boxes[:, :2] -= boxes[:, 2:] / 2
+    boxes *= sizes[owners][:, [1, 0, 1, 0]]
+
+    def describe(index: int) -> str:
+        _, label, file, number = rows[index]
+        return f"{file}: line {number} (class {label}): cx cy w h {fractions[index]}"
+
+    content = AnnotatedImages(
+        paths,
+        np.arange(1, len(images) + 1),
+        sizes,
+        list(class_names),
+        list(range(len(class_names))),
+        make_objects(owners.tolist(), [row[1] for row in rows], boxes, [False] * len(rows)),
+        describe,
+        remarks,
+    )
+    return keep_readable(content, {**problems, **broken}, options)
+
+
+def read_labels(
+    file: str | Path, num_classes: int | None, keypoints: bool = False
+) -> list[tuple[int, int, tuple[float, float, float, float]]]:
+    """Reads a label file.
+
+    Args:
+        file: The file.
+        num_classes: K, if known.
+        keypoints: As of `read_yolo`.
+
+    Returns:
+        For each object the number of its line, its label and (cx, cy, w, h) as fractions.
+
+    Raises:
+        ValueError: Naming file, line, field and value.
+    """
+    try:
+        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: cannot be read as a label file: {error}") from error
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if words := line.split():
+            label, values = _numbers(words, f"{file}: line {number}", num_classes)
+            found.append((number, label, _box(values, keypoints, f"{file}: line {number}")))
+    return found
+
+
+def _numbers(words: list[str], where: str, num_classes: int | None) -> tuple[int, list[float]]:
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError as error:
+        wrong = next(word for word in words if not _is_number(word))
+        raise ValueError(f"{where}: must be numbers with spaces between, got {wrong!r:.80}") from error
+    label = numbers[0]
+    if not (0 <= label < 2**31 and label == int(label)) or (num_classes and label >= num_classes):
+        most = "" if num_classes is None else f" below {num_classes}, the number of classes"
+        raise ValueError(f"{where}: field 'class' must be an integer from 0{most}, got {words[0]!r:.80}")
+    for position, number in enumerate(numbers[1:], start=2):
+        if not math.isfinite(number):
+            raise ValueError(f"{where}: number {position} must be finite, got {words[position - 1]!r:.80}")
+    return int(label), numbers[1:]
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _box(values: list[float], keypoints: bool, where: str) -> tuple[float, float, float, float]:
+    if keypoints and len(values) > 4:
+        values = values[:4]
+    elif len(values) != 4 and (len(values) < 6 or len(values) % 2):
+        what = f"class and {len(values)} numbers"
+        if len(values) == 5:
+            what += " (a fifth is a score: these are detections, not labels)"
+        raise ValueError(f"{where}: must be 'class cx cy w h', or a polygon of at least 3 points, got {what}")
+    if (worst := max(values, key=abs)) and abs(worst) > FARTHEST:
+        raise ValueError(
+            f"{where}: coordinates must be fractions of the image, 0 to 1, got {worst:g}: are these pixels?"
+        )
+    if len(values) == 4:
+        cx, cy, width, height = values
+        return cx, cy, width, height
+    xs, ys = values[::2], values[1::2]
+    left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
+    return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+
+
+def labels_of(images: Sequence[str]) -> list[str | None]:
+    """The label file of each image: in labels/ in place of images/, or beside it; None if there is none."""
+    folders = Folders()
+    return [next((file for file in _label_files(image) if folders.has(file)), None) for image in images]
+
+
+def _label_files(image: str) -> list[str]:
+    stem = os.path.splitext(image)[0] + ".txt"
+    slashed = stem.replace(os.sep, "/")
+    files = []
+    for folder in ("images", "JPEGImages", "Images", "imgs"):
+        before, found, after = slashed.rpartition(f"/{folder}/")
+        if found:
+            files.append(f"{before}/labels/{after}")
+    return [*files, stem]
+
+
+def _short(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

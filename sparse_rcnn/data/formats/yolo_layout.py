@@ -1,0 +1,230 @@
+"""Folders with YOLO's label files: Ultralytics' and Roboflow's data.yaml, Darknet's .data, or none."""
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
+from sparse_rcnn.data.formats.data_yaml import DataFile, read_data_file, read_data_yaml, read_names
+from sparse_rcnn.data.formats.image_names import (
+    Folders,
+    images_below,
+    is_image,
+    missing_message,
+    suffix_order,
+)
+from sparse_rcnn.data.formats.layout import (
+    Format,
+    ImageIndex,
+    Layout,
+    files_below,
+    key_of,
+    several_data_sets,
+    split_of,
+    split_of_path,
+)
+from sparse_rcnn.data.formats.yolo import labels_of, read_labels, read_yolo
+
+NAME_FILES = (
+    "classes.txt",
+    "obj.names",
+    "*.names",
+    "labels.txt",
+    "class_names.txt",
+    "predefined_classes.txt",
+)
+NO_LABELS = ("readme", "notes", "requirements", "license")
+LOOKED_AT = 8  # text files that are looked into to recognise the format
+
+
+def recognise(path: Path) -> Layout | None:
+    """A data.yaml, a Darknet .data, a list of images, or a folder with one of them or with label files."""
+    if path.is_file():
+        suffix = path.suffix.lower()
+        if suffix in (".yaml", ".yml"):
+            return _described(read_data_yaml(path))
+        if suffix == ".data":
+            return _described(read_data_file(path))
+        if suffix == ".txt" and _is_list(path):
+            names = _class_names(path.parent)
+            return Layout(
+                "YOLO", {"all": partial(_read_listed, [str(path)], path.parent, names, path, False)}
+            )
+        return None
+    for folder in ("", "*/", "*/*/"):
+        for pattern in ("data.yaml", "data.yml", "dataset.yaml", "*.yaml", "*.yml", "*.data"):
+            files = sorted(path.glob(folder + pattern))
+            found = {file: layout for file in files if (layout := _look(file)) is not None}
+            if len(found) > 1:
+                raise several_data_sets(path, found)
+            if found:
+                return next(iter(found.values()))
+    return _undescribed(path)
+
+
+def _look(file: Path) -> Layout | None:
+    """A file of a folder, which may be about something else."""
+    if file.suffix == ".data":
+        return _described(read_data_file(file))
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return None
+    said = {line.split(":")[0].strip() for line in text.splitlines() if line[:1].strip()}
+    if not ({"names", "nc"} & said and {"train", "val", "valid", "test"} & said):
+        return None
+    return _described(read_data_yaml(file))
+
+
+def _described(data: DataFile | None) -> Layout | None:
+    if data is None:
+        return None
+    splits = {
+        split: partial(_read_listed, places, data.root, data.class_names, data.file, data.keypoints)
+        for split, places in data.splits.items()
+    }
+    return Layout("YOLO", dict(splits), data.remarks)
+
+
+def _undescribed(root: Path) -> Layout | None:
+    """A folder of label files, with a file of class names or without."""
+    labels = [
+        file
+        for file in files_below(root, ".txt")
+        if not os.path.basename(file).lower().startswith(NO_LABELS) and not _is_name_file(root / file)
+    ]
+    lists = {file for file in labels if "/" not in file and _is_list(root / file)}
+    names = _class_names(root)
+    rest = [file for file in labels if file not in lists]
+    some = [file for file in rest[:LOOKED_AT] if _is_label_file(root / file)]
+    if not some and not (names and rest):
+        return None
+    by_list = {split: file for file in sorted(lists) if (split := split_of(Path(file).stem))}
+    if by_list:
+        return Layout(
+            "YOLO",
+            {
+                split: partial(_read_listed, [str(root / file)], root, names, root / file, False)
+                for split, file in by_list.items()
+            },
+        )
+    images = images_below(root)
+    groups = {split_of_path(image) or "all" for image in images} or {"all"}
+    return Layout(
+        "YOLO", {split: partial(_read_paired, root, split, rest, names) for split in sorted(groups)}
+    )
+
+
+def _class_names(root: Path) -> list[str] | None:
+    for folder in (root, root / "labels", root / "train", root / "data", root.parent):
+        for pattern in NAME_FILES:
+            for file in sorted(folder.glob(pattern)):
+                if not (file.name == "labels.txt" and _is_label_file(file)):
+                    return read_names(file)
+    return None
+
+
+def _is_name_file(file: Path) -> bool:
+    return any(file.match(pattern) for pattern in NAME_FILES) and not _is_label_file(file)
+
+
+def _is_label_file(file: Path) -> bool:
+    try:
+        return bool(read_labels(file, None))
+    except ValueError:
+        return False
+
+
+def _is_list(file: Path) -> bool:
+    """Whether the first line names an image file."""
+    try:
+        with open(file, encoding="utf-8-sig") as stream:
+            return is_image(next((line.strip() for line in stream if line.strip()), ""))
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _read_paired(
+    root: Path, split: str, labels: Sequence[str], names: list[str] | None, options: ReadOptions
+) -> AnnotatedImages:
+    """Images and label files of the same name."""
+    base = Path(options.images) if options.images else root
+    images = sorted(images_below(base), key=suffix_order)
+    index = ImageIndex(base, images)
+    wanted = {image for image in images if options.images or (split_of_path(image) or "all") == split}
+    label_of = {image: file for file in labels if (image := index.find(file)) in wanted}
+    lost = [file for file in labels if index.find(file) is None]
+    if lost and not (options.leave_out_broken or options.allow_missing):
+        raise ValueError(missing_message(lost, len(labels), f"in {base}: no image of the label files", root))
+    chosen = sorted(_once(wanted))
+    files = [str(root / label_of[image]) if image in label_of else None for image in chosen]
+    content = read_yolo([str(base / image) for image in chosen], files, names, root, options)
+    remark = f"{root}: {len(lost)} label files, such as {lost[0]}, have no image" if lost else ""
+    return content._replace(remarks=[*content.remarks, *([remark] if lost else [])])
+
+
+def _once(images: set[str]) -> list[str]:
+    """One image of each name, of the most preferred format."""
+    by_key: dict[str, str] = {}
+    for image in sorted(images, key=suffix_order):
+        by_key.setdefault(key_of(image), image)
+    return list(by_key.values())
+
+
+def _read_listed(
+    places: Sequence[str],
+    root: Path,
+    names: list[str] | None,
+    file: Path,
+    keypoints: bool,
+    options: ReadOptions,
+) -> AnnotatedImages:
+    """The images of folders and lists, and their label files by YOLO's rule."""
+    images: list[str] = []
+    for place in places:
+        if os.path.isdir(place):
+            images += [os.path.join(place, name) for name in images_below(place)]
+        elif is_image(place):
+            images.append(place)
+        else:
+            images += _listed(Path(place), root)
+    images = list(dict.fromkeys(images))
+    folders = Folders()
+    missing = [image for image in images if not folders.has(image)]
+    remarks = []
+    if missing:
+        if not (options.allow_missing or options.leave_out_broken):
+            raise ValueError(missing_message(missing, len(images), "there", file))
+        remarks.append(missing_message(missing, len(images), "there: left out", file))
+        images = [image for image in images if folders.has(image)]
+    content = read_yolo(images, labels_of(images), names, file, options, keypoints)
+    return content._replace(remarks=[*remarks, *content.remarks])
+
+
+def _listed(file: Path, root: Path) -> list[str]:
+    """The images of a list: relative to the list, to the data set, or with folders of another machine."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: cannot be read as a list of images: {error}") from error
+    folders = Folders()
+    found = []
+    for line in filter(None, map(str.strip, lines)):
+        parts = [part for part in line.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        places = [line, *(str(base / line) for base in (file.parent, root))]
+        places += [
+            str(base.joinpath(*parts[first:])) for first in range(len(parts)) for base in (root, file.parent)
+        ]
+        found.append(
+            os.path.normpath(next((place for place in places if folders.has(place)), str(root / line)))
+        )
+    return found
+
+
+YOLO_FORMAT = Format(
+    "YOLO",
+    "data.yaml with train, val and names, or a text file of 'class cx cy w h' for each image (in labels/ or "
+    "beside it) and classes.txt",
+    recognise,
+)

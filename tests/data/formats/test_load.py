@@ -1,0 +1,283 @@
+"""Every layout of every tool gives the same images, boxes and classes."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import layout_exports as exports
+import pytest
+from layout_exports import CLASSES, IMAGES
+
+from sparse_rcnn.data import DatasetRemark, DetectionDataset, list_splits, load_dataset, write_split
+
+pytestmark = pytest.mark.filterwarnings("ignore::sparse_rcnn.data.DatasetRemark")
+Found = dict[str, tuple[tuple[int, int], list[tuple[str, list[float]]]]]
+
+
+def contents(data: DetectionDataset) -> Found:
+    """By stem of the file, its size and its boxes, as they are in `IMAGES`."""
+    found = {}
+    for index, path in enumerate(data.image_paths):
+        _, target = data[index]
+        boxes = [[round(side, 3) for side in box] for box in target.boxes.tolist()]
+        labels = [data.class_names[label] for label in target.labels.tolist()]
+        found[Path(path).stem] = (data.image_sizes[index], sorted(zip(labels, boxes, strict=True)))
+    return found
+
+
+def expected(*splits: str) -> Found:
+    return {
+        stem: (size, sorted((name, [float(side) for side in box]) for name, *box in boxes))
+        for split, stem, size, boxes in IMAGES
+        if split in splits
+    }
+
+
+@pytest.mark.parametrize("write", exports.WITH_SPLITS, ids=lambda write: write.__name__)
+def test_layouts_with_splits(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path)
+    for split, name in (("train", "train"), ("val", "val"), ("val", "valid")):
+        data = load_dataset(tmp_path, name)
+        assert contents(data) == expected(split)
+        assert data.class_names == CLASSES
+    with pytest.raises(ValueError, match=r"has no split 'tset': there is train, val"):
+        load_dataset(tmp_path, "tset")
+
+
+@pytest.mark.parametrize("write", exports.WITHOUT_SPLITS, ids=lambda write: write.__name__)
+def test_layouts_without_splits(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path)
+    assert list_splits(tmp_path) == ["all"]
+    train, val = (load_dataset(tmp_path, split, val_share=0.4) for split in ("train", "val"))
+    assert len(val) == 2
+    assert train.class_names == val.class_names == CLASSES
+    assert {**contents(train), **contents(val)} == expected("train", "val")
+    assert not {*train.image_paths} & {*val.image_paths}
+    assert contents(load_dataset(tmp_path, "train", val_share=0)) == expected("train", "val")
+
+
+def test_single_files_are_data_sets(tmp_path: Path) -> None:
+    exports.coco_plain(tmp_path / "coco")
+    assert contents(load_dataset(tmp_path / "coco/train.json", val_share=0)) == expected("train")
+    exports.yolo_ultralytics(tmp_path / "yolo")
+    assert contents(load_dataset(tmp_path / "yolo/mine.yaml", "val")) == expected("val")
+    exports.yolo_lists(tmp_path / "lists")
+    assert load_dataset(tmp_path / "lists/val.txt", val_share=0).num_objects == 4
+    exports.voc_devkit(tmp_path / "voc")
+    file = tmp_path / "voc/VOCdevkit/VOC2012/ImageSets/Main/val.txt"
+    assert contents(load_dataset(file, val_share=0)) == expected("val")
+    shutil.move(tmp_path / "coco/images", tmp_path / "elsewhere")
+    images = {"images": tmp_path / "elsewhere", "val_share": 0}
+    assert contents(load_dataset(tmp_path / "coco/train.json", **images)) == expected("train")
+    with pytest.raises(
+        ValueError, match=r"train\.json: 3 of 3 images are not in .*a1\.png, a2\.png, a3\.png"
+    ):
+        load_dataset(tmp_path / "coco/train.json")
+
+
+def test_held_out_images_are_a_function_of_the_seed_and_have_every_class(tmp_path: Path) -> None:
+    exports.coco_makesense(tmp_path)
+    with pytest.warns(
+        DatasetRemark, match=r"has no split 'val': 2 of 5 images are it, a share of 0\.1, .* seed 0"
+    ):
+        val = load_dataset(tmp_path, "val")
+    train = load_dataset(tmp_path)
+    for data in (train, val):  # each class has two images at least
+        assert {*data.annotations.labels.tolist()} == {0, 1, 2}
+    assert load_dataset(tmp_path, "val").image_paths == val.image_paths
+    others = {tuple(load_dataset(tmp_path, "val", split_seed=seed).image_paths) for seed in range(8)}
+    assert len(others) > 1
+
+    write_split(tmp_path / "split.json", tmp_path, {"train": val.image_paths, "val": train.image_paths})
+    swapped = load_dataset(tmp_path, "val", val_share=tmp_path / "split.json")
+    assert swapped.image_paths == train.image_paths
+    (tmp_path / "a1.jpg").rename(tmp_path / "new.jpg")
+    file = next(tmp_path.glob("labels*.json"))
+    file.write_text(file.read_text().replace("a1.jpg", "new.jpg"))
+    with pytest.raises(ValueError, match=r"split\.json: was written for other images: 2 .* such as a1\.jpg"):
+        load_dataset(tmp_path, "val", val_share=tmp_path / "split.json")
+
+
+def test_classes_are_chosen_merged_and_ghosts_left_out(tmp_path: Path) -> None:
+    exports.coco_valid_folders(tmp_path)
+    with pytest.warns(DatasetRemark, match="class animals is only the name above the others: left out"):
+        assert load_dataset(tmp_path).class_names == CLASSES
+    with pytest.warns(DatasetRemark, match="2 boxes of classes that were not asked for are left out: cat"):
+        data = load_dataset(tmp_path, "val", class_names=["owl", "dog"])
+    assert (data.class_names, data.category_ids) == (["owl", "dog"], [3, 2])
+    assert sorted(data[0][1].labels.tolist()) == [0, 1]
+    assert len(data) == 2
+    merged = load_dataset(tmp_path, "val", class_names={"pet": ["cat", "dog"], "owl": ["owl"]})
+    assert sorted(merged[0][1].labels.tolist()) == [0, 0, 1]
+    with pytest.raises(ValueError, match=r"class 'dgo' is not among the classes .* did you mean 'dog'\?"):
+        load_dataset(tmp_path, class_names=["dgo"])
+    wide = load_dataset(tmp_path, class_names=["ape", "dog"], allow_absent_classes=True)
+    assert (wide.class_names, wide[0][1].labels.tolist()) == (["ape", "dog"], [1])
+
+
+def test_broken_files_follow_one_option(tmp_path: Path) -> None:
+    exports.voc_kaggle(tmp_path / "voc")
+    (tmp_path / "voc/annots/a1.xml").write_text("<annotation><size>")
+    (tmp_path / "voc/images/b1.png").unlink()
+    exports.yolo_roboflow(tmp_path / "yolo")
+    (tmp_path / "yolo/train/labels/a1.txt").write_text("0 0.5 0.5 0.1")
+    (tmp_path / "yolo/train/images/a2.jpg").write_bytes(b"no image")
+    for folder, message, gone in (
+        ("voc", r"a1\.xml: is not valid XML", "b1.xml"),
+        ("yolo", r"a1\.txt: line 1: must be 'class cx", "a2.jpg"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_dataset(tmp_path / folder)
+        with pytest.warns(DatasetRemark) as caught:
+            data = load_dataset(tmp_path / folder, val_share=0, leave_out_broken=True)
+        said = "\n".join(str(warning.message) for warning in caught)
+        assert "a1." in said
+        assert gone in said
+        kept = expected("train", "val") if folder == "voc" else expected("train")
+        assert contents(data) == {stem: kept[stem] for stem in kept if stem not in ("a1", gone[:2])}
+
+
+UNKNOWN = {
+    "nothing": ({}, r"found no files\. Known: COCO: .*; CrowdHuman: .*; Pascal VOC: .*; YOLO: "),
+    "archive": ({"export.zip": ""}, r"found 1 \.zip; it holds an archive: unpack it"),
+    "images": (
+        {"photos/a.jpg": "", "photos/b.jpg": ""},
+        r"found 2 \.jpg in photos/; it holds images, but nothing",
+    ),
+    "json": ({"a.json": "[]", "x/y.jpg": ""}, r"found .*the nearest is COCO, but no JSON .* has images"),
+    "xml": (
+        {"a.xml": "<note/>"},
+        r"the nearest is Pascal VOC, but none of the XML files begins with",
+    ),
+    "table": ({"train.csv": "a,b"}, r"found 1 \.csv; tables are not read: convert them"),
+}
+
+
+@pytest.mark.parametrize(("files", "message"), UNKNOWN.values(), ids=UNKNOWN)
+def test_an_unknown_layout_says_what_was_found(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    for name, content in files.items():
+        exports.text(tmp_path / name, content)
+    with pytest.raises(ValueError, match=message):
+        load_dataset(tmp_path)
+
+
+def test_what_is_not_there_or_ambiguous(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nowhere: there is no such file or directory"):
+        load_dataset(tmp_path / "nowhere")
+    exports.coco_2014(tmp_path / "coco")
+    for split in ("train", "val"):
+        annotations = tmp_path / "coco/annotations"
+        shutil.copy(annotations / f"instances_{split}2014.json", annotations / f"instances_{split}2017.json")
+    with pytest.raises(ValueError, match=r"has several splits 'val': give one of val2014, val2017"):
+        load_dataset(tmp_path / "coco", "val")
+    assert contents(load_dataset(tmp_path / "coco", "val2014")) == expected("val")
+    exports.voc_devkit(tmp_path / "two")
+    shutil.copytree(tmp_path / "two/VOCdevkit/VOC2012", tmp_path / "two/VOCdevkit/VOC2007")
+    with pytest.raises(ValueError, match=r"holds several data sets: .*VOC2007, .*VOC2012; give the one"):
+        load_dataset(tmp_path / "two")
+
+
+YOLO_FAULTS = [
+    ("3 0.5 0.5 0.1 0.1", r"line 2: field 'class' must be an integer from 0 below 3, .* got '3'"),
+    ("x 0.5 0.5 0.1 0.1", r"line 2: must be numbers with spaces between, got 'x'"),
+    ("0,0.5,0.5,0.1,0.1", r"line 2: must be numbers .* got '0,0"),
+    (
+        "0 30 20 10 12",
+        r"line 2: coordinates must be fractions of the image, 0 to 1, got 30: are these",
+    ),
+    ("0 0.5 0.5 nan 0.1", r"line 2: number 4 must be finite, got 'nan'"),
+    ("0 0.5 0.5 0.1 0.1 0.9", r"line 2: must be 'class cx cy w h'.*a fifth is a score"),
+    ("0 0.5 0.5 -0.1 0.1", r"line 2 \(class 0\): cx cy w h \(.*\) has a negative width or height"),
+]
+
+
+@pytest.mark.parametrize(("row", "message"), YOLO_FAULTS)
+def test_faults_of_label_files(tmp_path: Path, row: str, message: str) -> None:
+    exports.yolo_roboflow(tmp_path)
+    (tmp_path / "train/labels/a1.txt").write_text(f"0 0.5 0.5 0.1 0.1\n{row}\n")
+    with pytest.raises(ValueError, match=r"a1\.txt: " + message):
+        load_dataset(tmp_path)
+
+
+YAML_FAULTS = [
+    ("names: [a", r"is not valid YAML"),
+    ("train: train/images\nnames: [a, b]\nnc: 3", r"field 'nc' says 3 classes, but 'names' has 2"),
+    (
+        "train: train/images\nnames: {0: a, 2: b}",
+        r"field 'names': labels must be 0 to 1, .* got \[0, 2\]",
+    ),
+    ("train: gone\nnames: [a]", r"field 'train': there is no 'gone' in "),
+    ("train: {a: b}\nnames: [a]", r"field 'train' must be a path or a list of paths, got {'a': 'b'}"),
+    ("names: [a]", r"has none of the fields train, val and test"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), YAML_FAULTS)
+def test_faults_of_data_yaml(tmp_path: Path, content: str, message: str) -> None:
+    exports.yolo_roboflow(tmp_path)
+    (tmp_path / "data.yaml").write_text(content)
+    with pytest.raises(ValueError, match=r"data\.yaml: " + message):
+        load_dataset(tmp_path / "data.yaml")
+
+
+def test_names_in_yaml_are_text(tmp_path: Path) -> None:
+    exports.yolo_roboflow(tmp_path)
+    (tmp_path / "data.yaml").write_text(
+        "train: train/images\nval: valid/images\nnames: [no, 1e3, 2024-01-01]\n"
+    )
+    assert load_dataset(tmp_path).class_names == ["no", "1e3", "2024-01-01"]
+
+
+CROWD_FAULTS = [
+    ("{", r"line 1: is not valid JSON"),
+    ('{"gtboxes": []}', r"line 1: field 'ID' must be a non-empty string, got nothing"),
+    ('{"ID": "a1", "gtboxes": {}}', r"line 1: field 'gtboxes' must be a list, got {}"),
+    ('{"ID": "a1", "gtboxes": [{"tag": "cat"}]}', r"image a1: box 0: field 'tag' must be .* got 'cat'"),
+    (
+        '{"ID": "a1", "gtboxes": [{"tag": "person", "fbox": [1, 2, 3]}]}',
+        r"image a1: box 0: field 'fbox' must be",
+    ),
+]
+
+
+def test_crowdhuman(tmp_path: Path) -> None:
+    boxes = [
+        {"tag": "person", "fbox": [-4, 6, 24, 20], "extra": {"occ": 1}},
+        {"tag": "person", "fbox": [1, 1, 5, 5], "extra": {"ignore": 1}},
+        {"tag": "mask", "fbox": [0, 0, 0, 0], "extra": {"ignore": 1}},
+    ]
+    exports.draw(tmp_path / "CrowdHuman_train01/Images/a1.jpg", IMAGES[0])
+    exports.text(tmp_path / "annotation_train.odgt", json.dumps({"ID": "a1", "gtboxes": boxes}) + "\n")
+    data = load_dataset(tmp_path, val_share=0)
+    assert data[0][1].boxes.tolist() == [[0, 6, 20, 26]]
+    assert (data.class_names, data.num_crowd, data.num_clipped) == (["person"], 2, 1)
+    for content, message in CROWD_FAULTS:
+        (tmp_path / "annotation_train.odgt").write_text(content)
+        with pytest.raises(ValueError, match=r"annotation_train\.odgt: " + message):
+            load_dataset(tmp_path, val_share=0)
+
+
+def test_plain_lists(tmp_path: Path) -> None:
+    for picture in IMAGES[:2]:
+        exports.draw(tmp_path / f"{picture.stem}.jpg", picture)
+    paths = [tmp_path / "a1.jpg", tmp_path / "a2.jpg"]
+    boxes = [[[4, 6, 24, 26], [30, 10, 60, 40]], []]
+    data = DetectionDataset.from_boxes(paths, boxes, [["cat", 1], []], CLASSES)
+    assert data[0][1].boxes.tolist() == boxes[0]
+    assert data[0][1].labels.tolist() == [0, 1]
+    assert (data.image_sizes, data.num_objects) == ([(40, 60), (60, 40)], 2)
+    faults = [
+        (boxes, [["cat"], []], r"a1\.jpg: 2 boxes came with 1 labels"),
+        (boxes, [["cat", "ape"], []], r"a1\.jpg: label 1 must be one of .* or 0\.\.2, got 'ape'"),
+        ([[[1, 2, 3]], []], [[0], []], r"a1\.jpg: boxes must be numbers \[M, 4\]"),
+        (
+            [[[9, 2, 3, 4]], []],
+            [[0], []],
+            r"a1\.jpg: box 0: xyxy \[9\.0, 2\.0, 3\.0, 4\.0\] has a negative",
+        ),
+        (boxes[:1], [[0, 1], []], r"2 images came with 1 entries of boxes and 2 of labels"),
+    ]
+    for some, labels, message in faults:
+        with pytest.raises(ValueError, match=message):
+            DetectionDataset.from_boxes(paths, some, labels, CLASSES)

@@ -1,0 +1,70 @@
+"""What a process has in a step, and when parts of a step add up to the whole."""
+
+from argparse import Namespace
+
+import pytest
+import torch
+from parts.training.batches import take_step
+from parts.training.processes import Processes
+from parts.training.step import TrainingStep
+from small_model import build_small_model
+from torch import Tensor
+
+from sparse_rcnn.data import Batch, Target, collate
+
+ALONE = Processes(0, 0, 1, torch.device("cpu"))
+
+
+class Pair(Processes):
+    """The first of two processes; the other has larger images."""
+
+    def gather(self, value):
+        return [value, [96, 160]]
+
+
+def sample(height: int, width: int, number: int) -> tuple[Tensor, Target]:
+    generator = torch.Generator().manual_seed(number)
+    image = torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+    boxes = torch.tensor([[4.0, 6.0, 30.0 + number, 28.0], [10.0, 2.0, 25.0, 20.0]])
+    return image, Target(boxes, torch.tensor([number % 3, 1]), number, (height, width))
+
+
+def losses_and_gradient(parts: list[Batch]) -> tuple[float, Tensor]:
+    """Of a step, as train.py adds them up over its parts, whichever process has them."""
+    step = TrainingStep(build_small_model(backbone="resnet10").train())
+    num_targets = torch.tensor(float(sum(part.targets.valid.sum() for part in parts)))
+    total = 0.0
+    for part in parts:
+        output = step(part.images, part.image_sizes, *part.targets, num_targets)
+        output.losses.total.backward()
+        total += output.losses.total.item()
+    return total, torch.cat([p.grad.flatten() for p in step.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("pad_alike", [False, True])
+def test_parts_make_the_step_of_the_whole_up_to_rounding_if_padded_alike(pad_alike: bool) -> None:
+    samples = [sample(64, 96, 1), sample(60, 90, 2), sample(40, 50, 3), sample(36, 64, 4)]
+    whole = collate(samples)
+    arguments = Namespace(accumulate=2, pad_alike=pad_alike)
+    batches = ((collate(samples[first : first + 2]), [f"problem {first}"]) for first in (0, 2))
+    parts, problems = take_step(batches, arguments, ALONE)
+    assert problems == ["problem 0", "problem 2"]
+    sizes = [tuple(part.images.shape[2:]) for part in parts]
+    assert sizes == [(64, 96), (64, 96) if pad_alike else (64, 64)]
+    loss, gradient = losses_and_gradient(parts)
+    expected, expected_gradient = losses_and_gradient([whole])
+    difference = (gradient - expected_gradient).norm().item() / expected_gradient.norm().item()
+    if pad_alike:
+        assert loss == pytest.approx(expected, rel=1e-6)
+        assert difference < 1e-5
+    else:  # what train.py --help says of it: the same kind of step, and not the same
+        assert 1e-5 < abs(loss / expected - 1) < 0.03
+        assert difference > 1e-3
+
+
+def test_padding_alike_is_that_of_the_largest_of_all_processes() -> None:
+    arguments = Namespace(accumulate=1, pad_alike=True)
+    (part,), _ = take_step(iter([(collate([sample(100, 50, 1)]), [])]), arguments, Pair(*ALONE))
+    assert tuple(part.images.shape) == (1, 3, 128, 160)
+    assert part.image_sizes.tolist() == [[100, 50]]
+    assert part.images[..., 64:].sum() == 0

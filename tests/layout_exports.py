@@ -1,0 +1,279 @@
+"""The same small data set in the layouts of many tools, for tests of the readers.
+
+Each writer gets a folder and writes IMAGES into it as its tool would; all boxes lie on whole pixels, so every
+layout holds the same numbers.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+CLASSES = ["cat", "dog", "owl"]
+
+
+class Picture(NamedTuple):
+    split: str
+    stem: str
+    size: tuple[int, int]  # height, width
+    boxes: list[tuple[str, int, int, int, int]]  # class, xyxy
+
+
+IMAGES = [
+    Picture("train", "a1", (40, 60), [("cat", 4, 6, 24, 26), ("dog", 30, 10, 60, 40)]),
+    Picture("train", "a2", (60, 40), [("owl", 2, 2, 12, 12)]),
+    Picture("train", "a3", (50, 50), []),
+    Picture("val", "b1", (40, 60), [("dog", 6, 8, 26, 28), ("cat", 10, 10, 20, 20), ("owl", 40, 20, 58, 38)]),
+    Picture("val", "b2", (60, 60), [("cat", 12, 6, 42, 54)]),
+]
+
+
+def draw(file: Path, picture: Picture) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    height, width = picture.size
+    Image.new("RGB", (width, height), (len(picture.stem) * 40, 90, len(picture.boxes) * 60)).save(file)
+
+
+def text(file: Path, content: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content)
+
+
+def of_split(split: str | None) -> list[Picture]:
+    return [picture for picture in IMAGES if split in (None, picture.split)]
+
+
+def coco(pictures: list[Picture], name: Callable[[Picture], str], ghost: bool = False) -> str:
+    annotations = [
+        {
+            "id": 1000 * i + j,
+            "image_id": i,
+            "category_id": CLASSES.index(label) + 1,
+            "bbox": [x, y, r - x, b - y],
+        }
+        for i, picture in enumerate(pictures)
+        for j, (label, x, y, r, b) in enumerate(picture.boxes)
+    ]
+    for entry in annotations:
+        entry.update(area=entry["bbox"][2] * entry["bbox"][3], iscrowd=0, segmentation=[])
+    images = [
+        {"id": i, "file_name": name(picture), "height": picture.size[0], "width": picture.size[1]}
+        for i, picture in enumerate(pictures)
+    ]
+    categories = [{"id": i + 1, "name": n, "supercategory": "animals"} for i, n in enumerate(CLASSES)]
+    if ghost:
+        categories.insert(0, {"id": 0, "name": "animals", "supercategory": "none"})
+    return json.dumps({"info": {}, "images": images, "annotations": annotations, "categories": categories})
+
+
+def yolo_rows(picture: Picture, polygons: bool = False) -> str:
+    height, width = picture.size
+    rows = []
+    for number, (label, x, y, r, b) in enumerate(picture.boxes):
+        index = CLASSES.index(label)
+        if polygons and number == 0:
+            corners = [(x, y), (r, y), (r, b), (x, b)]
+            rows.append(" ".join([str(index), *(f"{u / width} {v / height}" for u, v in corners)]))
+        else:
+            box = ((x + r) / 2 / width, (y + b) / 2 / height, (r - x) / width, (b - y) / height)
+            rows.append(" ".join([str(index), *map(str, box)]))
+    return "".join(row + "\n" for row in rows)
+
+
+def voc_page(picture: Picture, name: str, first: int = 1) -> str:
+    objects = "".join(
+        f"<object><name>{label}</name><pose>Unspecified</pose><truncated>0</truncated><difficult>0</difficult>"
+        f"<bndbox><xmin>{x + first}</xmin><ymin>{y + first}</ymin><xmax>{r}</xmax><ymax>{b}</ymax></bndbox>"
+        "</object>"
+        for label, x, y, r, b in picture.boxes
+    )
+    height, width = picture.size
+    size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+    return f"<annotation><folder>f</folder><filename>{name}</filename>{size}{objects}</annotation>"
+
+
+def coco_2014(root: Path) -> None:
+    for split in ("train", "val"):
+        pictures = of_split(split)
+        text(root / f"annotations/instances_{split}2014.json", coco(pictures, lambda p: f"{p.stem}.jpg"))
+        text(root / f"annotations/captions_{split}2014.json", '{"images": [], "annotations": []}')
+        for picture in pictures:
+            draw(root / f"{split}2014" / f"{picture.stem}.jpg", picture)
+
+
+def coco_plain(root: Path) -> None:
+    for split in ("train", "val"):
+        text(root / f"{split}.json", coco(of_split(split), lambda p: f"{p.stem}.png"))
+        for picture in of_split(split):
+            draw(root / "images" / f"{picture.stem}.png", picture)
+
+
+def coco_valid_folders(root: Path) -> None:
+    for split, folder in (("train", "train"), ("val", "valid")):
+        text(
+            root / folder / "_annotations.coco.json",
+            coco(of_split(split), lambda p: f"{p.stem}.jpg", ghost=True),
+        )
+        for picture in of_split(split):
+            draw(root / folder / f"{picture.stem}.jpg", picture)
+
+
+def coco_cvat_subsets(root: Path) -> None:
+    for split, subset in (("train", "Train"), ("val", "Validation")):
+        text(root / f"annotations/instances_{subset}.json", coco(of_split(split), lambda p: f"{p.stem}.jpg"))
+        for picture in of_split(split):
+            draw(root / "images" / subset / f"{picture.stem}.jpg", picture)
+
+
+def coco_cvat_default(root: Path) -> None:
+    text(root / "annotations/instances_default.json", coco(IMAGES, lambda p: f"field 1/{p.stem}.jpg"))
+    for picture in IMAGES:
+        draw(root / "images/field 1" / f"{picture.stem}.jpg", picture)
+
+
+def coco_label_studio(root: Path) -> None:
+    text(
+        root / "result.json",
+        coco(IMAGES, lambda p: f"..\\..\\label-studio\\data\\media\\upload\\1\\{p.stem}.jpg"),
+    )
+    for picture in IMAGES:
+        draw(root / "images" / f"{picture.stem}.jpg", picture)
+
+
+def coco_makesense(root: Path) -> None:
+    text(root / "labels_my-project-name_2024-01-01-12-00-00.json", coco(IMAGES, lambda p: f"{p.stem}.jpg"))
+    for picture in IMAGES:
+        draw(root / f"{picture.stem}.jpg", picture)
+
+
+def yolo_ultralytics(root: Path) -> None:
+    names = "".join(f"  {i}: {name}\n" for i, name in enumerate(CLASSES))
+    yaml = (
+        f"path: ../datasets/mine  # elsewhere\ntrain: images/train\nval: images/val\ntest:\n\nnames:\n{names}"
+    )
+    text(root / "mine.yaml", yaml)
+    for picture in IMAGES:
+        draw(root / "images" / picture.split / f"{picture.stem}.jpg", picture)
+        text(root / "labels" / picture.split / f"{picture.stem}.txt", yolo_rows(picture, polygons=True))
+
+
+def yolo_roboflow(root: Path) -> None:
+    text(
+        root / "data.yaml",
+        f"train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnc: 3\nnames: {CLASSES}\n",
+    )
+    for picture in IMAGES:
+        folder = root / {"train": "train", "val": "valid"}[picture.split]
+        draw(folder / "images" / f"{picture.stem}.jpg", picture)
+        if picture.boxes:
+            text(folder / "labels" / f"{picture.stem}.txt", yolo_rows(picture))
+
+
+def yolo_lists(root: Path) -> None:
+    text(root / "data.yaml", f"train: [list_a.txt, list_b.txt]\nval: val.txt\nnames: {CLASSES}\n")
+    lists = {"list_a.txt": IMAGES[:2], "list_b.txt": IMAGES[2:3], "val.txt": IMAGES[3:]}
+    for file, pictures in lists.items():
+        text(root / file, "".join(f"./images/{p.stem}.jpg\n" for p in pictures))
+    for picture in IMAGES:
+        draw(root / "images" / f"{picture.stem}.jpg", picture)
+        text(root / "labels" / f"{picture.stem}.txt", yolo_rows(picture))
+
+
+def yolo_darknet(root: Path) -> None:
+    text(
+        root / "obj.data",
+        "classes = 3\ntrain = data/train.txt\nvalid = data/valid.txt\nnames = data/obj.names\n",
+    )
+    text(root / "obj.names", "\n".join(CLASSES) + "\n")
+    for split, name in (("train", "train"), ("val", "valid")):
+        text(root / f"{name}.txt", "".join(f"data/obj_{name}_data/{p.stem}.jpg\n" for p in of_split(split)))
+        for picture in of_split(split):
+            draw(root / f"obj_{name}_data" / f"{picture.stem}.jpg", picture)
+            text(root / f"obj_{name}_data" / f"{picture.stem}.txt", yolo_rows(picture))
+
+
+def yolo_label_studio(root: Path) -> None:
+    text(root / "classes.txt", "\n".join(CLASSES))
+    text(root / "notes.json", json.dumps({"categories": [], "info": {}}))
+    for picture in IMAGES:
+        draw(root / "images" / f"{picture.stem}.jpg", picture)
+        text(root / "labels" / f"{picture.stem}.txt", yolo_rows(picture))
+
+
+def yolo_beside(root: Path) -> None:
+    text(root / "classes.txt", "\n".join(CLASSES) + "\n")
+    for picture in IMAGES:
+        draw(root / picture.split / f"{picture.stem}.jpg", picture)
+        text(root / picture.split / f"{picture.stem}.txt", yolo_rows(picture))
+
+
+def voc_devkit(root: Path) -> None:
+    base = root / "VOCdevkit" / "VOC2012"
+    for split in ("train", "val"):
+        text(base / f"ImageSets/Main/{split}.txt", "".join(f"{p.stem}\n" for p in of_split(split)))
+        rows = "".join(f"{p.stem} {1 if p.boxes else -1:>2}\n" for p in of_split(split))
+        text(base / f"ImageSets/Main/cat_{split}.txt", rows)
+    for picture in IMAGES:
+        draw(base / "JPEGImages" / f"{picture.stem}.jpg", picture)
+        text(base / "Annotations" / f"{picture.stem}.xml", voc_page(picture, f"{picture.stem}.jpg"))
+
+
+def voc_kaggle(root: Path) -> None:
+    for picture in IMAGES:
+        draw(root / "images" / f"{picture.stem}.png", picture)
+        text(root / "annots" / f"{picture.stem}.xml", voc_page(picture, f"{picture.stem}.jpg"))
+
+
+def voc_split_folders(root: Path) -> None:
+    for picture in IMAGES:
+        draw(root / "images" / picture.split / f"{picture.stem}.tif", picture)
+        text(root / "annotations" / picture.split / f"{picture.stem}.xml", voc_page(picture, picture.stem))
+
+
+def voc_beside(root: Path) -> None:
+    for picture in IMAGES:
+        folder = root / {"train": "train", "val": "valid"}[picture.split]
+        draw(folder / f"{picture.stem}.jpg", picture)
+        text(folder / f"{picture.stem}.xml", voc_page(picture, f"{picture.stem}.jpg"))
+
+
+def voc_makesense(root: Path) -> None:
+    for picture in IMAGES:
+        draw(root / "photos" / f"{picture.stem}.bmp", picture)
+        page = voc_page(picture, f"{picture.stem}.bmp").replace("<difficult>0</difficult>", "")
+        text(root / "labels_my-project-name_2024" / f"{picture.stem}.xml", page)
+
+
+def cvat_images(root: Path) -> None:
+    labels = "".join(f"<label><name>{name}</name></label>" for name in CLASSES)
+    images = "".join(
+        f'<image id="{i}" name="{p.stem}.jpg" width="{p.size[1]}" height="{p.size[0]}">'
+        + "".join(
+            f'<box label="{label}" occluded="0" xtl="{x}.00" ytl="{y}.00" xbr="{r}.00" ybr="{b}.00"></box>'
+            if number
+            else f'<polygon label="{label}" points="{x},{y};{r},{y};{r},{b};{x},{b}"></polygon>'
+            for number, (label, x, y, r, b) in enumerate(p.boxes)
+        )
+        + "</image>"
+        for i, p in enumerate(IMAGES)
+    )
+    head = f"<meta><task><labels>{labels}</labels></task></meta>"
+    text(
+        root / "annotations.xml",
+        f'<?xml version="1.0"?><annotations><version>1.1</version>{head}{images}</annotations>',
+    )
+    for picture in IMAGES:
+        draw(root / "images" / f"{picture.stem}.jpg", picture)
+
+
+WITH_SPLITS = (
+    *(coco_2014, coco_plain, coco_valid_folders, coco_cvat_subsets),
+    *(yolo_ultralytics, yolo_roboflow, yolo_lists, yolo_darknet, yolo_beside),
+    *(voc_devkit, voc_split_folders, voc_beside),
+)
+WITHOUT_SPLITS = (
+    *(coco_cvat_default, coco_label_studio, coco_makesense, yolo_label_studio),
+    *(voc_kaggle, voc_makesense, cvat_images),
+)

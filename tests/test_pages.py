@@ -1,0 +1,122 @@
+"""What the pages say is so: their Python runs, and the files, options and links that they name exist."""
+
+import html
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from textwrap import dedent
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+}
+BLOCK = re.compile(
+    r"(?:<!-- not run: (?P<reason>[^>]+) -->\s*)?^ *```python\n(?P<code>.*?)^ *```$", re.DOTALL | re.MULTILINE
+)
+# Blocks that are not run here, by reason.
+NOT_RUN = {
+    "load_detector is not there yet": 1,
+    "takes two minutes": 1,
+    "tests/examples/test_export.py runs it on a file that export.py wrote": 1,
+}
+# Options of torchrun, Slurm, pytest and others, which pages name alone.
+OF_OTHERS = {"max-restarts", "nnodes", "nodes", "shutdown-timeout", "signal", "strict", "help"}
+
+
+class Block(NamedTuple):
+    """A block of Python, and where it begins in its page."""
+
+    line: int
+    code: str
+    reason: str | None
+
+
+def blocks_of(page: str) -> list[Block]:
+    text = PAGES[page]
+    return [
+        Block(text.count("\n", 0, found.start("code")), dedent(found["code"]), found["reason"])
+        for found in BLOCK.finditer(text)
+    ]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(not b.reason for b in blocks_of(page))])
+def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(ROOT / "docs" / "predictions.jpg", tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks_of(page):
+        if not block.reason:  # lines are counted as in the page, for whoever reads the traceback
+            exec(compile("\n" * block.line + block.code, str(ROOT / page), "exec"), names)
+
+
+def test_blocks_that_are_not_run_are_counted() -> None:
+    assert Counter(b.reason for page in PAGES for b in blocks_of(page) if b.reason) == NOT_RUN
+    detects = hasattr(importlib.import_module("sparse_rcnn"), "load_detector")
+    assert not (detects and "load_detector is not there yet" in NOT_RUN), "run README's example now"
+
+
+def test_files_that_pages_name_exist() -> None:
+    named = re.compile(r"(?<![\w/.-])(?:examples|sparse_rcnn|tests|docs)/[\w/.-]*\.(?:py|cpp|md|jpg)\b")
+    missing = {
+        f"{page}: {name}"
+        for page, text in PAGES.items()
+        for name in named.findall(text)
+        if not (ROOT / name).exists()
+    }
+    assert not missing
+
+
+def test_options_that_pages_name_exist() -> None:
+    sources = "".join(path.read_text() for path in ROOT.glob("examples/**/*.py"))
+    sources += (ROOT / "tests" / "fault_injection.py").read_text()
+    known = set(re.findall(r'"--([a-z][a-z0-9-]+)"', sources)) | OF_OTHERS
+    for page, text in PAGES.items():
+        commands = re.findall(r"python \S*examples/\w+\.py ((?:.|\\\n)*)", text)
+        named = re.findall(r"--([a-z][a-z-]+)", " ".join(commands)) + re.findall(r"`--([a-z][a-z-]+)", text)
+        unknown = {name for name in named if name.removeprefix("no-") not in known}
+        assert not unknown, (page, unknown)
+
+
+def test_links_lead_to_files() -> None:
+    for page, text in PAGES.items():
+        text = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
+        for link in re.findall(r"\]\((?!http|#)([^)#\s]+)", text):
+            assert (ROOT / page).parent.joinpath(link).exists(), (page, link)
+
+
+def test_readme_is_short_and_begins_with_the_two_commands() -> None:
+    assert len(PAGES["README.md"].split()) <= 900
+    # .ci/run takes the second block.
+    first, second = re.findall(r"^```bash\n(.*?)^```$", PAGES["README.md"], re.DOTALL | re.MULTILINE)
+    assert "examples/train.py" in first
+    assert "pytest" in second
+
+
+def test_site_builds_without_remarks_and_names_everything_public(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for floor in ("ops", "loss", "nn", "data"):
+        page = html.unescape((tmp_path / "reference" / f"{floor}.html").read_text())
+        for name in importlib.import_module(f"sparse_rcnn.{floor}").__all__:
+            assert f'id="sparse_rcnn.{floor}.{name}"' in page, f"{floor}.{name} has no entry"
+    for page in tmp_path.rglob("*.html"):  # nothing is loaded from elsewhere
+        text = page.read_text()
+        assert not re.findall(
+            r'<(?:script|img)[^>]*src="?https?:|<link[^>]*stylesheet[^>]*href="?https?:', text
+        ), page
