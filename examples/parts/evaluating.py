@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from parts.detector_file import Detect, detect_batch
-from parts.finite import NotFiniteError
 from parts.progress import progress
 from parts.reader import outlive_signals
 from sparse_rcnn.data import (
@@ -21,6 +19,7 @@ from sparse_rcnn.data import (
     coco_results,
     collate,
 )
+from sparse_rcnn.inference import Detect, NotFiniteError, detect_batch
 
 
 def can_evaluate() -> bool:

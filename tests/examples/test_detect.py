@@ -5,12 +5,11 @@ import os
 from argparse import Namespace
 
 import pytest
-import torch
-from detect import detect_all, find_images, picture_for
-from parts.detector_file import Detector
+from detect import detect_all, picture_for
 from PIL import Image
 from small_model import build_small_model
 
+from sparse_rcnn.inference import Detector, find_images
 from sparse_rcnn.nn import EndToEndDetector
 
 
@@ -29,7 +28,7 @@ def test_all_kinds_of_names_end_in_pictures_and_json(tmp_path, monkeypatch, caps
     for name in names:
         Image.new("RGB", (40, 30)).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    paths = find_images(["."])
+    paths = find_images(".")
     assert {path.name for path in paths} == {*names}
     detector = Detector(
         EndToEndDetector(build_small_model().eval(), 3), ["a\nb", "\udcff", "日" * 300], 32, 64
@@ -37,10 +36,10 @@ def test_all_kinds_of_names_end_in_pictures_and_json(tmp_path, monkeypatch, caps
     arguments = Namespace(threshold=0.0, exif_orientation="apply", max_pixels=10**6)
     output = tmp_path / "found"
     output.mkdir()
-    assert detect_all(detector, paths, arguments, torch.device("cpu"), output) == 0
+    assert detect_all(detector, paths, arguments, output) == 0
     records = json.loads((output / "detections.json").read_text())
     assert [*records] == [str(path) for path in paths]
     assert len(list(output.glob("*.png"))) == len(names)
     assert capsys.readouterr().out.count("\n") == len(names) + 1
     with pytest.raises(ValueError, match="x: no image there"):
-        find_images(["x" * 300])
+        find_images("x" * 300)

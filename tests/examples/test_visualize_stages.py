@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from parts.detector_file import batch_of, load_detector
 from parts.stage_drawing import (
     KINDS,
     MOVING_FRAMES,
@@ -24,6 +23,7 @@ from torchvision.transforms import v2
 from visualize_stages import Refinement, choose_stages, main, numbers_of, refine, survey
 
 from sparse_rcnn.data import CocoDetection, ShapesDataset, evaluation_transform, read_image
+from sparse_rcnn.inference import batch_of, load_detector
 from sparse_rcnn.nn import to_detectron2, to_mmdetection
 from sparse_rcnn.ops import pairwise_iou
 

@@ -1,0 +1,196 @@
+"""A detector that takes photos in whatever form, and gives what it finds in pixels of these photos."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation, UnreadableImageError
+from sparse_rcnn.inference.batch import Detect, batch_of, detect_batch
+from sparse_rcnn.inference.detected import Detected, labels_of
+from sparse_rcnn.inference.export import format_of_name, write_exported
+from sparse_rcnn.inference.finite import NotFiniteError
+from sparse_rcnn.inference.photos import Photo, ReadOptions, is_single, is_stream, photos_of
+from sparse_rcnn.nn.image_size import as_levels, resize_image
+from sparse_rcnn.nn.inference.end_to_end import EndToEndDetector
+from sparse_rcnn.ops.resize import shortest_side_resize
+
+
+class Detector:
+    """What finds objects in photos, and all that is needed to use it; ``load_detector`` makes one of a file.
+
+        detector = load_detector("runs/mine/checkpoint.pth")
+        found = detector("photo.jpg", threshold=0.4)
+        for found in detector.iterate("photos/", batch_size=4):
+            print(found)
+
+    Args:
+        detect: Images [B, 3, H, W] uint8 and their true (height, width) [B, 2] in, boxes [B, D, 4] xyxy in
+            pixels of the batch, scores [B, D] in descending order and labels [B, D] out.
+        class_names: The K names, by label.
+        shortest_side: Of the images that it gets, in pixels.
+        longest_side: Most that their longer side may have.
+        device: Where it is.
+        category_ids: Of the data set that it was trained on, by label, if known.
+        source: Its file, for messages.
+        module: The model that detects, of a checkpoint: folded, in eager PyTorch.
+    """
+
+    def __init__(
+        self,
+        detect: Detect,
+        class_names: Sequence[str],
+        shortest_side: int = 800,
+        longest_side: int = 1333,
+        device: str | torch.device = "cpu",
+        category_ids: Sequence[int] | None = None,
+        source: str = "the detector",
+        module: EndToEndDetector | None = None,
+    ) -> None:
+        self.detect = detect
+        self.class_names = list(class_names)
+        self.shortest_side = shortest_side
+        self.longest_side = longest_side
+        self.device = torch.device(device)
+        self.category_ids = None if category_ids is None else list(category_ids)
+        self.source = source
+        self.module = module
+
+    def __call__(self, images: Any, threshold: float = 0.3, **options: Any) -> Any:
+        """What it finds: of one photo a ``Detected``, of several a list, of a stream an iterator.
+
+        Args:
+            images: One photo: a path, URL (http, https), PIL image, array [H, W, 3] uint8 or tensor [3, H, W]
+                (uint8 0..255 or floating 0..1), RGB. Several: a folder, a glob, a tensor [B, 3, H, W], or a
+                list of any of these. A stream: an iterator of any of these, a video file, or the number of a
+                camera; its photos are read as results are asked for.
+            threshold: Lowest score kept, 0..1.
+            **options: As of :meth:`iterate`.
+
+        Returns:
+            ``Detected``, a list of them, or an iterator of them.
+
+        Raises:
+            UnreadableImageError: For an image that cannot be read, unless ``on_unreadable`` is given.
+            ValueError: If the images are something else or none, an option is out of bounds, or what it
+                computes is not finite.
+            ImportError: For a video or camera, if PyAV is not installed.
+        """
+        results = self.iterate(images, threshold, **options)
+        if is_stream(images):
+            return results
+        if is_single(images):
+            return next(results, None)
+        # Photos of files are read again where they are drawn: a folder of them may not fit into memory.
+        return [found.without_pixels() for found in results]
+
+    def iterate(
+        self,
+        images: Any,
+        threshold: float = 0.3,
+        *,
+        classes: Iterable[str | int] | None = None,
+        batch_size: int = 1,
+        bgr: bool = False,
+        exif_orientation: ExifOrientation = "apply",
+        max_pixels: int = MAX_PIXELS,
+        on_unreadable: Any = None,
+    ) -> Iterator[Detected]:
+        """What it finds in each photo, one after the other; no more than a batch is read ahead.
+
+        Args:
+            images: As of a call; one photo is a list of one.
+            threshold: Lowest score kept, 0..1.
+            classes: Names or labels of those to keep; all unless given.
+            batch_size: Photos that are detected in at a time. They are padded to one size, which may change
+                the last digits of scores.
+            bgr: Arrays and tensors are BGR, as OpenCV reads them.
+            exif_orientation: "apply" turns photos upright, as EXIF says; "ignore" leaves them as stored.
+            max_pixels: The most pixels of a photo; a larger one counts as unreadable.
+            on_unreadable: Called with the ``UnreadableImageError`` of each image that cannot be read, which
+                is then left out. Without it, the first one is raised.
+
+        Returns:
+            An iterator of results.
+
+        Raises:
+            ValueError: As of a call.
+        """
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold must be in 0..1, got {threshold}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        labels = None if classes is None else labels_of(classes, self.class_names)
+        photos = _readable(photos_of(images, ReadOptions(bgr, exif_orientation, max_pixels)), on_unreadable)
+        return self._iterate(photos, threshold, labels, batch_size)
+
+    def _iterate(
+        self, photos: Iterator[Photo], threshold: float, labels: list[int] | None, batch_size: int
+    ) -> Iterator[Detected]:
+        while batch := list(islice(photos, batch_size)):
+            for found in self._detect(batch):
+                kept = (found.scores >= threshold) & (found.boxes[:, 2:] > found.boxes[:, :2]).all(dim=1)
+                yield found[kept] if labels is None else found[kept].filter(labels)
+
+    def _detect(self, photos: list[Photo]) -> list[Detected]:
+        """All detections of each photo."""
+        images = [self._resized(photo) for photo in photos]
+        if any(image.is_floating_point() for image in images):
+            images = [image if image.is_floating_point() else image.float() / 255 for image in images]
+        batch = batch_of(images, [photo.size for photo in photos])
+        try:
+            found = detect_batch(self.detect, batch, self.device)
+        except NotFiniteError as error:
+            raise NotFiniteError(f"{', '.join(photo.name for photo in photos)}: {error}") from error
+        return [
+            Detected(boxes, scores, labels, self.class_names, photo, self.category_ids)
+            for photo, boxes, scores, labels in zip(photos, *found, strict=True)
+        ]
+
+    def _resized(self, photo: Photo) -> Tensor:
+        assert photo.image is not None
+        height, width = shortest_side_resize(*photo.size, self.shortest_side, self.longest_side)
+        return resize_image(as_levels(photo.image), height, width)
+
+    def export(self, path: str | Path, format: str | None = None) -> None:
+        """Writes one file that runs without this package: ``examples/export.py`` says which runs where.
+
+            detector.export("mine.onnx")
+
+        Args:
+            path: Of the file, which ends in .onnx, .torchscript.pt, .pt2 or .aoti.pt2.
+            format: "onnx", "torchscript", "pt2" or "aoti"; told by the ending unless given.
+
+        Raises:
+            ValueError: If the detector is not of a checkpoint, the ending says no format, or a compiler or
+                package is missing.
+        """
+        if self.module is None:
+            raise ValueError(f"{self.source}: is exported already; load the checkpoint that it was made of")
+        metadata = {
+            "class_names": self.class_names,
+            "shortest_side": self.shortest_side,
+            "longest_side": self.longest_side,
+            "max_detections": self.module.max_detections,
+        }
+        write_exported(path, format or format_of_name(path), self.module, self.device, metadata)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.class_names[:5]) + (", ..." if len(self.class_names) > 5 else "")
+        return (
+            f"Detector({Path(self.source).name}, {len(self.class_names)} classes ({names}), shortest side "
+            f"{self.shortest_side}, longest at most {self.longest_side}, on {self.device})"
+        )
+
+
+def _readable(photos: Iterator[Photo | UnreadableImageError], on_unreadable: Any) -> Iterator[Photo]:
+    for photo in photos:
+        if isinstance(photo, Photo):
+            yield photo
+        elif on_unreadable is None:
+            raise photo
+        else:
+            on_unreadable(photo)
