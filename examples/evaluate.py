@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from parts.class_names import category_ids_of
 from parts.command_line import CommandLine, printable, run
 from parts.evaluating import can_evaluate, detect_dataset, without_nan
 from parts.host_memory import keep_freed_memory
@@ -29,7 +28,7 @@ from sparse_rcnn.data import (
     evaluation_transform,
     format_metrics,
 )
-from sparse_rcnn.inference import Detector, choose_device, load_detector
+from sparse_rcnn.inference import Detector, category_ids_of, choose_device, load_detector
 
 
 def parse_arguments() -> argparse.Namespace:

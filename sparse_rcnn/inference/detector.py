@@ -1,22 +1,35 @@
 """A detector that takes photos in whatever form, and gives what it finds in pixels of these photos."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import copy
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from sparse_rcnn.data.evaluation.coco_metrics import evaluate_coco
+from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
+from sparse_rcnn.data.formats.load import load_dataset
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation, UnreadableImageError
+from sparse_rcnn.data.loading.transforms import evaluation_transform
 from sparse_rcnn.inference.batch import Detect, batch_of, detect_batch
+from sparse_rcnn.inference.class_matching import category_ids_of
 from sparse_rcnn.inference.detected import Detected, labels_of
+from sparse_rcnn.inference.evaluating import detect_dataset
 from sparse_rcnn.inference.export import format_of_name, write_exported
 from sparse_rcnn.inference.finite import NotFiniteError
+from sparse_rcnn.inference.hub import MODEL_FILE, complete_folder, upload_folder
 from sparse_rcnn.inference.photos import Photo, ReadOptions, is_single, is_stream, photos_of
-from sparse_rcnn.nn.image_size import as_levels, resize_image
+from sparse_rcnn.inference.resaving import Origin, resave
+from sparse_rcnn.nn.image_size import ImageSize, as_levels, resize_image
 from sparse_rcnn.nn.inference.end_to_end import EndToEndDetector
 from sparse_rcnn.ops.resize import shortest_side_resize
+
+OnUnreadable = Callable[[UnreadableImageError], None] | None
 
 
 class Detector:
@@ -36,7 +49,8 @@ class Detector:
         device: Where it is.
         category_ids: Of the data set that it was trained on, by label, if known.
         source: Its file, for messages.
-        module: The model that detects, of a checkpoint: folded, in eager PyTorch.
+        module: Of a checkpoint: the model that detects, folded, in eager PyTorch.
+        origin: Of a checkpoint: its file.
     """
 
     def __init__(
@@ -49,6 +63,7 @@ class Detector:
         category_ids: Sequence[int] | None = None,
         source: str = "the detector",
         module: EndToEndDetector | None = None,
+        origin: Origin | None = None,
     ) -> None:
         self.detect = detect
         self.class_names = list(class_names)
@@ -58,6 +73,7 @@ class Detector:
         self.category_ids = None if category_ids is None else list(category_ids)
         self.source = source
         self.module = module
+        self.origin = origin
 
     def __call__(self, images: Any, threshold: float = 0.3, **options: Any) -> Any:
         """What it finds: of one photo a ``Detected``, of several a list, of a stream an iterator.
@@ -97,7 +113,7 @@ class Detector:
         bgr: bool = False,
         exif_orientation: ExifOrientation = "apply",
         max_pixels: int = MAX_PIXELS,
-        on_unreadable: Any = None,
+        on_unreadable: OnUnreadable = None,
     ) -> Iterator[Detected]:
         """What it finds in each photo, one after the other; no more than a batch is read ahead.
 
@@ -105,8 +121,8 @@ class Detector:
             images: As of a call; one photo is a list of one.
             threshold: Lowest score kept, 0..1.
             classes: Names or labels of those to keep; all unless given.
-            batch_size: Photos that are detected in at a time. They are padded to one size, which may change
-                the last digits of scores.
+            batch_size: Photos that are detected in at a time. They are padded to one size, which changes
+                the scores of the smaller ones a little.
             bgr: Arrays and tensors are BGR, as OpenCV reads them.
             exif_orientation: "apply" turns photos upright, as EXIF says; "ignore" leaves them as stored.
             max_pixels: The most pixels of a photo; a larger one counts as unreadable.
@@ -139,7 +155,7 @@ class Detector:
         """All detections of each photo."""
         images = [self._resized(photo) for photo in photos]
         if any(image.is_floating_point() for image in images):
-            images = [image if image.is_floating_point() else image.float() / 255 for image in images]
+            images = [image.float() if image.is_floating_point() else image.float() / 255 for image in images]
         batch = batch_of(images, [photo.size for photo in photos])
         try:
             found = detect_batch(self.detect, batch, self.device)
@@ -178,6 +194,111 @@ class Detector:
         }
         write_exported(path, format or format_of_name(path), self.module, self.device, metadata)
 
+    def evaluate(
+        self,
+        data: DetectionDataset | str | Path,
+        split: str = "val",
+        *,
+        batch_size: int = 1,
+        workers: int = 0,
+        classes: Sequence[str] | None = None,
+    ) -> dict[str, float]:
+        """COCO's average precision and recall on a data set; classes are matched by name.
+
+            detector.evaluate("data/shapes")["AP"]
+
+        Args:
+            data: A data set, or what ``load_dataset`` takes. Its images are resized as this detector wants
+                them.
+            split: Of a directory.
+            batch_size: Images that are detected in at a time.
+            workers: Processes that read images.
+            classes: Those to evaluate; all of the data set unless given.
+
+        Returns:
+            As ``evaluate_coco``.
+
+        Raises:
+            UnreadableImageError: For the first image that cannot be read.
+            ValueError: If the classes do not fit, or the data set is not in order.
+            ImportError: If pycocotools is not installed.
+        """
+        if isinstance(data, DetectionDataset):
+            dataset = copy.copy(data)
+        else:
+            dataset = load_dataset(data, split, drop_degenerate=True)
+        dataset.transform = evaluation_transform(self.shortest_side, self.longest_side)
+        ids = category_ids_of(self.class_names, dataset, classes)
+        results = detect_dataset(self.detect, dataset, self.device, batch_size, workers, category_ids=ids)
+        chosen = [category for category in ids if category is not None]
+        return evaluate_coco(dataset, results, category_ids=chosen)
+
+    def save(self, path: str | Path) -> None:
+        """Writes its checkpoint, with class names, image size and a digest; not the folded weights.
+
+        Args:
+            path: ``.safetensors`` for that format, which needs the package; any other for ``torch.save``'s.
+
+        Raises:
+            ValueError: If it is not of a checkpoint, or that file has changed since it was loaded.
+            ImportError: If safetensors is needed and not installed.
+        """
+        if self.origin is None:
+            raise ValueError(f"{self.source}: only a detector of a checkpoint can be saved")
+        size = ImageSize(self.shortest_side, self.longest_side)
+        resave(self.origin, path, self.class_names, self.category_ids, size)
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        repo_id: str | None = None,
+        metrics: Mapping[str, float] | None = None,
+        picture: Image.Image | None = None,
+    ) -> None:
+        """Writes the folder that :meth:`push_to_hub` uploads; ``load_detector`` takes it, too.
+
+        Args:
+            folder: Made if absent.
+            repo_id: "owner/name", for the card; the folder's name unless given.
+            metrics: As of :meth:`evaluate`, for the card.
+            picture: For the card, such as ``found.draw()``.
+
+        Raises:
+            ValueError: As :meth:`save`.
+            ImportError: If safetensors is not installed.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.save(folder / MODEL_FILE)
+        complete_folder(folder, repo_id or folder.name, metrics, picture)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        picture: Image.Image | None = None,
+        private: bool = False,
+    ) -> str:
+        """Uploads it with a card to the Hugging Face hub; ``from_pretrained`` loads it from there.
+
+        Args:
+            repo_id: "owner/name"; made if it is not there.
+            metrics: As of :meth:`evaluate`, for the card.
+            picture: For the card, such as ``found.draw()``.
+            private: Of a new repository.
+
+        Returns:
+            Its URL.
+
+        Raises:
+            ValueError: As :meth:`save`.
+            ImportError: If huggingface_hub or safetensors is not installed.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, repo_id, metrics, picture)
+            return upload_folder(repo_id, Path(folder), private)
+
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:5]) + (", ..." if len(self.class_names) > 5 else "")
         return (
@@ -186,7 +307,7 @@ class Detector:
         )
 
 
-def _readable(photos: Iterator[Photo | UnreadableImageError], on_unreadable: Any) -> Iterator[Photo]:
+def _readable(photos: Iterator[Photo | UnreadableImageError], on_unreadable: OnUnreadable) -> Iterator[Photo]:
     for photo in photos:
         if isinstance(photo, Photo):
             yield photo

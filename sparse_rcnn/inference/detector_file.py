@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from sparse_rcnn.inference.compiling import compile_for_inference
 from sparse_rcnn.inference.detector import Detector
 from sparse_rcnn.inference.exported_file import file_format, read_exported
 from sparse_rcnn.inference.finite import refuse_not_finite
+from sparse_rcnn.inference.hub import download_folder
+from sparse_rcnn.inference.resaving import Origin
 from sparse_rcnn.nn.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from sparse_rcnn.nn.checkpoints.loading import build_from_checkpoint
 from sparse_rcnn.nn.image_size import ImageSize
@@ -98,6 +100,26 @@ def load_detector(
     return detector
 
 
+def from_pretrained(repo_id: str, *, revision: str | None = None, **options: Any) -> Detector:
+    """The detector in a repository of the Hugging Face hub.
+
+        detector = from_pretrained("owner/name")
+
+    Args:
+        repo_id: "owner/name".
+        revision: Branch, tag or commit; the main branch unless given.
+        **options: As of :func:`load_detector`.
+
+    Returns:
+        The detector.
+
+    Raises:
+        ValueError: As :func:`load_detector`.
+        ImportError: If huggingface_hub or safetensors is not installed.
+    """
+    return load_detector(download_folder(repo_id, revision), **options)
+
+
 def choose_device(name: str | torch.device) -> torch.device:
     """The device of that name, if it is there; "auto" is a GPU if there is one.
 
@@ -123,6 +145,7 @@ def choose_device(name: str | torch.device) -> torch.device:
 def _from_checkpoint(
     path: Path, device: torch.device, max_detections: int, backbone: nn.Module | None
 ) -> Detector:
+    origin = Origin.of(path, backbone)
     checkpoint = load_checkpoint(path)
     for remark in checkpoint.remarks:
         warnings.warn(f"{path}: {remark}", CheckpointRemark, stacklevel=3)
@@ -137,7 +160,7 @@ def _from_checkpoint(
     model = fold_first_stage(model)  # one after the other, so that no more than two are in memory
     whole = EndToEndDetector(model.to(device).to(memory_format=torch.channels_last), max_detections)
     shortest, longest = image_size
-    return Detector(whole, names, shortest, longest, device, ids, str(path), whole)
+    return Detector(whole, names, shortest, longest, device, ids, str(path), whole, origin)
 
 
 def _classes_of(checkpoint: Checkpoint) -> tuple[list[str], list[int] | None]:

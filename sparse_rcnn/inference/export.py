@@ -83,7 +83,10 @@ def _write_torchscript(model: nn.Module, device: torch.device, path: Path, metad
 
 def _write_pt2(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:
     program = _with_free_sizes(torch.export.export, model, device)
-    torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata)})
+    with warnings.catch_warnings():
+        # Of channels-last weights, which are whole, and lie on the CPU or are copied to it.
+        warnings.filterwarnings("ignore", "No complete tensor found")
+        torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata)})
 
 
 def _write_aoti(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:

@@ -84,7 +84,7 @@ def is_stream(source: Any) -> bool:
     """Whether a source may have no end, or more frames than memory takes: a video, a camera, an iterator."""
     if isinstance(source, (str, Path)):
         return os.path.isfile(source) and _is_video(source)
-    return isinstance(source, (int, Iterator))
+    return isinstance(source, Iterator) or _is_camera(source)
 
 
 def photos_of(source: Any, options: ReadOptions) -> Iterator[Photo | UnreadableImageError]:
@@ -132,7 +132,7 @@ def _photos(source: Any, options: ReadOptions, name: str) -> Iterator[Photo | Un
         yield from _from_name(source, options)
     elif isinstance(source, (Image.Image, np.ndarray)) or (isinstance(source, Tensor) and source.dim() == 3):
         yield _in_memory(source, options, name)
-    elif isinstance(source, int) and not isinstance(source, bool):
+    elif _is_camera(source):
         for number, frame in enumerate(camera_frames(source)):
             yield _photo(f"camera {source}, frame {number}", frame)
     elif isinstance(source, Iterable) and not isinstance(source, (bytes, dict, set, Tensor)):
@@ -228,6 +228,10 @@ def _photo(name: str, image: Tensor, path: Path | None = None, options: ReadOpti
 
 def _read(path: Path, options: ReadOptions) -> Tensor:
     return read_image(path, exif_orientation=options.exif_orientation, max_pixels=options.max_pixels)
+
+
+def _is_camera(source: Any) -> bool:
+    return isinstance(source, int) and not isinstance(source, bool)
 
 
 def _is_video(path: str | Path) -> bool:

@@ -192,7 +192,7 @@ def test_published_layouts_give_the_same_stages(tmp_path: Path, published: Calla
     torch.save({"state_dict": published(model.state_dict())}, tmp_path / "published.pth")
     detector = load_detector(str(tmp_path / "published.pth"), CPU)
     assert detector.class_names == ["class 0", "class 1", "class 2"]
-    detector = detector._replace(shortest_side=96, longest_side=200)
+    detector.shortest_side, detector.longest_side = 96, 200
     image = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8)
     found = refine(detector, image, CPU)
     resized = evaluation_transform(96, 200)(image)
