@@ -27,6 +27,8 @@ from sparse_rcnn.inference import batch_of, load_detector
 from sparse_rcnn.nn import to_detectron2, to_mmdetection
 from sparse_rcnn.ops import pairwise_iou
 
+# Of files that this one writes, without a digest.
+pytestmark = pytest.mark.filterwarnings("ignore::sparse_rcnn.inference.CheckpointRemark")
 CPU = torch.device("cpu")
 NAMES = ["apple", "boat", "cat"]
 STAGES, PROPOSALS, NUM_IMAGES = 4, 6, 3
