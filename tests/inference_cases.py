@@ -2,6 +2,20 @@
 
 import torch
 
+# Of detect.py.
+OPTIONS = {
+    "threshold": 0.0,
+    "classes": None,
+    "batch_size": 1,
+    "exif_orientation": "apply",
+    "tile": None,
+    "overlap": 0.2,
+    "augment": False,
+    "save_txt": False,
+    "crops": False,
+    "json": False,
+}
+
 
 def assert_same(found, expected):
     """To the digit."""

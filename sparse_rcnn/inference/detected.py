@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -151,6 +152,32 @@ class Detected:
             path: Of the file; an existing one is overwritten.
         """
         Path(path).write_text(json.dumps(self.to_dict(), indent=2))
+
+    def to_yolo(self) -> str:
+        """As YOLO's text: per line label, center x, center y, width, height (0..1 of the photo), score."""
+        height, width = self.image_size
+        lines = [
+            f"{label} {(x1 + x2) / 2 / width:.6f} {(y1 + y2) / 2 / height:.6f} "
+            f"{(x2 - x1) / width:.6f} {(y2 - y1) / height:.6f} {score:.4f}\n"
+            for (x1, y1, x2, y2), score, label, _ in self
+        ]
+        return "".join(lines)
+
+    def crops(self) -> list[Image.Image]:
+        """The part of the photo in each box, in whole pixels and at least one.
+
+        Raises:
+            UnreadableImageError: As :meth:`draw`.
+        """
+        pixels = self.photo.pixels()
+        height, width = self.image_size
+        parts = []
+        for x1, y1, x2, y2 in self.boxes.tolist():
+            left, top = min(int(x1), width - 1), min(int(y1), height - 1)
+            right, bottom = max(left + 1, math.ceil(x2)), max(top + 1, math.ceil(y2))
+            part = pixels[:, top:bottom, left:right].permute(1, 2, 0).contiguous()
+            parts.append(Image.fromarray(part.numpy()))
+        return parts
 
     def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
         """As COCO results: image_id, category_id, bbox (xywh) and score of each object.

@@ -3,6 +3,7 @@
 import copy
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,16 @@ from sparse_rcnn.inference.evaluating import detect_dataset
 from sparse_rcnn.inference.export import format_of_name, write_exported
 from sparse_rcnn.inference.finite import NotFiniteError
 from sparse_rcnn.inference.hub import MODEL_FILE, complete_folder, upload_folder
+from sparse_rcnn.inference.merging import merge_augmented, merge_tiles
 from sparse_rcnn.inference.photos import Photo, ReadOptions, is_single, is_stream, photos_of
 from sparse_rcnn.inference.resaving import Origin, resave
+from sparse_rcnn.inference.views import View, augmented, tiles_of
 from sparse_rcnn.nn.image_size import ImageSize, as_levels, resize_image
 from sparse_rcnn.nn.inference.end_to_end import EndToEndDetector
+from sparse_rcnn.ops.detections import Detections
 from sparse_rcnn.ops.resize import shortest_side_resize
 
+LEAST_COUNTED = 0.01  # score of a detection that counts in means over views
 OnUnreadable = Callable[[UnreadableImageError], None] | None
 
 
@@ -114,6 +119,9 @@ class Detector:
         exif_orientation: ExifOrientation = "apply",
         max_pixels: int = MAX_PIXELS,
         on_unreadable: OnUnreadable = None,
+        tile: int | None = None,
+        overlap: float = 0.2,
+        augment: bool = False,
     ) -> Iterator[Detected]:
         """What it finds in each photo, one after the other; no more than a batch is read ahead.
 
@@ -128,6 +136,10 @@ class Detector:
             max_pixels: The most pixels of a photo; a larger one counts as unreadable.
             on_unreadable: Called with the ``UnreadableImageError`` of each image that cannot be read, which
                 is then left out. Without it, the first one is raised.
+            tile: Side in pixels of the tiles that large photos are cut into, for small objects; each is
+                resized like a photo, and so is the whole. Results are merged across tiles.
+            overlap: Of neighbouring tiles, as a share of their side: as large as the objects.
+            augment: Takes means over three sizes of each photo, as it is and mirrored: six times as slow.
 
         Returns:
             An iterator of results.
@@ -141,35 +153,90 @@ class Detector:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         labels = None if classes is None else labels_of(classes, self.class_names)
         photos = _readable(photos_of(images, ReadOptions(bgr, exif_orientation, max_pixels)), on_unreadable)
-        return self._iterate(photos, threshold, labels, batch_size)
+        find: Callable[[list[Photo]], list[Detected]] = self._detect
+        if tile is not None and augment:
+            raise ValueError("tile and augment are one or the other")
+        if tile is not None:
+            tiles_of(torch.zeros(3, 1, 1), tile, overlap)  # refuses what is out of bounds
+            find = partial(self._detect_in_tiles, tile=tile, overlap=overlap, least=threshold)
+        elif augment:
+            find = self._detect_augmented
+        return self._iterate(photos, find, threshold, labels, batch_size)
 
     def _iterate(
-        self, photos: Iterator[Photo], threshold: float, labels: list[int] | None, batch_size: int
+        self,
+        photos: Iterator[Photo],
+        find: Callable[[list[Photo]], list[Detected]],
+        threshold: float,
+        labels: list[int] | None,
+        batch_size: int,
     ) -> Iterator[Detected]:
         while batch := list(islice(photos, batch_size)):
-            for found in self._detect(batch):
+            for found in find(batch):
                 kept = (found.scores >= threshold) & (found.boxes[:, 2:] > found.boxes[:, :2]).all(dim=1)
                 yield found[kept] if labels is None else found[kept].filter(labels)
 
     def _detect(self, photos: list[Photo]) -> list[Detected]:
         """All detections of each photo."""
-        images = [self._resized(photo) for photo in photos]
+        found = self._detect_views([View(photo.shown()) for photo in photos], photos)
+        return [self._detected(photo, *parts) for photo, *parts in zip(photos, *found, strict=True)]
+
+    def _detect_in_tiles(
+        self, photos: list[Photo], tile: int, overlap: float, least: float
+    ) -> list[Detected]:
+        """Of each photo and its tiles, a batch of as many tiles as photos at a time."""
+        results = []
+        for photo in photos:
+            views = tiles_of(photo.shown(), tile, overlap)
+            boxes, scores, labels, numbers = self._in_photo(views, photo, len(photos), least)
+            cut = torch.cat(
+                [view.cuts(boxes[numbers == number], photo.size) for number, view in enumerate(views)]
+            )
+            results.append(self._detected(photo, *merge_tiles(boxes, scores, labels, numbers, cut)))
+        return results
+
+    def _detect_augmented(self, photos: list[Photo]) -> list[Detected]:
+        results = []
+        for photo in photos:
+            views = augmented(photo.shown())
+            parts = self._in_photo(views, photo, len(photos), LEAST_COUNTED)
+            results.append(self._detected(photo, *merge_augmented(*parts, num_views=len(views))))
+        return results
+
+    def _in_photo(
+        self, views: list[View], photo: Photo, batch_size: int, least: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Boxes, scores, labels and numbers of the views of all detections of at least some score."""
+        rows = []
+        for start in range(0, len(views), batch_size):
+            part = views[start : start + batch_size]
+            found = self._detect_views(part, [photo] * len(part))
+            for number, (view, boxes, scores, labels) in enumerate(zip(part, *found, strict=True), start):
+                kept = (scores >= least) & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+                numbers = torch.full((int(kept.sum()),), number)
+                rows.append((view.to_photo(boxes[kept]), scores[kept], labels[kept], numbers))
+        boxes, scores, labels, numbers = (torch.cat(column) for column in zip(*rows, strict=True))
+        return boxes, scores, labels, numbers
+
+    def _detect_views(self, views: list[View], photos: list[Photo]) -> Detections:
+        """Detections in pixels of each view."""
+        images = [self._resized(view) for view in views]
         if any(image.is_floating_point() for image in images):
             images = [image.float() if image.is_floating_point() else image.float() / 255 for image in images]
-        batch = batch_of(images, [photo.size for photo in photos])
+        batch = batch_of(images, [(view.image.shape[1], view.image.shape[2]) for view in views])
         try:
-            found = detect_batch(self.detect, batch, self.device)
+            return detect_batch(self.detect, batch, self.device)
         except NotFiniteError as error:
-            raise NotFiniteError(f"{', '.join(photo.name for photo in photos)}: {error}") from error
-        return [
-            Detected(boxes, scores, labels, self.class_names, photo, self.category_ids)
-            for photo, boxes, scores, labels in zip(photos, *found, strict=True)
-        ]
+            names = ", ".join(dict.fromkeys(photo.name for photo in photos))
+            raise NotFiniteError(f"{names}: {error}") from error
 
-    def _resized(self, photo: Photo) -> Tensor:
-        assert photo.image is not None
-        height, width = shortest_side_resize(*photo.size, self.shortest_side, self.longest_side)
-        return resize_image(as_levels(photo.image), height, width)
+    def _resized(self, view: View) -> Tensor:
+        sides = (max(1, round(side * view.scale)) for side in (self.shortest_side, self.longest_side))
+        height, width = shortest_side_resize(view.image.shape[1], view.image.shape[2], *sides)
+        return resize_image(as_levels(view.image), height, width)
+
+    def _detected(self, photo: Photo, boxes: Tensor, scores: Tensor, labels: Tensor) -> Detected:
+        return Detected(boxes, scores, labels, self.class_names, photo, self.category_ids)
 
     def export(self, path: str | Path, format: str | None = None) -> None:
         """Writes one file that runs without this package: ``examples/export.py`` says which runs where.

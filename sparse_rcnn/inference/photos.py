@@ -64,6 +64,11 @@ class Photo(NamedTuple):
             image = (image * 255).round().to(torch.uint8)
         return image.detach().cpu()
 
+    def shown(self) -> Tensor:
+        """The image, which has just been read."""
+        assert self.image is not None
+        return self.image
+
     def without_pixels(self) -> "Photo":
         """Without the image, if it can be read again."""
         return self if self.path is None else self._replace(image=None)
