@@ -55,8 +55,9 @@ from parts.benchmarks.roi import measure_roi
 from parts.benchmarks.scaling import measure_scaling
 from parts.benchmarks.training import measure_training
 from parts.command_line import CommandLine, run
-from parts.detector_file import choose_device
 from parts.measuring import Machine, Table, to_markdown
+
+from sparse_rcnn.inference import choose_device
 
 SECTIONS = ("inference", "head", "roi", "training", "loss", "scaling", "loading")
 GPU_SECTIONS: dict[str, Callable[[Machine], Iterable[Table]]] = {

@@ -1,49 +1,31 @@
 """Detects objects in images: annotated PNGs and one JSON file out.
 
     python examples/detect.py runs/shapes/checkpoint.pth photo.jpg folder/ 'more/*.png' --output detections
+    python examples/detect.py runs/shapes/checkpoint.pth --video clip.mp4 --classes circle ring
+    python examples/detect.py runs/shapes/checkpoint.pth aerial.png --tile 640 --overlap 0.2
 
 The file may be a checkpoint of this library, detectron2 or mmdetection, or what export.py makes of one.
-Images that cannot be read are named and left out, and the exit status tells.
+Images that cannot be read are named and left out, and the exit status tells. In code: load_detector.
 """
 
 import argparse
-import glob
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from parts.box_drawing import draw_boxes
 from parts.command_line import CommandLine, printable, run
-from parts.detector_file import Detector, choose_device, detect_image, load_detector
-from parts.finite import refuse_not_finite
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
-from torch import Tensor
 
-from sparse_rcnn.data import UnreadableImageError, read_image
+from sparse_rcnn.data import UnreadableImageError
+from sparse_rcnn.inference import Detected, Detector, choose_device, find_images, load_detector
+from sparse_rcnn.inference.download import is_url
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 LONGEST_STEM = 200  # bytes of a picture's name, of 255 that file systems allow
-
-
-def find_images(patterns: list[str]) -> list[Path]:
-    """Files named, files in directories named, and files that globs match; in order, each once."""
-    paths: dict[Path, None] = {}
-    for pattern in patterns:
-        # os.path and not Path: it answers no where a name is too long to exist.
-        if os.path.isdir(pattern):
-            found = sorted(p for p in Path(pattern).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-        elif os.path.exists(pattern):
-            found = [Path(pattern)]
-        else:
-            found = sorted(Path(p) for p in glob.glob(pattern, recursive=True) if os.path.isfile(p))
-        if not found:
-            raise ValueError(f"{pattern}: no image there")
-        paths.update(dict.fromkeys(found))
-    return list(paths)
 
 
 def picture_for(path: Path, output: Path, taken: set[Path]) -> Path:
@@ -56,24 +38,37 @@ def picture_for(path: Path, output: Path, taken: set[Path]) -> Path:
     return output / name
 
 
-def records_of(boxes: Tensor, scores: Tensor, labels: Tensor, class_names: list[str]) -> list[dict[str, Any]]:
-    return [
-        {
-            "box_xyxy": [round(x, 2) for x in box.tolist()],
-            "score": round(float(score), 4),
-            "label": int(label),
-            "class": class_names[int(label)],
-        }
-        for box, score, label in zip(boxes, scores, labels, strict=True)
-    ]
-
-
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
     parser.add_argument("checkpoint", help="file of this library, detectron2, mmdetection or export.py")
-    parser.add_argument("images", nargs="+", help="image files, directories of them, or quoted globs")
+    parser.add_argument(
+        "images", nargs="*", help="image files, directories of them, quoted globs, URLs or videos"
+    )
+    parser.add_argument(
+        "--video", action="append", default=[], metavar="FILE", help="a video, frame by frame"
+    )
+    parser.add_argument("--camera", type=int, metavar="N", help="a camera, 0 for the first; until Ctrl-C")
     parser.add_argument("--output", default="detections", metavar="DIR", help="made if absent (detections)")
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score kept, 0 to 1 (0.3)")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="keep these only (all)")
+    parser.add_argument("--save-txt", action="store_true", help="also a text file in YOLO's format per image")
+    parser.add_argument("--crops", action="store_true", help="also a picture of each object, by class")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON per image, and no words")
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="PX",
+        help="cut images into tiles of this side, for small objects in large images; merged across tiles",
+    )
+    parser.add_argument(
+        "--overlap", type=float, default=0.2, metavar="SHARE", help="of neighbouring tiles (0.2)"
+    )
+    parser.add_argument(
+        "--augment",
+        action="store_true",
+        help="means over three sizes, as they are and mirrored: six times as slow",
+    )
+    parser.add_argument("--batch-size", type=int, default=1, help="images detected in at a time (1)")
     parser.add_argument(
         "--size",
         type=int,
@@ -90,8 +85,13 @@ def parse_arguments() -> argparse.Namespace:
         default="fp32",
         help="bf16: faster, scores differ by up to about 0.01; tf32, on a GPU: between the two (fp32)",
     )
+    parser.add_argument(
+        "--compile", action="store_true", help="compile when the first image comes: takes minutes"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments: argparse.Namespace = parser.parse_args()
+    if not (arguments.images or arguments.video or arguments.camera is not None):
+        raise ValueError("give images, --video or --camera")
     if not 0 <= arguments.threshold <= 1:
         raise ValueError(f"--threshold must be in 0..1, got {arguments.threshold}")
     for name, value in (("size", arguments.size), ("max-size", arguments.max_size)):
@@ -100,56 +100,77 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
+def stem_of(found: Detected) -> Path:
+    """What the files of a photo are named after."""
+    name, frame, number = found.photo.name.rpartition(", frame ")
+    return Path(f"{Path(name).stem}_{int(number):06}.png") if frame else Path(number)
+
+
+def write_more(found: Detected, picture: Path, arguments: argparse.Namespace) -> None:
+    """What --save-txt, --crops and --json ask for."""
+    if arguments.save_txt:
+        picture.with_suffix(".txt").write_text(found.to_yolo())
+    if arguments.crops:
+        for number, (crop, name) in enumerate(zip(found.crops(), found.names, strict=True)):
+            directory = picture.parent / "crops" / (re.sub(r"[^\w -]", "_", name)[:60] or "_")
+            directory.mkdir(parents=True, exist_ok=True)
+            crop.save(directory / f"{picture.stem}_{number}.png")
+    if arguments.json:
+        print(json.dumps(found.to_dict()), flush=True)
+    else:
+        print(printable(f"{found.photo.name}: {len(found)} objects -> {picture}"))
+
+
 def detect_all(
-    detector: Detector, paths: list[Path], arguments: argparse.Namespace, device: torch.device, output: Path
-) -> int:
-    """Writes a picture of each image, and detections.json whatever happens; how many were unreadable."""
+    detector: Detector, sources: list[Any], arguments: argparse.Namespace, output: Path
+) -> tuple[int, int]:
+    """Writes a picture of each image, and detections.json whatever happens; how many were read, or not."""
     records: dict[str, Any] = {}
+    paths = [source for source in sources if isinstance(source, Path)]
     taken = {path.resolve() for path in paths} | {(output / "detections.json").resolve()}
-    unreadable = 0
+    unreadable: list[UnreadableImageError] = []
+
+    def leave_out(error: UnreadableImageError) -> None:  # the others are worth having; the exit status tells
+        print(printable(error), file=sys.stderr)
+        unreadable.append(error)
+
+    options = ("classes", "batch_size", "exif_orientation", "max_pixels", "tile", "overlap", "augment")
+    results = detector.iterate(
+        sources,
+        arguments.threshold,
+        on_unreadable=leave_out,
+        **{name: getattr(arguments, name) for name in options},
+    )
     try:
-        for path in paths:
-            try:
-                image = read_image(
-                    path, exif_orientation=arguments.exif_orientation, max_pixels=arguments.max_pixels
-                )
-            except UnreadableImageError as error:  # the others are worth having; the exit status tells
-                print(printable(error), file=sys.stderr)
-                unreadable += 1
-                continue
-            try:
-                boxes, scores, labels = detect_image(detector, image, device, arguments.threshold)
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}") from error
-            picture = picture_for(path, output, taken)
-            records[str(path)] = {
-                "picture": str(picture),
-                "detections": records_of(boxes, scores, labels, detector.class_names),
-            }
-            draw_boxes(image, boxes, labels, detector.class_names, scores).save(picture)
-            print(printable(f"{path}: {len(boxes)} objects -> {picture}"))
+        for found in results:
+            picture = picture_for(stem_of(found), output, taken)
+            found.draw().save(picture)
+            records[found.photo.name] = {"picture": str(picture), **found.to_dict()}
+            write_more(found, picture, arguments)
     finally:
         (output / "detections.json").write_text(json.dumps(records, indent=2))
-    print(printable(f"all detections -> {output / 'detections.json'}"))
-    return unreadable
+    if not arguments.json:
+        print(printable(f"all detections -> {output / 'detections.json'}"))
+    return len(records), len(unreadable)
 
 
 def main() -> None:
     arguments = parse_arguments()
-    paths = find_images(arguments.images)
+    named: dict[Any, None] = {}
+    for name in [*arguments.images, *arguments.video]:  # each once
+        named.update(dict.fromkeys([name] if is_url(name) else find_images(name)))
+    sources = [*named] + ([] if arguments.camera is None else [arguments.camera])
     device = choose_device(arguments.device)
     if device.type == "cpu":
         keep_freed_memory()
-    detector = load_detector(arguments.checkpoint, device, precision=arguments.precision)
-    detector = detector._replace(
-        detect=refuse_not_finite(detector.detect, arguments.checkpoint),
-        shortest_side=arguments.size or detector.shortest_side,
-        longest_side=arguments.max_size or detector.longest_side,
+    sides = arguments.size, arguments.max_size
+    detector = load_detector(
+        arguments.checkpoint, device, arguments.precision, arguments.compile, image_size=sides
     )
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
-    unreadable = detect_all(detector, paths, arguments, device, output)
-    refuse_unreadable(unreadable, len(paths), arguments.max_unreadable)
+    read, unreadable = detect_all(detector, sources, arguments, output)
+    refuse_unreadable(unreadable, read + unreadable, arguments.max_unreadable)
 
 
 if __name__ == "__main__":

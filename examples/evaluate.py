@@ -13,11 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from parts.class_names import category_ids_of
 from parts.command_line import CommandLine, printable, run
-from parts.detector_file import Detector, choose_device, load_detector
 from parts.evaluating import can_evaluate, detect_dataset, without_nan
-from parts.finite import refuse_not_finite
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import DATA, load_dataset
@@ -30,6 +27,7 @@ from sparse_rcnn.data import (
     evaluation_transform,
     format_metrics,
 )
+from sparse_rcnn.inference import Detector, category_ids_of, choose_device, load_detector
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -147,12 +145,12 @@ def main() -> None:
     if device.type == "cpu":
         keep_freed_memory()
     detector = load_detector(
-        arguments.checkpoint, device, arguments.max_detections, arguments.precision, arguments.compile
-    )
-    detector = detector._replace(
-        detect=refuse_not_finite(detector.detect, arguments.checkpoint),
-        shortest_side=arguments.size or detector.shortest_side,
-        longest_side=arguments.max_size or detector.longest_side,
+        arguments.checkpoint,
+        device,
+        arguments.precision,
+        arguments.compile,
+        max_detections=arguments.max_detections,
+        image_size=(arguments.size, arguments.max_size),
     )
     dataset = open_data(arguments, detector)
     ids_of_labels = category_ids_of(detector.class_names, dataset, arguments.classes)

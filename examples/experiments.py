@@ -21,13 +21,14 @@ from pathlib import Path
 
 import torch
 from parts.command_line import CommandLine, run
-from parts.detector_file import choose_device
 from parts.paper.costs import build_detector, config_of, count
 from parts.paper.models import MODELS, SCALES, arguments_of, find_model, options_of
 from parts.paper.report import write_report
 from parts.paper.runs import Run, train_missing
 from parts.paper.tables import METRICS, TABLES
 from parts.training.arguments import PAPER
+
+from sparse_rcnn.inference import choose_device
 
 SHAPES_CLASSES, COCO_CLASSES = 6, 80
 

@@ -11,99 +11,22 @@ Class names and image size travel in the file, which is loaded again and compare
 """
 
 import argparse
-import importlib.util
-import json
 import logging
 import time
-import warnings
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from parts.command_line import CommandLine, printable, run
-from parts.detector_file import METADATA_FILE, Detect, batch_of, choose_device, file_format, load_detector
 from parts.measuring import take_turns
-from torch import Tensor, nn
+from torch import Tensor
 
 from sparse_rcnn.data import evaluation_transform, read_image
+from sparse_rcnn.inference import Detect, batch_of, choose_device, file_format, load_detector
+from sparse_rcnn.inference.export import SUFFIXES
 
-SUFFIXES = {"torchscript": ".torchscript.pt", "pt2": ".pt2", "onnx": ".onnx", "aoti": ".aoti.pt2"}
 DEFAULT_IMAGE = Path(__file__).resolve().parents[1] / "docs" / "predictions.jpg"
 SCORE_TOLERANCE = 1e-4
 BOX_TOLERANCE = 1e-2  # pixels
-ANY_SIDE = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 12)  # of images in exported programs
-
-
-def with_free_sizes(export: Callable[..., Any], model: nn.Module, device: torch.device) -> Any:
-    """What ``export`` makes of the model as one graph whose batch, height and width are free."""
-    batch = torch.export.Dim("batch", min=1)
-    # From one cell of the coarsest level to two, arithmetic of shapes changes: such images are not worth it.
-    height, width = torch.export.Dim("height", min=33), torch.export.Dim("width", min=33)
-    images = torch.zeros(2, 3, 128, 160, dtype=torch.uint8, device=device)
-    inputs = (images, torch.tensor([[128, 160], [128, 160]], device=device))
-    shapes = {"images": {0: batch, 2: height, 3: width}, "image_sizes": {0: batch}}
-    try:
-        return export(model, inputs, dynamic_shapes=shapes)
-    except (torch._dynamo.exc.UserError, torch.onnx.OnnxExporterError):
-        if ANY_SIDE:
-            raise
-        # PyTorch 2.11: sides must be multiples of 32, which collate makes
-        shapes["images"][2] = 32 * torch.export.Dim("rows", min=2)
-        shapes["images"][3] = 32 * torch.export.Dim("columns", min=2)
-        return export(model, inputs, dynamic_shapes=shapes)
-
-
-def write_torchscript(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:
-    torch.jit.script(model).save(str(path), _extra_files={METADATA_FILE: json.dumps(metadata)})
-
-
-def write_pt2(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:
-    program = with_free_sizes(torch.export.export, model, device)
-    torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata)})
-
-
-def write_aoti(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:
-    program = with_free_sizes(torch.export.export, model, device)
-    options = {"aot_inductor.metadata": {METADATA_FILE: json.dumps(metadata)}, "freezing": True}
-    try:
-        torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
-    except Exception as error:
-        if "InvalidCxxCompiler" not in str(error):
-            raise
-        raise ValueError("--format aoti needs a C++ compiler: install g++, or name one in CXX") from error
-
-
-def write_onnx(model: nn.Module, device: torch.device, path: Path, metadata: dict[str, Any]) -> None:
-    if importlib.util.find_spec("onnxscript") is None or importlib.util.find_spec("onnxruntime") is None:
-        raise ValueError("--format onnx needs onnx, onnxscript and onnxruntime: pip install '.[export]'")
-    # The model and not an exported program: pyramid_roi_align has a form of its own for ONNX.
-    export = partial(
-        torch.onnx.export,
-        dynamo=True,
-        opset_version=20,
-        input_names=["images", "image_sizes"],
-        output_names=["boxes", "scores", "labels"],
-        verbose=False,
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "# The axis name")  # two inputs have one batch: so it is meant
-        logging.getLogger("onnxscript.optimizer").setLevel(logging.ERROR)  # what it does not fold, it keeps
-        program = with_free_sizes(export, model, device)
-    assert program is not None  # of torch.onnx.export with dynamo=True
-    if any(node.op_type == "Loop" for node in program.model.graph):
-        raise ValueError("--format onnx: PyTorch fell back to an export that makes RoIAlign a loop")
-    program.model.metadata_props.update({key: json.dumps(value) for key, value in metadata.items()})
-    program.save(path)
-
-
-WRITERS: dict[str, Callable[[nn.Module, torch.device, Path, dict[str, Any]], None]] = {
-    "torchscript": write_torchscript,
-    "pt2": write_pt2,
-    "onnx": write_onnx,
-    "aoti": write_aoti,
-}
 
 
 def largest_differences(expected: tuple[Tensor, ...], found: tuple[Tensor, ...]) -> tuple[float, float, int]:
@@ -160,7 +83,7 @@ def verify(checkpoint: Detect, exported: Detect, batches: list[tuple[Tensor, Ten
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
     parser.add_argument("checkpoint", help="file of this library, detectron2 or mmdetection")
-    parser.add_argument("--format", choices=tuple(WRITERS), required=True)
+    parser.add_argument("--format", choices=tuple(SUFFIXES), required=True)
     parser.add_argument(
         "--output", metavar="FILE", help="beside the checkpoint, with the format's suffix, unless given"
     )
@@ -184,14 +107,7 @@ def main() -> None:
     photo = read_image(arguments.image)
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # rounds to 10 bits: differences would be its, not the file's
-    detector = load_detector(arguments.checkpoint, device, arguments.max_detections)
-    assert isinstance(detector.detect, nn.Module)
-    metadata = {
-        "class_names": detector.class_names,
-        "shortest_side": detector.shortest_side,
-        "longest_side": detector.longest_side,
-        "max_detections": arguments.max_detections,
-    }
+    detector = load_detector(arguments.checkpoint, device, max_detections=arguments.max_detections)
     suffix = SUFFIXES[arguments.format]
     ending = suffix[suffix.rindex(".") :]
     path = Path(arguments.output) if arguments.output else source.with_name(source.stem + suffix)
@@ -204,11 +120,12 @@ def main() -> None:
     minutes = ", which takes minutes" if arguments.format in ("onnx", "aoti") else ""
     print(printable(f"writing {path}{minutes}"))
     start = time.perf_counter()
-    WRITERS[arguments.format](detector.detect, device, path, metadata)
+    logging.getLogger("onnxscript.optimizer").setLevel(logging.ERROR)  # what it does not fold, it keeps
+    detector.export(path, arguments.format)
     seconds = time.perf_counter() - start
     print(printable(f"{path}: {path.stat().st_size / 1e6:.1f} MB, written in {seconds:.0f} s"))
 
-    exported = load_detector(str(path), device)
+    exported = load_detector(path, device)
     batches = [
         (images.to(device), sizes.to(device))
         for images, sizes in batches_of(photo, detector.shortest_side, detector.longest_side)

@@ -16,8 +16,6 @@ from typing import NamedTuple, cast
 
 import torch
 from parts.command_line import CommandLine, printable, run
-from parts.detector_file import Detector, batch_of, choose_device, file_format, load_detector
-from parts.finite import NotFiniteError
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import DATA, load_dataset
 from parts.progress import progress
@@ -27,6 +25,14 @@ from torch import Tensor
 
 from sparse_rcnn import SparseRCNN
 from sparse_rcnn.data import DetectionDataset, UnreadableImageError, evaluation_transform, read_image
+from sparse_rcnn.inference import (
+    Detector,
+    NotFiniteError,
+    batch_of,
+    choose_device,
+    file_format,
+    load_detector,
+)
 from sparse_rcnn.nn import EndToEndDetector
 from sparse_rcnn.ops import box_area, clip_boxes, paired_iou, rescale_boxes
 
@@ -57,7 +63,7 @@ class Survey(NamedTuple):
 
 def refine(detector: Detector, image: Tensor, device: torch.device) -> Refinement:
     """What all stages make of an image ``[3, H, W]`` uint8, on the CPU."""
-    model = cast(SparseRCNN, cast(EndToEndDetector, detector.detect).model)  # of every checkpoint
+    model = cast(SparseRCNN, cast(EndToEndDetector, detector.module).model)  # of every checkpoint
     resized = evaluation_transform(detector.shortest_side, detector.longest_side)(image)
     batch = batch_of([resized], [(image.shape[1], image.shape[2])])
     with torch.inference_mode():
@@ -247,11 +253,8 @@ def main() -> None:
     kind = file_format(arguments.checkpoint)
     if kind != "checkpoint":
         raise ValueError(f"{arguments.checkpoint}: exported as {kind}, but only checkpoints hold all stages")
-    detector = load_detector(arguments.checkpoint, device)
-    detector = detector._replace(
-        shortest_side=arguments.size or detector.shortest_side,
-        longest_side=arguments.max_size or detector.longest_side,
-    )
+    sides = arguments.size, arguments.max_size
+    detector = load_detector(arguments.checkpoint, device, image_size=sides)
     try:
         if image is not None:
             visualize_image(arguments, detector, image, device)

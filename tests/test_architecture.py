@@ -16,11 +16,12 @@ MAY_IMPORT = {
     "loss": {"ops"},
     "nn": {"ops", "loss"},
     "data": {"ops"},
-    "__init__": {"nn", "version"},
+    "inference": {"ops", "nn", "data"},
+    "__init__": {"nn", "inference", "version"},
     "version": set(),
 }
 PUBLIC = {
-    "sparse_rcnn": ["SparseRCNN", "build_sparse_rcnn", "__version__"],
+    "sparse_rcnn": ["SparseRCNN", "build_sparse_rcnn", "load_detector", "__version__"],
     "sparse_rcnn.ops": [
         "apply_deltas",
         "dynamic_interaction",
@@ -32,6 +33,7 @@ PUBLIC = {
     ],
     "sparse_rcnn.loss": ["sigmoid_focal_loss", "match_proposals", "set_prediction_loss"],
     "sparse_rcnn.nn": ["DynamicInteraction", "ImageListDetector", "from_detectron2", "from_mmdetection"],
+    "sparse_rcnn.inference": ["Detected", "Detector", "load_detector"],
     "sparse_rcnn.data": [
         *("CocoDetection", "VocDetection", "ShapesDataset", "collate", "evaluate_coco", "load_dataset"),
     ],

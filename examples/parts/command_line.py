@@ -5,6 +5,7 @@ import difflib
 import io
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -62,8 +63,19 @@ def printable(text: object) -> str:
     )
 
 
+def show_remark(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any
+) -> None:
+    """For ``warnings.showwarning``: the library's remarks are for users, without a line of code."""
+    if category.__module__.startswith("sparse_rcnn."):
+        print(printable(message), file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
+
+
 def run(main: Callable[[], None], *expected: type[Exception], interrupted: str = "interrupted") -> None:
     """Runs a script; an error of the expected kinds ends it with one line, whole, and status 1."""
+    warnings.showwarning = show_remark
     try:
         main()
     except expected as error:

@@ -1,26 +1,18 @@
-"""A data set through a detector: its detections as COCO results."""
+"""A data set through a detector, as scripts do it: they show how far it is."""
 
 import importlib.util
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from parts.detector_file import Detect, detect_batch
-from parts.finite import NotFiniteError
 from parts.progress import progress
 from parts.reader import outlive_signals
-from sparse_rcnn.data import (
-    Batch,
-    DetectionDataset,
-    Target,
-    UnreadableImageError,
-    coco_results,
-    collate,
-)
+from sparse_rcnn.data import DetectionDataset
+from sparse_rcnn.inference import Detect
+from sparse_rcnn.inference import detect_dataset as detect_quietly
 
 
 def can_evaluate() -> bool:
@@ -39,53 +31,10 @@ def detect_dataset(
     unreadable: dict[int, str] | None = None,
     category_ids: Sequence[int | None] | None = None,
 ) -> list[dict[str, Any]]:
-    """COCO results of every ``world_size``-th batch of a data set.
-
-    Whole batches are shared: an image's padding, and with it the last digits of its results, depends on the
-    others in its batch, and these do not change with the number of processes.
-
-    Args:
-        detect: the detector.
-        dataset: the images.
-        device: where the detector is.
-        batch_size: images in a batch.
-        workers: processes that read images.
-        rank: of this process.
-        world_size: number of processes.
-        unreadable: gets the id of each image that cannot be read, and what is wrong with it; such images are
-            left out. Without it, the first one is an error.
-        category_ids: of each label, None to leave it out; those of the data set unless given.
-
-    Raises:
-        UnreadableImageError: for an image that cannot be read, unless ``unreadable`` is given.
-        ValueError: naming the images, if the detector's figures are not finite (``refuse_not_finite``).
-    """
-    batches = list(BatchSampler(range(len(dataset)), batch_size, drop_last=False))
-    loader = DataLoader(
-        _WithProblems(dataset),
-        batch_sampler=batches[rank::world_size],
-        collate_fn=_collate,
-        num_workers=workers,
-        worker_init_fn=outlive_signals,
-        generator=torch.Generator(),  # of its own: training's goes on as if nobody had looked
-        pin_memory=device.type == "cuda",
-    )
-    ids = dataset.category_ids if category_ids is None else category_ids
-    results = []
-    for batch, problems in progress(loader, rank, desc="evaluating", unit="batch"):
-        if problems and unreadable is None:
-            raise UnreadableImageError(next(iter(problems.values())))
-        elif unreadable is not None:
-            unreadable.update(problems)
-        if batch is not None:
-            try:
-                detections = detect_batch(detect, batch, device)
-            except NotFiniteError as error:
-                paths = dict(zip(dataset.image_ids, dataset.image_paths, strict=True))
-                images = ", ".join(paths[image] for image in batch.image_ids.tolist())
-                raise ValueError(f"{images}: {error}") from error
-            results += coco_results(detections, batch.image_ids, ids)
-    return results
+    """The library's ``detect_dataset``, with progress on a terminal and readers that outlive signals."""
+    share = (rank, world_size, unreadable, category_ids, outlive_signals)
+    watch = partial(progress, rank=rank, desc="evaluating", unit="batch")
+    return detect_quietly(detect, dataset, device, batch_size, workers, *share, watch)
 
 
 def without_nan(values: Any) -> Any:
@@ -95,23 +44,3 @@ def without_nan(values: Any) -> Any:
     if isinstance(values, list):
         return [without_nan(value) for value in values]
     return None if isinstance(values, float) and not math.isfinite(values) else values
-
-
-class _WithProblems(Dataset[Any]):
-    """Samples of a data set; for an image that cannot be read, its id and what is wrong with it."""
-
-    def __init__(self, dataset: DetectionDataset) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Target] | tuple[int, str]:
-        try:
-            return self.dataset[index]
-        except UnreadableImageError as error:
-            return self.dataset.image_ids[index], str(error)
-
-
-def _collate(samples: Sequence[tuple[Any, Any]]) -> tuple[Batch | None, dict[int, str]]:
-    """A batch of the images that could be read, if any, and what is wrong with the others."""
-    problems = {first: second for first, second in samples if isinstance(second, str)}
-    readable = [(first, second) for first, second in samples if not isinstance(second, str)]
-    return collate(readable) if readable else None, problems

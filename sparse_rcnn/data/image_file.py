@@ -69,25 +69,28 @@ def read_image(
     """
     _check_orientation(exif_orientation)
     with _opened(path, max_pixels) as file:
-        upper_bytes = _UPPER_BYTES.search(repr(file.tile)) is not None
-        orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
-        file.load()
-        image: Image.Image = file
-        if exif_orientation == "apply":
-            ImageOps.exif_transpose(image, in_place=True)
-        # Pillow turns TIFF by itself, and forgets that it did.
-        elif image.getexif().get(ExifTags.Base.Orientation, 1) != orientation:
-            image = image.transpose({**_ITSELF, **_OPPOSITE}[orientation])
-        if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
-            image = image.convert("RGBA")  # the colours are the same, and Pillow does not warn
-        pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # [H, W, 3], read-only
-        if upper_bytes and pixels.max() < _UNUSED_BITS:
-            raise ValueError(
-                "it announces 16 bits a channel, but its values need 14 or less, and would read as (nearly) "
-                "black; scale them to 8 bits first"
-            )
-    # Transposed by NumPy, which copies in this thread: torch would wake a pool of them in every worker.
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())  # [3, H, W]
+        return _rgb_pixels(file, exif_orientation)
+
+
+def image_pixels(
+    image: Image.Image, exif_orientation: ExifOrientation = "apply", max_pixels: int = MAX_PIXELS
+) -> Tensor:
+    """The pixels of an image in memory, by the same rules as those of a file.
+
+    Args:
+        image: Stays as it is, but for being loaded.
+        exif_orientation: As for `read_image`.
+        max_pixels: As for `read_image`.
+
+    Returns:
+        [3, H, W] uint8, RGB.
+
+    Raises:
+        ValueError: As `read_image`.
+    """
+    _check_orientation(exif_orientation)
+    _check_raster(image, max_pixels)
+    return _rgb_pixels(image, exif_orientation)
 
 
 def read_image_size(
@@ -197,6 +200,37 @@ def _check_orientation(exif_orientation: str) -> None:
         raise ValueError(f"exif_orientation must be 'apply' or 'ignore', got {exif_orientation!r}")
 
 
+def _rgb_pixels(source: Image.Image, exif_orientation: ExifOrientation) -> Tensor:
+    upper_bytes = _UPPER_BYTES.search(repr(getattr(source, "tile", ""))) is not None
+    orientation = source.getexif().get(ExifTags.Base.Orientation, 1)
+    source.load()
+    image = source
+    if exif_orientation == "apply":
+        image = ImageOps.exif_transpose(source) if orientation != 1 else source
+    # Pillow turns TIFF by itself, and forgets that it did.
+    elif image.getexif().get(ExifTags.Base.Orientation, 1) != orientation:
+        image = image.transpose({**_ITSELF, **_OPPOSITE}[orientation])
+    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # the colours are the same, and Pillow does not warn
+    pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # [H, W, 3], read-only
+    if upper_bytes and pixels.max() < _UNUSED_BITS:
+        raise ValueError(
+            "it announces 16 bits a channel, but its values need 14 or less, and would read as (nearly) "
+            "black; scale them to 8 bits first"
+        )
+    # Transposed by NumPy, which copies in this thread: torch would wake a pool of them in every worker.
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())  # [3, H, W]
+
+
+def _check_raster(image: Image.Image, max_pixels: int) -> None:
+    if image.format in _VECTOR_FORMATS:
+        raise ValueError(f"{image.format} is a drawing and no raster image; convert it to PNG first")
+    if image.width * image.height > max_pixels:
+        raise ValueError(f"it has {image.width} x {image.height} pixels, more than max_pixels={max_pixels}")
+    if image.mode[0] in "IF":
+        raise ValueError(f"mode {image.mode} has more than 8 bits a channel; convert it to 8-bit first")
+
+
 def _read_header(path: str | Path, max_pixels: int) -> tuple[tuple[int, int], int]:
     """(height, width) of the stored pixels, and the EXIF orientation, 1 to 8."""
     with _opened(path, max_pixels) as image:
@@ -219,16 +253,7 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
         # A stream and not the path, which Pillow would map into memory: a TIFF that EXIF turns, in the size
         # that it is turned to, and what comes is no picture.
         with open(path, "rb") as stream, Image.open(stream) as image:
-            if image.format in _VECTOR_FORMATS:
-                raise ValueError(f"{image.format} is a drawing and no raster image; convert it to PNG first")
-            if image.width * image.height > max_pixels:
-                raise ValueError(
-                    f"it has {image.width} x {image.height} pixels, more than max_pixels={max_pixels}"
-                )
-            if image.mode[0] in "IF":
-                raise ValueError(
-                    f"mode {image.mode} has more than 8 bits a channel; convert it to 8-bit first"
-                )
+            _check_raster(image, max_pixels)
             yield image
     except Exception as error:  # the decoders fail in any way where a file is damaged
         reason = str(error) or type(error).__name__

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
@@ -35,3 +36,21 @@ def resize_image(image: Tensor, height: int, width: int) -> Tensor:
         ``[3, height, width]`` of the same type.
     """
     return functional.resize_image(image, [height, width], antialias=True)
+
+
+def as_levels(image: Tensor) -> Tensor:
+    """An image in uint8 if it holds whole levels of 0..255, as image files do; others in floating point.
+
+    Args:
+        image: ``[3, H, W]`` of any type; floating pixels are in 0..1.
+
+    Returns:
+        ``[3, H, W]``, ``uint8`` 0..255 or floating 0..1.
+    """
+    if image.dtype == torch.uint8 or image.requires_grad:
+        return image
+    levels = image * 255 if image.is_floating_point() else image.float()
+    whole = levels.round()
+    if bool(((levels - whole).abs() < 1e-3).all() & (whole >= 0).all() & (whole <= 255).all()):
+        return whole.to(torch.uint8)
+    return image if image.is_floating_point() else levels / 255

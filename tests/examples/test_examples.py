@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from parts.detector_file import load_detector
 from PIL import Image
 from processes import EXAMPLES, TINY, TWO_PROCESSES, failure_of, run_python, run_script
 from torch._dynamo.utils import counters
+
+from sparse_rcnn import load_detector
 
 
 def test_training_leaves_everything_to_go_on_and_to_use_the_model(trained: Path) -> None:
@@ -126,13 +127,13 @@ def test_evaluation_compiles_a_checkpoint_and_refuses_to_compile_an_exported_fil
     with torch.no_grad():
         expected = load_detector(checkpoint, device).detect(images, sizes)
         assert not counters["stats"]
-        found = load_detector(checkpoint, device, compiled=True).detect(images, sizes)
+        found = load_detector(checkpoint, device, compile=True).detect(images, sizes)
     assert counters["stats"]["unique_graphs"] == 1
     for mine, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-3)
     exported = trained / "never_read.onnx"
     exported.write_bytes(b"")
-    for options in ({"compiled": True}, {"precision": "bf16"}):
+    for options in ({"compile": True}, {"precision": "bf16"}):
         with pytest.raises(ValueError, match="are for checkpoints, not for exported files"):
             load_detector(str(exported), device, **options)
 
@@ -193,7 +194,7 @@ def test_a_run_before_is_set_aside(trained: Path) -> None:
 SHARES = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
-from parts.detector_file import load_detector
+from sparse_rcnn import load_detector
 from evaluate import detect_dataset, load_dataset
 from sparse_rcnn.data import evaluation_transform
 device = torch.device("cpu")

@@ -11,13 +11,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from export import SUFFIXES, largest_differences
-from parts.detector_file import detect_image, load_detector
+from export import largest_differences
 from PIL import Image
 from processes import EXAMPLES, failure_of, run_python, run_script
 from small_model import build_published_model, random_batch
 
-from sparse_rcnn.data import read_image
+from sparse_rcnn import load_detector
+from sparse_rcnn.inference.export import SUFFIXES
 from sparse_rcnn.nn import EndToEndDetector, build_from_checkpoint, read_checkpoint, to_detectron2
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "one_graph.md").read_text()
@@ -123,7 +123,8 @@ def assert_documented_code_runs(path: Path, image: Path, cwd: Path) -> None:
         r"\('(\w+)', (?:np\.float32\()?([\d.]+)\)?, array\(\[(.*?)\]", run_python(code, cwd=cwd)
     )
     detector = load_detector(str(path), torch.device("cpu"))
-    boxes, scores, labels = detect_image(detector, read_image(cwd / "photo.jpg"), torch.device("cpu"), 0.01)
+    found = detector(cwd / "photo.jpg", 0.01)
+    boxes, scores, labels = found.boxes, found.scores, found.labels
     printed_boxes = torch.tensor([[float(x) for x in box.split(",")] for _, _, box in printed])
     kept = (printed_boxes[:, 2:] > printed_boxes[:, :2]).all(dim=1)
     assert [name for keep, (name, _, _) in zip(kept, printed, strict=True) if keep] == [

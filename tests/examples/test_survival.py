@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import torch
 from evaluate import detect_dataset
-from parts.detector_file import load_detector
 from processes import EXAMPLES, FAULTY, TWO_PROCESSES, run_script
 
+from sparse_rcnn import load_detector
 from sparse_rcnn.data import ShapesDataset, TrainingSampler, evaluation_transform
 
 # Three epochs of 16 images; a checkpoint in the middle of each.

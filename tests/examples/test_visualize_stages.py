@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from parts.detector_file import batch_of, load_detector
 from parts.stage_drawing import (
     KINDS,
     MOVING_FRAMES,
@@ -24,9 +23,12 @@ from torchvision.transforms import v2
 from visualize_stages import Refinement, choose_stages, main, numbers_of, refine, survey
 
 from sparse_rcnn.data import CocoDetection, ShapesDataset, evaluation_transform, read_image
+from sparse_rcnn.inference import batch_of, load_detector
 from sparse_rcnn.nn import to_detectron2, to_mmdetection
 from sparse_rcnn.ops import pairwise_iou
 
+# Of files that this one writes, without a digest.
+pytestmark = pytest.mark.filterwarnings("ignore::sparse_rcnn.inference.CheckpointRemark")
 CPU = torch.device("cpu")
 NAMES = ["apple", "boat", "cat"]
 STAGES, PROPOSALS, NUM_IMAGES = 4, 6, 3
@@ -192,7 +194,7 @@ def test_published_layouts_give_the_same_stages(tmp_path: Path, published: Calla
     torch.save({"state_dict": published(model.state_dict())}, tmp_path / "published.pth")
     detector = load_detector(str(tmp_path / "published.pth"), CPU)
     assert detector.class_names == ["class 0", "class 1", "class 2"]
-    detector = detector._replace(shortest_side=96, longest_side=200)
+    detector.shortest_side, detector.longest_side = 96, 200
     image = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8)
     found = refine(detector, image, CPU)
     resized = evaluation_transform(96, 200)(image)

@@ -24,12 +24,13 @@ import numpy as np
 import pytest
 import torch
 from detect import detect_all
-from parts.detector_file import Detector
+from inference_cases import OPTIONS
 from PIL import Image
 from small_model import build_small_model
 
 from sparse_rcnn.data import CocoDetection, UnreadableImageError, read_image
 from sparse_rcnn.data.image_file import read_image_size
+from sparse_rcnn.inference import Detector
 from sparse_rcnn.nn import EndToEndDetector
 
 FORMATS = ["png", "jpg", "webp", "tiff", "bmp", "gif", "ppm", "jp2", "tga", "avif", "ico", "pcx", "sgi", "im"]
@@ -187,10 +188,10 @@ def check_files(directory: Path, count: int, seed: int) -> Counter:
         dataset.check_images(decode=True)
 
     detector = Detector(EndToEndDetector(build_small_model().eval(), 5), ["a", "b", "c"], 32, 64)
-    arguments = Namespace(threshold=0.0, exif_orientation="apply", max_pixels=10**8)
+    arguments = Namespace(**{**OPTIONS, "max_pixels": 10**8})
     output = directory / "detections"
     output.mkdir()
-    assert detect_all(detector, paths, arguments, torch.device("cpu"), output) == unreadable
+    assert detect_all(detector, paths, arguments, output) == (len(paths) - unreadable, unreadable)
     records = json.loads((output / "detections.json").read_text())
     assert list(records) == [str(path) for path, size in zip(paths, found, strict=True) if size]
     assert len({record["picture"] for record in records.values()}) == len(records)

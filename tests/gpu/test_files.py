@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from export import SUFFIXES, WRITERS, largest_differences
-from parts.detector_file import load_detector
+from export import largest_differences
 from small_model import build_small_model, random_batch
 
+from sparse_rcnn import load_detector
+from sparse_rcnn.inference.export import SUFFIXES, write_exported
 from sparse_rcnn.nn import EndToEndDetector, fold_first_stage, fold_norms
 
 METADATA = {"class_names": ["a", "b", "c"], "shortest_side": 64, "longest_side": 96, "max_detections": 10}
@@ -26,7 +27,7 @@ def test_file(kind, written_on, detector, device, tmp_path, record_property):
         pytest.skip("tests/examples/test_export.py has it on a CPU")
     place = device if written_on == "device" else torch.device("cpu")
     path = tmp_path / f"detector{SUFFIXES[kind]}"
-    WRITERS[kind](detector.to(place), place, path, METADATA)
+    write_exported(path, kind, detector.to(place), place, METADATA)
     detector.to(device)
     loaded = load_detector(str(path), device)
     for size in ((2, 64, 96), (3, 96, 128)):

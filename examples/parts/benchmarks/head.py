@@ -9,9 +9,9 @@ from torch import Tensor
 from parts.benchmarks.inference import score_errors
 from parts.benchmarks.inputs import PUBLISHED, build_model, random_levels, without_gradients
 from parts.benchmarks.own_process import MEMORY_KEPT, own_process, rows_on
-from parts.compiling import compile_for_inference
 from parts.measuring import Machine, Run, Table, compare, count_flops
 from parts.published_style import run_stage
+from sparse_rcnn.inference import compile_for_inference
 from sparse_rcnn.nn import fold_first_stage
 
 HEAD = (

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 from parts.command_line import printable
-from parts.detector_file import detect_batch
 from parts.training.batches import Batches, move
 from parts.training.checkpoints import CheckpointDirectory
 from parts.training.data import pad_to_largest
@@ -16,6 +15,7 @@ from parts.training.samples import is_gone
 from parts.training.shared_step import SharedStep
 from parts.training.state import TrainingState
 from sparse_rcnn.data import Batch, DetectionDataset, UnreadableImageError, collate
+from sparse_rcnn.inference import detect_batch
 from sparse_rcnn.nn import EndToEndDetector
 
 

@@ -11,7 +11,6 @@ from PIL.Image import Image
 from torch import Tensor
 
 from parts.command_line import printable
-from parts.detector_file import Detector
 from parts.evaluating import can_evaluate, detect_dataset
 from parts.training.journal import Journal
 from parts.training.pictures import draw_predictions, sheet_of
@@ -24,6 +23,7 @@ from sparse_rcnn.data import (
     format_metrics,
 )
 from sparse_rcnn.data.evaluation.coco_metrics import SUMMARY
+from sparse_rcnn.inference import Detector
 from sparse_rcnn.nn import EndToEndDetector
 
 MOST_NAMED = 5
@@ -71,7 +71,8 @@ class Evaluation:
         self.journal = journal
         self.stop = stop
         size = arguments.eval_size, arguments.max_size
-        self.detector = Detector(EndToEndDetector(state.evaluated), dataset.class_names, *size)
+        whole = EndToEndDetector(state.evaluated)
+        self.detector = Detector(whole, dataset.class_names, *size, device=processes.device)
 
     def is_due(self, iteration: int) -> bool:
         """Whether one in between is, after this iteration."""
@@ -101,7 +102,7 @@ class Evaluation:
             metrics["left_out"] = len(left_out)
             self.journal.record({"iteration": iteration, **metrics}, "val")
             self.journal.say(f"iteration {iteration}\n{format_metrics(metrics)}")
-            pictures = draw_predictions(self.detector, self.dataset, self.processes.device, 8)
+            pictures = draw_predictions(self.detector, self.dataset, 8)
             self._show_progress(iteration, pictures)
             found = found._replace(metrics=metrics, pictures=pictures)
         self.processes.wait()  # for pycocotools, with more patience than the next step has

@@ -4,16 +4,12 @@ import math
 from pathlib import Path
 
 import PIL.Image
-import torch
 
-from parts.box_drawing import draw_boxes
-from parts.detector_file import Detector, detect_image
 from sparse_rcnn.data import DetectionDataset, UnreadableImageError
+from sparse_rcnn.inference import Detector
 
 
-def draw_predictions(
-    detector: Detector, dataset: DetectionDataset, device: torch.device, count: int
-) -> dict[str, PIL.Image.Image]:
+def draw_predictions(detector: Detector, dataset: DetectionDataset, count: int) -> dict[str, PIL.Image.Image]:
     """Pictures of the first images, by the name of their file; those that cannot be read are left out."""
     pictures = {}
     transform = dataset.transform
@@ -24,9 +20,7 @@ def draw_predictions(
                 image, _ = dataset[index]
             except UnreadableImageError:
                 continue
-            boxes, scores, labels = detect_image(detector, image, device, threshold=0.3)
-            name = Path(dataset.image_paths[index]).stem
-            pictures[name] = draw_boxes(image, boxes, labels, detector.class_names, scores)
+            pictures[Path(dataset.image_paths[index]).stem] = detector(image, threshold=0.3).draw()
     finally:
         dataset.transform = transform
     return pictures

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from parts.detector_file import choose_device
+from sparse_rcnn.inference import choose_device
 
 Value = TypeVar("Value")
 # Rank 0 checks every file of COCO and evaluates all detections while the others wait. Steps have the default

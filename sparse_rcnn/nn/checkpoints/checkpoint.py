@@ -1,5 +1,6 @@
 """What a checkpoint holds, validated in one place before anything is built of it."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from reprlib import repr as short
@@ -23,6 +24,10 @@ from sparse_rcnn.nn.model_config import OWN_BACKBONE, ModelConfig
 from sparse_rcnn.nn.state_dict import require_finite, require_same_keys
 from sparse_rcnn.nn.weight_file import read_checkpoint
 
+FOLDER_FILES = ("model.safetensors", "checkpoint.pth")  # what a folder is looked through for
+CONFIG_FILE = "config.json"  # of a hub's folder: what the header of model.safetensors says, for people
+FIELDS = ("config", "class_names", "category_ids", "image_size")
+
 
 class Checkpoint(NamedTuple):
     """A checkpoint of this library, detectron2 or mmdetection: all of it fits together."""
@@ -44,7 +49,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         model = build_from_checkpoint(checkpoint)
 
     Args:
-        path: of a ``.pth`` or ``.safetensors`` file of this library, detectron2 or mmdetection.
+        path: of a ``.pth`` or ``.safetensors`` file of this library, detectron2 or mmdetection; or of a
+            folder with ``model.safetensors`` (and ``config.json``, if its header says nothing) or
+            ``checkpoint.pth``.
 
     Returns:
         The checkpoint; its ``remarks`` say what is odd, such as a file without a digest.
@@ -54,11 +61,30 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             message starts with the path and names the entry.
         ImportError: if it is a ``.safetensors`` file and safetensors is not installed.
     """
-    content = read_checkpoint(path)
+    file = checkpoint_file(path)
+    content = read_checkpoint(file)
     try:
-        return validate_checkpoint(content)
+        return validate_checkpoint(_with_fields(content, file.with_name(CONFIG_FILE), Path(path).is_dir()))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def checkpoint_file(path: str | Path) -> Path:
+    """The file itself; of a folder, such as a run's or one of a model hub, the checkpoint in it.
+
+    Args:
+        path: of a file or folder.
+
+    Raises:
+        ValueError: if the folder holds none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    for name in FOLDER_FILES:
+        if (path / name).is_file():
+            return path / name
+    raise ValueError(f"{path}: the folder holds no {' or '.join(FOLDER_FILES)}")
 
 
 def validate_checkpoint(content: Mapping[str, Any]) -> Checkpoint:
@@ -127,6 +153,22 @@ def expected_state_dict(config: ModelConfig) -> dict[str, Tensor]:
     if config.backbone == OWN_BACKBONE:
         return {key: value for key, value in entries.items() if not key.startswith("backbone.")}
     return entries
+
+
+def _with_fields(content: dict[str, Any], file: Path, in_folder: bool) -> dict[str, Any]:
+    """The content with what a hub's config.json adds; they must not contradict each other."""
+    if not in_folder or not file.is_file():
+        return content
+    try:
+        fields = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{CONFIG_FILE} is no JSON: {error}") from error
+    fields = {name: fields[name] for name in FIELDS if isinstance(fields, dict) and name in fields}
+    for name, value in fields.items():
+        if name in content and content[name] != value:
+            raise ValueError(f"{CONFIG_FILE} has another {name} than the checkpoint beside it")
+    whole = content if "model" in content or not fields else {"model": content}
+    return {**fields, **whole}
 
 
 def _remarks(content: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sparse_rcnn.loss.set_loss import set_prediction_loss
 from sparse_rcnn.nn.detector import SparseRCNN
-from sparse_rcnn.nn.image_size import ImageSize, resize_image
+from sparse_rcnn.nn.image_size import ImageSize, as_levels, resize_image
 from sparse_rcnn.ops.boxes import rescale_boxes
 from sparse_rcnn.ops.detections import select_detections
 from sparse_rcnn.ops.guards import require_boxes
@@ -168,7 +168,7 @@ class ImageListDetector(nn.Module):
             )
 
     def _resize(self, image: Tensor) -> Tensor:
-        image = _as_levels(image)
+        image = as_levels(image)
         if self.training and self.skip_resize:
             return image
         choice = int(torch.randint(len(self.min_sizes), [1])) if self.training else -1
@@ -238,14 +238,3 @@ class ImageListDetector(nn.Module):
                 f"targets[{index}]['boxes'][{box}] is {corners}: a box must be finite and of positive width "
                 f"and height (x1, y1, x2, y2); its image is {int(size[0])} high and {int(size[1])} wide"
             )
-
-
-def _as_levels(image: Tensor) -> Tensor:
-    """An image in uint8 if it holds whole levels of 0..255, as image files do; others in floating point."""
-    if image.dtype == torch.uint8 or image.requires_grad:
-        return image
-    levels = image * 255 if image.is_floating_point() else image.float()
-    whole = levels.round()
-    if bool(((levels - whole).abs() < 1e-3).all() & (whole >= 0).all() & (whole <= 255).all()):
-        return whole.to(torch.uint8)
-    return image if image.is_floating_point() else levels / 255

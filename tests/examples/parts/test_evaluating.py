@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 from parts.evaluating import detect_dataset
-from parts.finite import refuse_not_finite
 
 from sparse_rcnn.data import ShapesDataset, UnreadableImageError, evaluate_coco
+from sparse_rcnn.inference import refuse_not_finite
 
 CPU = torch.device("cpu")
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from parts.detector_file import detect_image, load_detector
 from torch import nn
 
+from sparse_rcnn import load_detector
 from sparse_rcnn.data import evaluation_transform
 from sparse_rcnn.loss import set_prediction_loss
 from sparse_rcnn.nn import (
@@ -384,8 +384,8 @@ def test_a_checkpoint_is_detected_in_its_own_size_and_as_the_scripts_do(build_sm
     """uint8 or whole levels in floating point, through detect.py's parts or this module: the same scores."""
     save_checkpoint(tmp_path / "own.pth", build_small(), image_size=ImageSize(64, 80))
     image = torch.randint(0, 256, (3, 90, 160), dtype=torch.uint8)
-    found = load_detector(str(tmp_path / "own.pth"), torch.device("cpu"), max_detections=9)
-    boxes, scores, _ = detect_image(found, image, torch.device("cpu"), threshold=0.0)
+    found = load_detector(tmp_path / "own.pth", max_detections=9)(image, threshold=0.0)
+    boxes, scores = found.boxes, found.scores
     model = build_from_checkpoint(load_checkpoint(tmp_path / "own.pth"))
     detector = ImageListDetector(model, max_detections=9).eval()
     assert (detector.min_sizes, detector.max_size) == ([64], 80)

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from parts.compiling import compile_for_inference
 from parts.measuring import Machine, Run
+from sparse_rcnn.inference import compile_for_inference
 
 AS_PUBLISHED = "as published"  # PyTorch's own defaults: TF32 in convolutions, float32 in products
 PRECISIONS = (AS_PUBLISHED, "float32", "tf32", "bf16")

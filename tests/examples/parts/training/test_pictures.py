@@ -6,12 +6,12 @@ from pathlib import Path
 import PIL.Image
 import pytest
 import torch
-from parts.detector_file import Detector
 from parts.training.pictures import draw_predictions, sheet_of
 from torch import Tensor
 from torchvision.transforms import v2
 
 from sparse_rcnn.data import ShapesDataset, evaluation_transform
+from sparse_rcnn.inference import Detector
 
 CPU = torch.device("cpu")
 NUM_IMAGES = 4
@@ -55,7 +55,7 @@ def differing_pixels(picture: PIL.Image.Image, other: PIL.Image.Image) -> Tensor
 
 @pytest.mark.parametrize("count", [1, 3, NUM_IMAGES, 10])
 def test_there_is_a_picture_of_each_of_the_first_images(dataset: ShapesDataset, count: int) -> None:
-    pictures = draw_predictions(detector(find_nothing), dataset, CPU, count)
+    pictures = draw_predictions(detector(find_nothing), dataset, count)
     assert list(pictures) == [f"{n:012d}" for n in range(1, min(count, NUM_IMAGES) + 1)]
     for picture, size in zip(pictures.values(), dataset.image_sizes, strict=False):
         zoom = picture.height // size[0]  # small images are enlarged
@@ -65,8 +65,7 @@ def test_there_is_a_picture_of_each_of_the_first_images(dataset: ShapesDataset, 
 
 def test_what_is_found_is_drawn_where_it_is(dataset: ShapesDataset) -> None:
     (empty,), (drawn,) = (
-        draw_predictions(detector(detect), dataset, CPU, 1).values()
-        for detect in (find_nothing, find_the_middle)
+        draw_predictions(detector(detect), dataset, 1).values() for detect in (find_nothing, find_the_middle)
     )
     changed = differing_pixels(drawn, empty)
     height, width = changed.shape
@@ -79,20 +78,20 @@ def test_what_is_found_is_drawn_where_it_is(dataset: ShapesDataset) -> None:
 def test_images_that_cannot_be_read_are_left_out(dataset: ShapesDataset) -> None:
     Path(dataset.image_paths[1]).write_bytes(b"no image")
     Path(dataset.image_paths[2]).unlink()
-    pictures = draw_predictions(detector(find_nothing), dataset, CPU, 4)
+    pictures = draw_predictions(detector(find_nothing), dataset, 4)
     assert list(pictures) == [f"{n:012d}" for n in (1, 4)]
 
 
 def test_the_data_set_keeps_its_transform(dataset: ShapesDataset) -> None:
     transform = dataset.transform
-    draw_predictions(detector(find_nothing), dataset, CPU, 1)
+    draw_predictions(detector(find_nothing), dataset, 1)
     assert dataset.transform is transform
 
     def fail(images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        draw_predictions(detector(fail), dataset, CPU, 1)
+        draw_predictions(detector(fail), dataset, 1)
     assert dataset.transform is transform
 
 

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 
-from sparse_rcnn.data import DetectionDataset
+from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 
 
 def category_ids_of(
@@ -31,16 +31,16 @@ def category_ids_of(
     if wanted is None:
         missing = [name for name in known if name not in {*class_names}]
         if missing:
-            remedy = f"--classes {' '.join(map(repr, common))} evaluates those of both" if common else ""
+            remedy = f"; both have {', '.join(map(repr, common))}: choose classes of these" if common else ""
             raise ValueError(
                 f"the checkpoint has no class {_with_likes(missing, class_names)}; its classes are "
-                f"{_first(class_names)}" + (f"; {remedy}" if remedy else "")
+                f"{_first(class_names)}{remedy}"
             )
     for owner, names in both:
         missing = [name for name in wanted or [] if name not in names]
         if missing:
             raise ValueError(
-                f"--classes: {owner} has no class {_with_likes(missing, names)}; its classes are "
+                f"classes: {owner} has no class {_with_likes(missing, names)}; its classes are "
                 f"{_first(names)}"
             )
     chosen = {*(common if wanted is None else wanted)}

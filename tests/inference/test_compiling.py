@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from parts.compiling import compile_for_inference
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
+
+from sparse_rcnn.inference import compile_for_inference
 
 CPU = torch.device("cpu")
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from parts.detector_file import Detect
+from sparse_rcnn.inference.batch import Detect
 
 
 class NotFiniteError(ValueError):
@@ -14,6 +14,10 @@ def refuse_not_finite(detect: Detect, checkpoint: str) -> Detect:
 
     A NaN scores 0, so that it outranks nothing (``select_detections``): a score of exactly 0 at the top of an
     image is one.
+
+    Args:
+        detect: As for :func:`~sparse_rcnn.inference.detect_batch`.
+        checkpoint: Its file, for the message.
     """
 
     def checked(images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:

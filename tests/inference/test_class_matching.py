@@ -1,7 +1,10 @@
+"""Classes of a detector and a data set, by name."""
+
 from types import SimpleNamespace
 
 import pytest
-from parts.class_names import category_ids_of
+
+from sparse_rcnn.inference.class_matching import category_ids_of
 
 DATA = SimpleNamespace(class_names=["cat", "dog", "bird"], category_ids=[17, 18, 16])
 
@@ -18,7 +21,7 @@ def test_classes_match_by_name_in_any_order():
         (
             ["cat", "birds"],
             None,
-            r"the checkpoint has no class 'dog', 'bird' \(did you mean 'birds'\?\).*--classes 'cat'",
+            r"the checkpoint has no class 'dog', 'bird' \(did you mean 'birds'\?\).*both have 'cat': choose",
         ),
         (
             ["class 0", "class 1", "class 2"],
@@ -28,9 +31,9 @@ def test_classes_match_by_name_in_any_order():
         (
             ["cat", "dog", "bird"],
             ["bir"],
-            r"--classes: the checkpoint has no class 'bir' \(did you mean 'bird'\?\)",
+            r"^classes: the checkpoint has no class 'bir' \(did you mean 'bird'\?\)",
         ),
-        (["cat", "cow"], ["cow"], "--classes: the data set has no class 'cow'"),
+        (["cat", "cow"], ["cow"], "^classes: the data set has no class 'cow'"),
         (["cat", "cat", "dog"], None, "the checkpoint has two classes of one name, cat"),
     ],
 )

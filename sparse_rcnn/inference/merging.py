@@ -1,0 +1,102 @@
+"""Detections of several views of one photo made one list: merged across views, never within one.
+
+Within a view nothing is merged: the detector finds each object once, without NMS (paper, section 3.2).
+"""
+
+import torch
+from torch import Tensor
+
+from sparse_rcnn.ops.detections import Detections
+from sparse_rcnn.ops.iou import pairwise_iou
+
+SAME = 0.5  # IoU of two boxes of one object
+INSIDE = 0.7  # share of a cut object's box inside of the other's
+
+
+def merge_tiles(boxes: Tensor, scores: Tensor, labels: Tensor, views: Tensor, cut: Tensor) -> Detections:
+    """Greedy non-maximum merging across tiles.
+
+    The best box takes in, from each other view, boxes of its class with an IoU of at least 0.5, and boxes cut
+    by their tile's border of which at least 0.7 is common to both. Where one of the two is cut, the result is
+    the box around both; else the better one.
+
+    Args:
+        boxes: [D, 4] xyxy in pixels of the photo.
+        scores: [D].
+        labels: [D].
+        views: [D] number of the view that each comes from.
+        cut: [D] bool, whether the view's border cuts it.
+
+    Returns:
+        Boxes [E, 4], scores [E] and labels [E], best first.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    boxes, scores, labels, views, cut = (part[order] for part in (boxes, scores, labels, views, cut))
+    either_cut = cut[:, None] | cut[None, :]
+    same = (pairwise_iou(boxes, boxes) >= SAME) | (either_cut & (_common_share(boxes) >= INSIDE))  # [D, D]
+    same &= (labels[:, None] == labels[None, :]) & (views[:, None] != views[None, :])
+    free = torch.ones(len(boxes), dtype=torch.bool)
+    kept: list[int] = []
+    merged = boxes.clone()
+    for index in range(len(boxes)):
+        if not free[index]:
+            continue
+        members = same[index] & free
+        free &= ~members
+        free[index] = False
+        around = boxes[members & either_cut[index]]
+        if len(around):
+            merged[index, :2] = torch.minimum(boxes[index, :2], around[:, :2].amin(0))
+            merged[index, 2:] = torch.maximum(boxes[index, 2:], around[:, 2:].amax(0))
+        kept.append(index)
+    return Detections(merged[kept], scores[kept], labels[kept])
+
+
+def merge_augmented(
+    boxes: Tensor, scores: Tensor, labels: Tensor, views: Tensor, num_views: int
+) -> Detections:
+    """Means over views that all show the whole photo.
+
+    The best box takes in the best one of its class with an IoU of at least 0.5 from each other view. The
+    result has their mean box, weighted by scores, and their mean score; a view without one counts as 0.
+
+    Args:
+        boxes: [D, 4] xyxy in pixels of the photo.
+        scores: [D].
+        labels: [D].
+        views: [D] number of the view that each comes from.
+        num_views: How many there are.
+
+    Returns:
+        Boxes [E, 4], scores [E] and labels [E], best first.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    boxes, scores, labels, views = (part[order] for part in (boxes, scores, labels, views))
+    same = (pairwise_iou(boxes, boxes) >= SAME) & (labels[:, None] == labels[None, :])
+    same &= views[:, None] != views[None, :]
+    free = torch.ones(len(boxes), dtype=torch.bool)
+    kept: list[int] = []
+    means, mean_scores = boxes.clone(), scores.clone()
+    for index in range(len(boxes)):
+        if not free[index]:
+            continue
+        candidates = (same[index] & free).nonzero()[:, 0].tolist()  # best first
+        first_of = {int(views[j]): j for j in reversed(candidates)}
+        members = torch.tensor([index, *first_of.values()])
+        free[members] = False
+        weights = scores[members] / scores[members].sum()
+        means[index] = (boxes[members] * weights[:, None]).sum(0)
+        mean_scores[index] = scores[members].sum() / num_views
+        kept.append(index)
+    best = torch.tensor(kept, dtype=torch.int64)
+    best = best[mean_scores[best].argsort(descending=True, stable=True)]
+    return Detections(means[best], mean_scores[best], labels[best])
+
+
+def _common_share(boxes: Tensor) -> Tensor:
+    """Intersection of each pair over the smaller one's area, [D, D]."""
+    upper = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    lower = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    common = (lower - upper).clamp(min=0).prod(-1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+    return common / torch.minimum(areas[:, None], areas[None, :]).clamp(min=1e-6)

@@ -1,0 +1,57 @@
+"""The checkpoint that a detector was made of, written to another file: folded weights do not train."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import nn
+
+from sparse_rcnn.nn.checkpoints.checkpoint import checkpoint_file, load_checkpoint
+from sparse_rcnn.nn.checkpoints.loading import build_from_checkpoint
+from sparse_rcnn.nn.checkpoints.saving import save_checkpoint
+from sparse_rcnn.nn.image_size import ImageSize
+
+
+class Origin(NamedTuple):
+    """A checkpoint file as it was when it was read."""
+
+    file: Path
+    state: tuple[int, int]  # nanoseconds of its last change, and bytes
+    backbone: nn.Module | None = None
+
+    @classmethod
+    def of(cls, path: Path, backbone: nn.Module | None = None) -> "Origin":
+        """That of a file or folder."""
+        file = checkpoint_file(path)
+        return cls(file, _state_of(file), backbone)
+
+
+def resave(
+    origin: Origin,
+    path: str | Path,
+    class_names: Sequence[str],
+    category_ids: Sequence[int] | None,
+    image_size: ImageSize,
+) -> None:
+    """Writes the checkpoint to a file, with a digest.
+
+    Args:
+        origin: Where it is.
+        path: ``.safetensors`` for that format; any other for ``torch.save``'s.
+        class_names: By label.
+        category_ids: By label, if known.
+        image_size: That images are resized to.
+
+    Raises:
+        ValueError: If the file has gone or changed since.
+        ImportError: If safetensors is needed and not installed.
+    """
+    if not origin.file.is_file() or _state_of(origin.file) != origin.state:
+        raise ValueError(f"{origin.file}: has changed since the detector was loaded; load it again")
+    model = build_from_checkpoint(load_checkpoint(origin.file), origin.backbone)
+    save_checkpoint(path, model, class_names, category_ids=category_ids, image_size=image_size)
+
+
+def _state_of(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size

@@ -1,0 +1,108 @@
+"""Several views of a photo, for one result: overlapping tiles of a large one, or other sizes and mirrored."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+SCALES = (0.75, 1.0, 1.25)  # of the detector's image size, each as it is and mirrored
+
+
+class View(NamedTuple):
+    """A part of a photo as the detector sees it."""
+
+    image: Tensor  # [3, h, w], not resized yet
+    x: int = 0  # of its upper left corner in the photo, in pixels
+    y: int = 0
+    mirrored: bool = False
+    scale: float = 1.0  # of the detector's image size
+
+    def to_photo(self, boxes: Tensor) -> Tensor:
+        """Boxes of the view in pixels of the photo.
+
+        Args:
+            boxes: [D, 4] xyxy in pixels of the view.
+
+        Returns:
+            [D, 4] xyxy.
+        """
+        x1, y1, x2, y2 = boxes.unbind(1)
+        if self.mirrored:
+            width = self.image.shape[2]
+            x1, x2 = width - x2, width - x1
+        return torch.stack([x1 + self.x, y1 + self.y, x2 + self.x, y2 + self.y], 1)
+
+    def cuts(self, boxes: Tensor, size: tuple[int, int], margin: float = 2.0) -> Tensor:
+        """Which boxes end at a border of the view that is none of the photo: their objects may go on.
+
+        Args:
+            boxes: [D, 4] xyxy in pixels of the photo.
+            size: (height, width) of the photo.
+            margin: Pixels that a box may end before the border.
+
+        Returns:
+            [D] bool.
+        """
+        height, width = self.image.shape[1:]
+        right, bottom = self.x + width, self.y + height
+        cut = torch.zeros(len(boxes), dtype=torch.bool)
+        for inner, distance in (
+            (self.x > 0, boxes[:, 0] - self.x),
+            (self.y > 0, boxes[:, 1] - self.y),
+            (right < size[1], right - boxes[:, 2]),
+            (bottom < size[0], bottom - boxes[:, 3]),
+        ):
+            if inner:
+                cut |= distance < margin
+        return cut
+
+
+def tiles_of(image: Tensor, side: int, overlap: float) -> list[View]:
+    """A photo, and square tiles that cover it; the photo alone if one tile holds it.
+
+    Args:
+        image: [3, H, W].
+        side: Of a tile in pixels.
+        overlap: Of neighbours, as a share of the side; an object smaller than that is whole in some tile.
+
+    Returns:
+        The views.
+
+    Raises:
+        ValueError: If a tile is smaller than 32 px, or the overlap not in 0..0.9.
+    """
+    if side < 32:
+        raise ValueError(f"tile must be at least 32 px, got {side}")
+    if not 0 <= overlap <= 0.9:
+        raise ValueError(f"overlap must be in 0..0.9, got {overlap}")
+    height, width = image.shape[1:]
+    views = [View(image)]
+    if max(height, width) > side:
+        views += [
+            View(image[:, y : y + side, x : x + side], x, y)
+            for y in _starts(height, side, overlap)
+            for x in _starts(width, side, overlap)
+        ]
+    return views
+
+
+def augmented(image: Tensor) -> list[View]:
+    """A photo in several sizes, each as it is and mirrored.
+
+    Args:
+        image: [3, H, W].
+    """
+    return [
+        View(image.flip(2) if mirrored else image, mirrored=mirrored, scale=scale)
+        for scale in SCALES
+        for mirrored in (False, True)
+    ]
+
+
+def _starts(length: int, side: int, overlap: float) -> list[int]:
+    """Evenly spaced, the first at 0 and the last so that it ends at the end."""
+    if length <= side:
+        return [0]
+    step = max(1, int(side * (1 - overlap)))
+    count = -(-(length - side) // step)
+    return [round(i * (length - side) / count) for i in range(count + 1)]

@@ -1,0 +1,233 @@
+"""One photo is found the same in whatever form it comes, and by whatever way in."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from inference_cases import assert_same
+from PIL import Image
+from processes import run_script
+from small_model import build_small_model
+
+from sparse_rcnn import load_detector
+from sparse_rcnn.data import UnreadableImageError, evaluation_transform
+from sparse_rcnn.inference import CheckpointRemark, NotFiniteError, batch_of
+from sparse_rcnn.nn import (
+    build_from_checkpoint,
+    fold_norms,
+    load_checkpoint,
+    to_detectron2,
+    to_mmdetection,
+)
+from sparse_rcnn.ops import rescale_boxes, select_detections
+
+
+def test_finds_what_the_model_finds(detector, checkpoint, pixels):
+    """By the way that a user without this class would take, one call a line."""
+    model = fold_norms(build_from_checkpoint(load_checkpoint(checkpoint)))
+    batch = batch_of([evaluation_transform(96, 128)(pixels)], [(90, 130)])
+    assert batch.images.shape[2] > batch.image_sizes[0, 0]  # padded
+    with torch.no_grad():
+        logits, boxes = model(batch.images, batch.image_sizes)
+    expected = select_detections(logits[-1], boxes[-1], batch.image_sizes, 100)
+    expected_boxes = rescale_boxes(expected.boxes, batch.image_sizes, batch.original_sizes)[0]
+    found = detector(pixels, threshold=0.0)
+    assert len(found) > 5
+    torch.testing.assert_close(found.scores, expected.scores[0, : len(found)], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.boxes, expected_boxes[: len(found)], rtol=1e-4, atol=1e-3)
+    assert found.boxes.amax(0)[2:].tolist() <= [130, 90]
+
+
+def forms_of(photo, pixels):
+    array = np.asarray(Image.open(photo))
+    return {
+        "str": (str(photo), {}),
+        "Path": (photo, {}),
+        "PIL": (Image.open(photo), {}),
+        "PIL of a stream": (Image.open(io.BytesIO(photo.read_bytes())), {}),
+        "array": (array, {}),
+        "OpenCV's": (array[..., ::-1], {"bgr": True}),
+        "tensor": (pixels, {}),
+        "floating tensor": (pixels / 255, {}),
+        "double tensor": (pixels.double() / 255, {}),
+        "channels-last tensor": (torch.from_numpy(array.copy()).permute(2, 0, 1), {}),
+    }
+
+
+def test_every_form_of_a_photo_is_found_the_same(detector, photo, pixels):
+    expected = detector(pixels, threshold=0.0)
+    for name, (form, options) in forms_of(photo, pixels).items():
+        assert_same(detector(form, threshold=0.0, **options), expected)
+        (found,) = detector([form], threshold=0.0, **options)
+        assert_same(found, expected)
+        assert found.photo.name == (str(photo) if name in ("str", "Path", "PIL") else "image 0"), name
+    assert not torch.equal(detector(np.asarray(Image.open(photo)), 0.0, bgr=True).scores, expected.scores)
+
+
+def test_every_file_of_a_detector_finds_the_same(detector, photo, tmp_path):
+    expected = detector(photo, threshold=0.0)
+    detector.save(tmp_path / "mine.safetensors")
+    detector.save_pretrained(tmp_path / "hub")
+    (tmp_path / "run").mkdir()
+    detector.save(tmp_path / "run" / "checkpoint.pth")
+    for file in ("mine.safetensors", "hub", "run"):
+        again = load_detector(tmp_path / file, "cpu")
+        assert (again.class_names, again.category_ids) == (detector.class_names, [17, 18, 16])
+        assert (again.shortest_side, again.longest_side) == (96, 128)
+        assert_same(again(photo, threshold=0.0), expected)
+
+
+@pytest.mark.parametrize("suffix", [".torchscript.pt", ".pt2"])
+def test_exports_find_the_same(detector, photo, tmp_path, suffix):
+    detector.export(tmp_path / f"mine{suffix}")
+    exported = load_detector(tmp_path / f"mine{suffix}", "cpu")
+    assert exported.class_names == detector.class_names
+    found, expected = exported(photo, threshold=0.01), detector(photo, threshold=0.01)
+    torch.testing.assert_close(found.scores, expected.scores, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.boxes, expected.boxes, rtol=0, atol=1e-2)
+    for change in (exported.export, exported.save):
+        with pytest.raises(ValueError, match=r"mine.*: (is exported|only a detector of a check)"):
+            change(tmp_path / "again.pt2")
+    with pytest.raises(ValueError, match="the name must end in"):
+        detector.export(tmp_path / "mine.engine")
+
+
+@pytest.mark.parametrize("published", [to_detectron2, to_mmdetection])
+def test_published_files_are_coco_s(tmp_path, published):
+    model = build_small_model(num_classes=80, num_heads=8, backbone_norm="frozen").eval()
+    torch.save({"state_dict": published(model.state_dict())}, tmp_path / "published.pth")
+    detector = load_detector(tmp_path / "published.pth", "cpu")
+    assert (detector.class_names[0], detector.class_names[79]) == ("person", "toothbrush")
+    assert detector.category_ids[79] == 90
+    assert (detector.shortest_side, detector.longest_side) == (800, 1333)
+    smaller = load_detector(tmp_path / "published.pth", "cpu", image_size=(64, None))
+    assert (smaller.shortest_side, smaller.longest_side) == (64, 1333)
+
+
+def test_script_and_api_agree_to_the_last_written_digit(detector, checkpoint, photo, tmp_path):
+    done = run_script("detect.py", checkpoint, photo, "--threshold", "0.01", "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / "detections" / "detections.json").read_text())[str(photo)]
+    found = detector(photo, threshold=0.01).to_dict()
+    assert len(found["detections"]) > 3
+    assert written["detections"] == found["detections"]
+
+
+def test_one_photo_gives_a_result_several_a_list_and_a_stream_an_iterator(detector, photo, pixels):
+    folder = photo.parent
+    one = detector(photo, threshold=0.0)
+    for several in (folder, str(folder / "*.png"), [photo, pixels], (photo,), torch.stack([pixels, pixels])):
+        results = detector(several, threshold=0.0)
+        assert type(results) is list
+        for found in results:
+            assert_same(found, one)
+    taken = []
+
+    def photos():
+        for number in range(5):
+            taken.append(number)
+            yield pixels
+
+    results = detector(photos(), threshold=0.0, batch_size=2)
+    assert taken == []
+    torch.testing.assert_close(next(results).scores, one.scores, rtol=1e-3, atol=1e-6)
+    assert taken == [0, 1]  # no more than a batch is read ahead
+    assert len(list(results)) == 4
+
+
+def test_batches_of_mixed_sizes_and_types(detector, photo, pixels):
+    wide = pixels[:, :40].double() / 255 * 0.999  # between levels, so that it stays floating
+    alone = detector(pixels, threshold=0.0)
+    together = detector([pixels, wide, photo], threshold=0.0, batch_size=3)
+    assert [found.image_size for found in together] == [(90, 130), (40, 130), (90, 130)]
+    for found in (together[0], together[2]):  # the largest is not padded more than by itself
+        torch.testing.assert_close(found.scores[:9], alone.scores[:9], rtol=1e-3, atol=1e-5)
+    (found,) = detector([wide], threshold=0.0)
+    assert 0 < (together[1].scores[0] - found.scores[0]).abs() < 0.02
+
+
+def test_classes_and_threshold(detector, photo):
+    everything = detector(photo, threshold=0.0)
+    assert {*everything.names} == {"cat", "dog", "bird"}
+    assert_same(detector(photo, 0.0, classes=["bird", 0]), everything[everything.labels != 1])
+    least = float(everything.scores[3])
+    assert len(detector(photo, threshold=least)) == 4
+    with pytest.raises(ValueError, match="no class 'cow'; the classes are cat, dog, bird"):
+        detector(photo, classes=["cow"])
+    with pytest.raises(ValueError, match=r"threshold must be in 0\.\.1, got 40"):
+        detector(photo, threshold=40)
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        detector(photo, batch_size=0)
+
+
+def test_exif_is_turned_upright(detector, pixels, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying: to be turned by 90 degrees clockwise
+    lying = Image.fromarray(pixels.rot90(1, (1, 2)).permute(1, 2, 0).numpy().copy())
+    lying.save(tmp_path / "lying.png", exif=exif)
+    expected = detector(pixels, threshold=0.0)
+    for form in (tmp_path / "lying.png", Image.open(tmp_path / "lying.png")):
+        assert_same(detector(form, threshold=0.0), expected)
+        assert detector(form, exif_orientation="ignore").image_size == (130, 90)
+
+
+def test_unreadable_images_are_an_error_or_left_out(detector, photo, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(photo.read_bytes()[:3000])
+    sources = [broken, photo, tmp_path / "none.png"]
+    with pytest.raises(UnreadableImageError, match=r"broken\.png: cannot be read as an image"):
+        detector(sources)
+    errors = []
+    (found,) = detector(sources, on_unreadable=errors.append)
+    assert found.photo.name == str(photo)
+    assert [Path(str(error).split(": ")[0]).name for error in errors] == ["broken.png", "none.png"]
+
+
+def test_figures_that_are_not_finite_name_photo_and_file(checkpoint, photo, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    del content["digest"]
+    content["model"]["head.stages.1.attention_norm.weight"].fill_(3e38)
+    torch.save(content, tmp_path / "diverged.pth")
+    with pytest.warns(CheckpointRemark, match="has no digest"):
+        detector = load_detector(tmp_path / "diverged.pth", "cpu")
+    with pytest.raises(NotFiniteError, match=rf"{photo.name}: .* weights in .*diverged\.pth are damaged"):
+        detector(photo)
+
+
+def test_of_what_is_no_detector(tmp_path, checkpoint):
+    with pytest.raises(ValueError, match=r"none\.pth: no such file"):
+        load_detector(tmp_path / "none.pth")
+    with pytest.raises(ValueError, match=r"the folder holds no model\.safetensors or checkpoint\.pth"):
+        load_detector(tmp_path)
+    for options, message in (
+        ({"device": "cuda:x"}, "device cuda:x: PyTorch knows no such device"),
+        ({"precision": "int4"}, "precision must be 'fp32' or 'bf16', got 'int4'"),
+        ({"image_size": (0, 5)}, "image_size must be"),
+        ({"max_detections": 0}, "max_detections must be at least 1, got 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_detector(checkpoint, **{"device": "cpu", **options})
+
+
+def test_a_checkpoint_that_changed_is_not_saved_as_the_one_that_was_loaded(checkpoint, tmp_path):
+    copy = tmp_path / "running.pth"
+    copy.write_bytes(checkpoint.read_bytes())
+    detector = load_detector(copy, "cpu")
+    copy.write_bytes(copy.read_bytes() + b" ")
+    with pytest.raises(ValueError, match=r"running\.pth: has changed since the detector was loaded"):
+        detector.save(tmp_path / "other.pth")
+
+
+def test_bf16_is_near(detector, checkpoint, photo):
+    rounded = load_detector(checkpoint, "cpu", precision="bf16")(photo, threshold=0.0)
+    exact = detector(photo, threshold=0.0)
+    assert 0 < (rounded.scores[:5] - exact.scores[:5]).abs().max() < 0.01
+
+
+def test_repr_says_what_it_is(detector):
+    assert repr(detector) == (
+        "Detector(mine.pth, 3 classes (cat, dog, bird), shortest side 96, longest at most 128, on cpu)"
+    )
