@@ -7,7 +7,6 @@ published implementations (Crouse 2016, On implementing 2D rectangular assignmen
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment as solve
 from torch import Tensor
 
 
