@@ -59,6 +59,8 @@ def _(cost: Tensor, valid: Tensor) -> Tensor:
 
 
 def _solve_finite(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.optimize import linear_sum_assignment as solve  # who only detects never waits for it
+
     finite = np.isfinite(cost)
     if not finite.all():
         if not finite.any():

@@ -16,6 +16,4 @@ def test_notebook_runs(tmp_path, monkeypatch):
     for number, cell in enumerate(cells):
         exec(compile(cell, f"cell {number}", "exec"), names)
     assert names["found"]._repr_png_().startswith(b"\x89PNG")
-    assert not any(
-        cell.get("outputs") for cell in notebook["cells"]
-    )  # pictures do not belong in the repository
+    assert not any(cell.get("outputs") for cell in notebook["cells"])  # no pictures in it
