@@ -7,7 +7,6 @@ published implementations (Crouse 2016, On implementing 2D rectangular assignmen
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment as solve
 from torch import Tensor
 
 from sparse_rcnn.ops.guards import require_flags, require_real
@@ -72,6 +71,8 @@ def _(cost: Tensor, valid: Tensor) -> Tensor:
 
 
 def _solve_finite(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.optimize import linear_sum_assignment as solve  # who only detects never waits for it
+
     finite = np.isfinite(cost)
     if not finite.all():
         if not finite.any():
