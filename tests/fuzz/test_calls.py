@@ -163,7 +163,7 @@ def odd_tensor(x: Tensor, rng: random.Random):
     if kind == 0:
         return x.to(rng.choice(DTYPES))
     if kind == 1 and x.numel() > 0:
-        kept = x.dtype == torch.bool or rng.random() < 0.5
+        kept = x.dtype == torch.bool or x.is_complex() or rng.random() < 0.5
         x = (x if kept else x.double()).detach().clone(memory_format=torch.contiguous_format)
         value = rng.choice(VALUES)
         whole = int(np.nan_to_num(value, posinf=9, neginf=-9)) % 100
@@ -181,7 +181,7 @@ def odd_tensor(x: Tensor, rng: random.Random):
         return BoundingBoxes(
             x.reshape(-1, 4), format=rng.choice(["CXCYWH", "XYWH", "XYXY"]), canvas_size=(64, 64)
         )
-    return rng.choice([x, x.requires_grad_() if x.is_floating_point() else x, *THINGS])
+    return rng.choice([x, x.detach().requires_grad_() if x.is_floating_point() else x, *THINGS])
 
 
 def odd(value, rng: random.Random):

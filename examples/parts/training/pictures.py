@@ -8,13 +8,14 @@ import torch
 
 from parts.box_drawing import draw_boxes
 from parts.detector_file import Detector, detect_image
+from parts.finite import NotFiniteError
 from sparse_rcnn.data import DetectionDataset, UnreadableImageError
 
 
 def draw_predictions(
     detector: Detector, dataset: DetectionDataset, device: torch.device, count: int
 ) -> dict[str, PIL.Image.Image]:
-    """Pictures of the first images, by the name of their file; those that cannot be read are left out."""
+    """Pictures of the first images, by the name of their file; without those that cannot be read."""
     pictures = {}
     transform = dataset.transform
     dataset.transform = None
@@ -22,9 +23,9 @@ def draw_predictions(
         for index in range(min(count, len(dataset))):
             try:
                 image, _ = dataset[index]
-            except UnreadableImageError:
+                boxes, scores, labels = detect_image(detector, image, device, threshold=0.3)
+            except (UnreadableImageError, NotFiniteError):
                 continue
-            boxes, scores, labels = detect_image(detector, image, device, threshold=0.3)
             name = Path(dataset.image_paths[index]).stem
             pictures[name] = draw_boxes(image, boxes, labels, detector.class_names, scores)
     finally:
