@@ -132,5 +132,5 @@ def test_numbers_out_of_range_are_named(named, value):
 
 
 def test_an_empty_tensor_is_no_number():
-    with pytest.raises(ValueError, match="^alpha must be a number, got Tensor"):
+    with pytest.raises(ValueError, match=r"^alpha must be a number, got Tensor"):
         sigmoid_focal_loss(torch.zeros(2), torch.zeros(2), alpha=torch.zeros(0))
