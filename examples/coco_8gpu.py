@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Subset
 import sparse_rcnn.data as data
 from sparse_rcnn import build_sparse_rcnn
 from sparse_rcnn.loss import set_prediction_loss
-from sparse_rcnn.nn import EndToEndDetector
+from sparse_rcnn.nn import EndToEndDetector, ImageSize, save_checkpoint
 from sparse_rcnn.ops import Detections, rescale_boxes
 
 LEARNING_RATE, WEIGHT_DECAY, CLIP_NORM, WARMUP, SEED = 2.5e-5, 1e-4, 1.0, 1000, 0
@@ -71,8 +71,9 @@ def main() -> None:
 
     # Model: all processes begin with the weights of the first.
     names = training_set.class_names
-    config = {"backbone": options.backbone, "num_classes": len(names), "num_proposals": options.num_proposals}
-    model = build_sparse_rcnn(**config, backbone_weights=options.backbone_weights).to(device).train()
+    config = {"backbone": options.backbone, "backbone_weights": options.backbone_weights}
+    model = build_sparse_rcnn(**config, num_classes=len(names), num_proposals=options.num_proposals)
+    model = model.to(device).train()
     network = DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
 
     # Optimiser: the rate rises from a hundredth, and drops twice.
@@ -108,10 +109,9 @@ def main() -> None:
 
     # Finish: a checkpoint that evaluate.py, detect.py, export.py and the library read, and its figures.
     if rank == 0:
-        size = {"shortest_side": 800, "longest_side": options.max_size}
-        state = {"model": model.state_dict(), "config": config, "class_names": names, "image_size": size}
         Path(options.output).mkdir(parents=True, exist_ok=True)
-        torch.save(state, Path(options.output, "checkpoint.pth"))
+        path, size = Path(options.output, "checkpoint.pth"), ImageSize(800, options.max_size)
+        save_checkpoint(path, model, names, category_ids=training_set.category_ids, image_size=size)
     evaluate(model, options, device)
     dist.destroy_process_group()
 

@@ -85,7 +85,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     evaluation = Evaluation(arguments, state, validation_set, processes, journal, stop)
     if evaluation.was_interrupted(start):
         evaluation.run(start)
-    step_log = StepLog(arguments, run, journal, start)
+    step_log = StepLog(arguments, run, journal, start, forward_backward.weights)
     exchange = Exchange(processes)
 
     # Loop.
@@ -123,6 +123,8 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     found = evaluation.run(arguments.iterations)
     journal.close()
     directory.finish(run, found, journal)
+    if found.problem:
+        raise ValueError(found.problem)
 
 
 def main() -> None:

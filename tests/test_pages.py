@@ -29,6 +29,7 @@ BLOCK = re.compile(
 NOT_RUN = {
     "train.py writes that checkpoint": 1,
     "takes two minutes": 1,
+    "needs huggingface_hub": 1,  # tests/nn/checkpoints/test_checkpoint.py runs it
     "tests/examples/test_export.py runs it on a file that export.py wrote": 1,
 }
 # Scripts whose options belong to commands.

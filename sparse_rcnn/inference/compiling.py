@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
-from sparse_rcnn.nn.inference.compiling import MOST_GRAPHS
+from sparse_rcnn.nn import compile_detector
 
 _settings = threading.RLock()  # what is set below is the whole process's
 
@@ -23,21 +24,23 @@ def compile_for_inference(
     Args:
         call: what to compile.
         device: where its weights are.
-        dynamic: for inputs of any size, and not of the first call's only; on a GPU, without CUDA graphs.
+        dynamic: for images of any size (``compile_detector``), and not for inputs of the first call's size
+            only; on a GPU, without CUDA graphs.
 
     Returns:
         The compiled call, which has the same results.
     """
+    compiler: Callable[..., Any] = partial(torch.compile, fullgraph=True, dynamic=False)
+    if dynamic:
+        compiler = compile_detector
     if device.type != "cpu":
-        options: dict[str, Any] = {"triton.cudagraphs": not dynamic}
-        on_device: Callable[..., Any] = torch.compile(call, fullgraph=True, dynamic=dynamic, options=options)
+        on_device: Callable[..., Any] = compiler(call, options={"triton.cudagraphs": not dynamic})
         return on_device
-    compiled = torch.compile(call, fullgraph=True, dynamic=dynamic, backend=_packed)
+    compiled = compiler(call, backend=_packed)
 
     def run(*inputs: Any, **named: Any) -> Any:
         # Not an option of torch.compile: weights become inputs before it is read (PyTorch 2.14).
-        limit = torch._dynamo.config.patch(recompile_limit=MOST_GRAPHS)
-        with _settings, limit, torch._inductor.config.patch(freezing=True):
+        with _settings, torch._inductor.config.patch(freezing=True):
             return compiled(*inputs, **named)
 
     return run

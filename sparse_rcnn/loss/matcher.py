@@ -43,7 +43,7 @@ def match_proposals(
     if list(target_valid.shape) != list(target_labels.shape):
         raise ValueError(f"target_valid must be {list(target_labels.shape)}, got {target_valid.shape}")
     if not torch.jit.is_scripting():
-        _require_targets(target_boxes, target_labels, target_valid, logits.shape[-1])
+        require_targets(target_boxes, target_labels, target_valid, logits.shape[-1])
     target_labels = torch.where(target_valid, target_labels, torch.zeros_like(target_labels))
     with torch.no_grad():
         cost = matching_cost(
@@ -58,7 +58,8 @@ def match_proposals(
     return indices
 
 
-def _require_targets(target_boxes: Tensor, target_labels: Tensor, valid: Tensor, num_classes: int) -> None:
+def require_targets(target_boxes: Tensor, target_labels: Tensor, valid: Tensor, num_classes: int) -> None:
+    """Refuses valid targets with a label out of range or a box that is none, where values can be read."""
     if not readable(target_boxes, target_labels, valid):
         return
     require_labels(target_labels[valid], num_classes)

@@ -66,7 +66,7 @@ def set_prediction_loss(
             (values are checked on the CPU, outside of a compiled graph).
     """
     if not torch.jit.is_scripting():
-        _require_scalar("num_targets", num_targets)
+        require_scalar("num_targets", num_targets)
     indices = match_proposals(
         logits,
         boxes,
@@ -116,7 +116,8 @@ def set_prediction_loss(
     return SetLoss(total, classification_loss, l1_loss, giou_loss)
 
 
-def _require_scalar(name: str, value: Tensor | float) -> None:
+def require_scalar(name: str, value: Tensor | float) -> None:
+    """Refuses what is not one finite number, by a ValueError."""
     if torch.compiler.is_compiling():
         return
     try:

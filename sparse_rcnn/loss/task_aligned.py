@@ -13,7 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparse_rcnn.loss.box_losses import paired_giou_loss
+from sparse_rcnn.loss.matcher import require_targets
+from sparse_rcnn.loss.set_loss import require_scalar
 from sparse_rcnn.ops.boxes import at_least_float32
+from sparse_rcnn.ops.guards import (
+    require_boxes,
+    require_count,
+    require_flags,
+    require_integers,
+    require_number,
+    require_real,
+)
 from sparse_rcnn.ops.iou import pairwise_iou
 
 
@@ -62,7 +72,8 @@ def task_aligned_assignment(
         without one. No gradient.
 
     Raises:
-        ValueError: if the shapes do not fit, or ``most`` is below 1.
+        ValueError: if the shapes or types do not fit, a number is out of range, a valid label is not in
+            0..K-1, or a valid box is none (values are checked on the CPU, outside of a compiled graph).
 
     Example:
         >>> logits, boxes = torch.zeros(1, 2, 1), torch.tensor([[[0.0, 0, 8, 8], [40, 40, 48, 48]]])
@@ -71,26 +82,14 @@ def task_aligned_assignment(
         >>> task_aligned_assignment(logits, boxes, points, boxes[:, :1], labels, valid)[0]
         tensor([[ 0, -1]])
     """
-    batch, num_points = logits.shape[0], logits.shape[1]
-    num_targets = target_labels.shape[1]
-    if logits.dim() != 3 or list(boxes.shape) != [batch, num_points, 4]:
-        raise ValueError(
-            f"logits must be [B, P, K] and boxes [B, P, 4], got {logits.shape} and {boxes.shape}"
-        )
-    if list(points.shape) != [num_points, 2]:
-        raise ValueError(f"points must be [{num_points}, 2], got {points.shape}")
-    if list(target_boxes.shape) != [batch, num_targets, 4]:
-        raise ValueError(f"target_boxes must be [{batch}, {num_targets}, 4], got {target_boxes.shape}")
-    if list(target_labels.shape) != [batch, num_targets] or list(target_valid.shape) != [batch, num_targets]:
-        raise ValueError(
-            f"target_labels and target_valid must be [{batch}, M], "
-            f"got {target_labels.shape} and {target_valid.shape}"
-        )
-    if most < 1:
-        raise ValueError(f"most must be at least 1, got {most}")
+    _require_inputs(logits, boxes, points, target_boxes, target_labels, target_valid)
+    require_count("most", most)
+    require_number("alpha", alpha)
+    require_number("beta", beta)
+    batch, num_points, num_targets = logits.shape[0], logits.shape[1], target_labels.shape[1]
     with torch.no_grad():
         target_boxes, points = at_least_float32(target_boxes), at_least_float32(points)
-        labels = torch.where(target_valid, target_labels, torch.zeros_like(target_labels))
+        labels = torch.where(target_valid, target_labels, torch.zeros_like(target_labels)).to(torch.int64)
         scores = at_least_float32(logits).sigmoid().transpose(1, 2)  # [B, K, P]
         scores = scores.gather(1, labels[:, :, None].expand(-1, -1, num_points))  # [B, M, P]
         iou = pairwise_iou(target_boxes, boxes)  # [B, M, P]
@@ -144,8 +143,13 @@ def dense_prediction_loss(
         targets weigh.
 
     Raises:
-        ValueError: as :func:`task_aligned_assignment`.
+        ValueError: as :func:`task_aligned_assignment`, or if ``num_targets`` is not finite.
     """
+    if not torch.jit.is_scripting():
+        require_scalar("num_targets", num_targets)
+    require_number("classification_weight", classification_weight)
+    require_number("giou_weight", giou_weight)
+    require_number("least_quality", least_quality, 0.0, 1.0)
     owner, quality = task_aligned_assignment(
         logits, boxes, points, target_boxes, target_labels, target_valid, most
     )  # [B, P]
@@ -159,7 +163,9 @@ def dense_prediction_loss(
         else boxes.new_zeros(len(boxes), 1, 4)
     )
     all_boxes = torch.cat((nothing.to(boxes.dtype), at_least_float32(target_boxes).to(boxes.dtype)), dim=1)
-    all_labels = F.pad(torch.where(target_valid, target_labels, torch.zeros_like(target_labels)), (1, 0))
+    all_labels = F.pad(torch.where(target_valid, target_labels, torch.zeros_like(target_labels)), (1, 0)).to(
+        torch.int64
+    )
     index = owner + 1
     goals = all_boxes.gather(1, index[:, :, None].expand(-1, -1, 4))  # [B, P, 4]
     labels = all_labels.gather(1, index)  # [B, P]
@@ -167,7 +173,9 @@ def dense_prediction_loss(
     giou = paired_giou_loss(
         torch.where(assigned[:, :, None], boxes, torch.zeros_like(boxes)), goals
     )  # [B, P]
-    wanted = torch.zeros_like(logits).scatter(2, labels[:, :, None], quality[:, :, None])  # [B, P, K]
+    wanted = torch.zeros_like(logits).scatter(
+        2, labels[:, :, None], quality[:, :, None].to(logits.dtype)
+    )  # [B, P, K]
     weight = torch.where(wanted > 0, wanted, 0.75 * logits.detach().sigmoid() ** 2)
     cross_entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     normaliser = (
@@ -176,3 +184,34 @@ def dense_prediction_loss(
     classification_loss = classification_weight * (cross_entropy * weight).sum() / normaliser
     giou_loss = giou_weight * (giou * quality * assigned).sum() / normaliser
     return DenseLoss(classification_loss + giou_loss, classification_loss, giou_loss)
+
+
+def _require_inputs(
+    logits: Tensor, boxes: Tensor, points: Tensor, target_boxes: Tensor, target_labels: Tensor, valid: Tensor
+) -> None:
+    require_real("logits", logits)
+    require_boxes("boxes", boxes)
+    require_real("points", points)
+    require_boxes("target_boxes", target_boxes)
+    require_integers("target_labels", target_labels)
+    require_flags("target_valid", valid)
+    if (
+        logits.dim() != 3
+        or logits.shape[-1] < 1
+        or list(boxes.shape) != [logits.shape[0], logits.shape[1], 4]
+    ):
+        raise ValueError(
+            f"logits must be [B, P, K] and boxes [B, P, 4], got {logits.shape} and {boxes.shape}"
+        )
+    if list(points.shape) != [logits.shape[1], 2]:
+        raise ValueError(f"points must be [{logits.shape[1]}, 2], got {points.shape}")
+    batch, num_targets = logits.shape[0], target_labels.shape[-1] if target_labels.dim() > 0 else 0
+    if list(target_boxes.shape) != [batch, num_targets, 4]:
+        raise ValueError(f"target_boxes must be [{batch}, {num_targets}, 4], got {target_boxes.shape}")
+    if list(target_labels.shape) != [batch, num_targets] or list(valid.shape) != [batch, num_targets]:
+        raise ValueError(
+            f"target_labels and target_valid must be [{batch}, M], "
+            f"got {target_labels.shape} and {valid.shape}"
+        )
+    if not torch.jit.is_scripting():
+        require_targets(target_boxes, target_labels, valid, logits.shape[-1])

@@ -8,6 +8,7 @@ import torchvision
 from processes import EXAMPLES, TWO_PROCESSES, failure_of, run_script
 
 from sparse_rcnn.data import ShapesDataset
+from sparse_rcnn.nn import load_checkpoint
 
 
 def test_it_is_short_and_says_how_it_is_started() -> None:
@@ -27,11 +28,11 @@ def test_two_processes_train_and_evaluate_py_finds_the_same_figures(tmp_path: Pa
     done = run_script("coco_8gpu.py", *options, cwd=tmp_path, launcher=TWO_PROCESSES, environment=on_cpu)
     assert done.returncode == 0, done.stderr
     assert "iteration 4 of 4: loss " in done.stdout
-    checkpoint = torch.load(tmp_path / "runs" / "coco_8gpu" / "checkpoint.pth", weights_only=True)
-    assert checkpoint["config"]["num_proposals"] == 20
+    checkpoint = load_checkpoint(tmp_path / "runs" / "coco_8gpu" / "checkpoint.pth")
+    assert (checkpoint.config.num_proposals, checkpoint.image_size, checkpoint.remarks) == (20, (800, 64), [])
     trunk = torch.load(tmp_path / "trunk.pth", weights_only=True)
     name = "layer4.1.conv2.weight"
-    moved = (checkpoint["model"][f"backbone.trunk.{name}"] - trunk[name]).abs().max().item()
+    moved = (checkpoint.weights[f"backbone.trunk.{name}"] - trunk[name]).abs().max().item()
     assert 0 < moved < 4 * 2.5e-5 * 1.1  # four steps of AdamW, each of its rate at most
 
     options = ("runs/coco_8gpu/checkpoint.pth", "--data", "shapes", "--workers", "0", "--device", "cpu")

@@ -77,7 +77,7 @@ def test_a_look_and_a_conversion(
     dataset.main()
     said = capsys.readouterr().out
     assert all(name in said for name in ("train", "val", *CLASSES))
-    assert "val: 1 images have more objects than the 2 proposals" in said
+    assert "val: 1 of 2 images have more objects than the 2 proposals" in said
     with Image.open(picture) as drawn:
         assert len(drawn.convert("RGB").getcolors(1 << 24)) > 50
     monkeypatch.setattr(sys, "argv", [*command, "--convert", "yolo", str(tmp_path / "yolo")])

@@ -50,7 +50,7 @@ THINGS = [None, "boxes", 3, [1.0, 2.0], (), {}, np.zeros((2, 4)), [torch.zeros(2
 FINITE_BELOW = {
     "apply_deltas": 1e15,
     "dynamic_interaction": 1e6,
-    "get_deltas": 0.0,
+    "get_deltas": -1.0,
     "pyramid_roi_align": 1e30,
 }
 
@@ -103,6 +103,15 @@ class Arguments:
     def valid(self) -> Tensor:
         return torch.rand(self.B, self.M, generator=self.generator) < 0.7
 
+    def dense(self) -> list[Tensor]:
+        boxes, labels = self.boxes(self.B, self.M), torch.randint(0, self.K, (self.B, self.M))
+        predicted = [
+            self.randn(self.B, self.N, self.K),
+            self.boxes(self.B, self.N),
+            60 * self.randn(self.N, 2),
+        ]
+        return [*predicted, boxes, labels, self.valid()]
+
     def interaction(self) -> list[Tensor]:
         c, d, p = self.C, self.D, self.P
         shapes = [(2 * c * d, c), (2 * c * d,), (d,), (d,), (c,), (c,), (c, p * p * c), (c,), (c,), (c,)]
@@ -146,6 +155,11 @@ CALLED = {
     "matching_cost": (loss.matching_cost, lambda a: (*a.predictions(True), a.sizes(), LossWeights())),
     "paired_giou_loss": (loss.paired_giou_loss, PAIR[0]),
     "paired_l1_loss": (loss.paired_l1_loss, PAIR[0]),
+    "dense_prediction_loss": (
+        loss.dense_prediction_loss,
+        lambda a: (*a.dense(), torch.tensor(3.0), 1.0, 2.0, 9),
+    ),
+    "task_aligned_assignment": (loss.task_aligned_assignment, lambda a: (*a.dense(), 9)),
     "set_prediction_loss": (
         loss.set_prediction_loss,
         lambda a: (*a.predictions(True), a.valid(), a.sizes(), torch.tensor(3.0), LossWeights()),
@@ -160,6 +174,8 @@ CALLED = {
 def odd_tensor(x: Tensor, rng: random.Random):
     """``x`` changed in one way, or something else in its place."""
     kind = rng.randrange(8)
+    if x.is_complex():  # odd enough, from the change before
+        return x
     if kind == 0:
         return x.to(rng.choice(DTYPES))
     if kind == 1 and x.numel() > 0:
@@ -181,7 +197,7 @@ def odd_tensor(x: Tensor, rng: random.Random):
         return BoundingBoxes(
             x.reshape(-1, 4), format=rng.choice(["CXCYWH", "XYWH", "XYXY"]), canvas_size=(64, 64)
         )
-    return rng.choice([x, x.requires_grad_() if x.is_floating_point() else x, *THINGS])
+    return rng.choice([x, x.detach().requires_grad_() if x.is_floating_point() else x, *THINGS])
 
 
 def odd(value, rng: random.Random):

@@ -129,3 +129,8 @@ def test_alpha_of_minus_one_weighs_neither_as_in_torchvision():
 def test_numbers_out_of_range_are_named(named, value):
     with pytest.raises(ValueError, match=f"^{named} must be in"):
         sigmoid_focal_loss(torch.zeros(2), torch.zeros(2), **{named: value})
+
+
+def test_an_empty_tensor_is_no_number():
+    with pytest.raises(ValueError, match=r"^alpha must be a number, got Tensor"):
+        sigmoid_focal_loss(torch.zeros(2), torch.zeros(2), alpha=torch.zeros(0))

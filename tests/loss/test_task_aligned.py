@@ -162,3 +162,18 @@ def test_shapes_that_do_not_fit_are_named(index, shape, named):
     arguments[index] = torch.zeros(shape, dtype=arguments[index].dtype)
     with pytest.raises(ValueError, match=named):
         task_aligned_assignment(*arguments)
+
+
+def test_numbers_and_targets_that_are_none_are_named():
+    inputs = [torch.zeros(1, 2, 3), torch.zeros(1, 2, 4), torch.zeros(2, 2), torch.zeros(1, 1, 4)]
+    labels, valid, number = torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1, dtype=torch.bool), 1.0
+    for wrong, named in (
+        ({"target_labels": labels + 3}, r"target_labels must be in 0\.\.2, got 3"),
+        ({"target_valid": valid.long()}, "target_valid must be bool"),
+        ({"num_targets": float("nan")}, "num_targets must be finite"),
+        ({"giou_weight": -1.0}, "giou_weight must be in"),
+        ({"most": 2.0}, "most must be a whole number"),
+    ):
+        named_ones = {"target_labels": labels, "target_valid": valid, "num_targets": number, **wrong}
+        with pytest.raises(ValueError, match=named):
+            dense_prediction_loss(*inputs, **named_ones)

@@ -1,7 +1,6 @@
 """Evaluation by all processes together, in between and at the end; it never costs the run."""
 
 import argparse
-import contextlib
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,24 +22,26 @@ from sparse_rcnn.data import (
     format_metrics,
 )
 from sparse_rcnn.data.evaluation.coco_metrics import SUMMARY
-from sparse_rcnn.inference import Detector
+from sparse_rcnn.inference import Detector, NotFiniteError, refuse_not_finite
 from sparse_rcnn.nn import EndToEndDetector
 
 MOST_NAMED = 5
 
 
 class Evaluated(NamedTuple):
-    """What an evaluation found; all but ``metrics`` is empty on other processes than rank 0.
+    """What an evaluation found; metrics and pictures are empty on other processes than rank 0.
 
     Attributes:
         metrics: As from ``evaluate_coco``, and "left_out", the number of images that could not be read.
         pictures: Of the first images, by the name of their file.
         num_images: That were evaluated.
+        problem: Which detections are not finite, if any are: then there are no figures.
     """
 
     metrics: dict[str, float]
     pictures: dict[str, Image]
     num_images: int
+    problem: str = ""
 
 
 class Evaluation:
@@ -71,7 +72,7 @@ class Evaluation:
         self.journal = journal
         self.stop = stop
         size = arguments.eval_size, arguments.max_size
-        whole = EndToEndDetector(state.evaluated)
+        whole = refuse_not_finite(EndToEndDetector(state.evaluated), "this run")
         self.detector = Detector(whole, dataset.class_names, *size, device=processes.device)
 
     def is_due(self, iteration: int) -> bool:
@@ -88,17 +89,20 @@ class Evaluation:
     def run(self, iteration: int) -> Evaluated:
         """Metrics and pictures of what the model finds by now.
 
-        Images that cannot be read are left out, named and counted.
+        Images that cannot be read are left out, named and counted. Detections that are not finite have no
+        figures: that is said, and training goes on, for steps that are not finite are skipped.
 
         Raises:
             StopRequestedError: On all processes, if one of them has been asked to stop.
         """
-        results, left_out = self._detect()
-        found = Evaluated({}, {}, len(self.dataset) - len(left_out))
+        results, left_out, problem = self._detect()
+        found = Evaluated({}, {}, len(self.dataset) - len(left_out), problem)
         if self.processes.rank == 0:
             if left_out:
                 self._name(iteration, left_out)
-            metrics = metrics_of(self.dataset, results, left_out)
+            if problem:
+                self.journal.say(f"iteration {iteration}: no figures: {printable(problem)}")
+            metrics = metrics_of(self.dataset, results, self.dataset.image_ids if problem else left_out)
             metrics["left_out"] = len(left_out)
             self.journal.record({"iteration": iteration, **metrics}, "val")
             self.journal.say(f"iteration {iteration}\n{format_metrics(metrics)}")
@@ -109,8 +113,8 @@ class Evaluation:
         self.state.model.train()
         return found
 
-    def _detect(self) -> tuple[list[dict[str, Any]], dict[int, str]]:
-        """COCO results on rank 0; on all processes, the ids of images that could not be read, and why.
+    def _detect(self) -> tuple[list[dict[str, Any]], dict[int, str], str]:
+        """COCO results on rank 0; on all processes, unreadable images by id, and what is not finite.
 
         The batches are the same however many processes share them, and so are the results.
         """
@@ -124,7 +128,8 @@ class Evaluation:
 
         found: list[dict[str, Any]] = []
         unreadable: dict[int, str] = {}
-        with contextlib.suppress(StopRequestedError):
+        problem = ""
+        try:
             found = detect_dataset(
                 detect_unless_stopped,
                 self.dataset,
@@ -135,12 +140,17 @@ class Evaluation:
                 processes.world_size,
                 unreadable,
             )
+        except StopRequestedError:
+            pass
+        except NotFiniteError as error:
+            problem = str(error)
         # Nobody waits for results of a process that has none: all learn first how it went.
-        outcomes = processes.gather((bool(self.stop), unreadable))
-        if any(stopped for stopped, _ in outcomes):
+        outcomes = processes.gather((bool(self.stop), unreadable, problem))
+        if any(stopped for stopped, *_ in outcomes):
             raise StopRequestedError("stopped in an evaluation")
-        left_out = {number: problem for _, share in outcomes for number, problem in share.items()}
-        return [result for share in processes.gather_to_first(found) for result in share], left_out
+        left_out = {number: why for _, share, _ in outcomes for number, why in share.items()}
+        problem = next((text for *_, text in outcomes if text), "")
+        return [result for share in processes.gather_to_first(found) for result in share], left_out, problem
 
     def _name(self, iteration: int, left_out: dict[int, str]) -> None:
         named = "; ".join([*left_out.values()][:MOST_NAMED])

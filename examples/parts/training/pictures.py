@@ -6,7 +6,7 @@ from pathlib import Path
 import PIL.Image
 
 from sparse_rcnn.data import DetectionDataset, UnreadableImageError
-from sparse_rcnn.inference import Detector
+from sparse_rcnn.inference import Detector, NotFiniteError
 
 
 def draw_predictions(detector: Detector, dataset: DetectionDataset, count: int) -> dict[str, PIL.Image.Image]:
@@ -18,9 +18,10 @@ def draw_predictions(detector: Detector, dataset: DetectionDataset, count: int) 
         for index in range(min(count, len(dataset))):
             try:
                 image, _ = dataset[index]
-            except UnreadableImageError:
+                found = detector(image, threshold=0.3)
+            except (UnreadableImageError, NotFiniteError):
                 continue
-            pictures[Path(dataset.image_paths[index]).stem] = detector(image, threshold=0.3).draw()
+            pictures[Path(dataset.image_paths[index]).stem] = found.draw()
     finally:
         dataset.transform = transform
     return pictures

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from parts.command_line import printable
 from parts.evaluating import without_nan
 from parts.training.arguments import differences, images_at_a_time
 from parts.training.checkpoints import CheckpointDirectory, lock, read_run, set_aside
@@ -17,9 +18,9 @@ from parts.training.evaluation import Evaluated
 from parts.training.journal import Journal
 from parts.training.pictures import sheet_of
 from parts.training.processes import LAUNCH, Processes, begun_by_this_launch, launch_name
-from parts.training.proposals import remark_on_proposals
 from parts.training.saving import RunState
 from sparse_rcnn.data import DetectionDataset
+from sparse_rcnn.data.formats.description import remark_on_proposals
 
 
 class RunDirectory:
@@ -68,7 +69,7 @@ class RunDirectory:
             if checkpoint["arguments"]["iterations"] != arguments.iterations:
                 print(f"the schedule is now that of {arguments.iterations} iterations")
         if remark := remark_on_proposals(dataset, config["num_proposals"]):
-            print(remark)
+            print(printable(f"train: {remark}"))
         parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
         print(
             f"{config['backbone']}, {parameters:.1f} M parameters, on {processes.world_size} x "

@@ -39,6 +39,7 @@ class SharedStep:
         if arguments.recompute_backbone:
             recompute_backbone(state.model)
         step = TrainingStep(state.model)
+        self.weights = step.weights
         if arguments.compile:
             compile_step(step, arguments.compile)
         self.network: Any = step

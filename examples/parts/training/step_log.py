@@ -10,6 +10,7 @@ from parts.training.memory import most_memory
 from parts.training.saving import RunState
 from parts.training.step import matched_iou
 from sparse_rcnn.data import Batch
+from sparse_rcnn.loss import LossWeights
 from sparse_rcnn.nn.head import Predictions
 
 
@@ -21,13 +22,22 @@ class StepLog:
         run: What it says of itself is written, too; its processes add up the IoU of their matches.
         journal: Where to.
         start: Step to begin after.
+        weights: Of the loss, whose matches are looked at.
     """
 
-    def __init__(self, arguments: argparse.Namespace, run: RunState, journal: Journal, start: int) -> None:
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        run: RunState,
+        journal: Journal,
+        start: int,
+        weights: LossWeights,
+    ) -> None:
         self.arguments = arguments
         self.run = run
         self.processes = run.processes
         self.journal = journal
+        self.weights = weights
         self.compiling = arguments.compile
         self.restart(start)
 
@@ -62,7 +72,7 @@ class StepLog:
         is_due = iteration % arguments.log_interval == 0 or iteration == arguments.iterations
         if not (is_due and outcome.losses_are_finite):
             return
-        *iou, count = self.processes.sum(matched_iou(predictions, batch)).tolist()
+        *iou, count = self.processes.sum(matched_iou(predictions, batch, self.weights)).tolist()
         num_stages = len(iou)
         classification, l1, giou = (
             outcome.losses[1 + kind * num_stages : 1 + (kind + 1) * num_stages] for kind in range(3)

@@ -50,6 +50,19 @@ def crowded_images(dataset: DetectionDataset, num_proposals: int) -> CrowdedImag
     )
 
 
+def remark_on_proposals(dataset: DetectionDataset, num_proposals: int) -> str:
+    """A sentence about images with more objects than proposals; empty if there are none."""
+    crowded = crowded_images(dataset, num_proposals)
+    if crowded.num_images == 0:
+        return ""
+    return (
+        f"{crowded.num_images} of {len(dataset)} images have more objects than the {num_proposals} "
+        f"proposals, up to {crowded.most} ({crowded.example}). In each step with such an image, only "
+        f"{num_proposals} of its objects are matched: {crowded.unmatched} of {dataset.num_objects} objects "
+        f"are not learnt from. --num-proposals {crowded.most} has room for all"
+    )
+
+
 def objects_an_image(dataset: DetectionDataset) -> np.ndarray:
     """Boxes to learn from by image, [I] int64."""
     return np.bincount(dataset.annotations.image_indices[dataset.is_target], minlength=len(dataset))
@@ -92,12 +105,8 @@ def dataset_remarks(
     remarks = []
     for name, dataset in splits.items():
         remarks += [f"{name}: {remark}" for remark in (*_of_classes(dataset), *_of_boxes(dataset))]
-        if num_proposals is not None and (crowded := crowded_images(dataset, num_proposals)).num_images:
-            remarks.append(
-                f"{name}: {crowded.num_images} images have more objects than the {num_proposals} proposals: "
-                f"{crowded.unmatched} objects cannot be matched; {crowded.example} has {crowded.most} "
-                f"(--num-proposals {crowded.most} has room for all)"
-            )
+        if num_proposals is not None and (crowded := remark_on_proposals(dataset, num_proposals)):
+            remarks.append(f"{name}: {crowded}")
     total = sum(map(len, splits.values()))
     if len(splits) > 1 and (compare_all or total <= MOST_COMPARED):
         for (one, other), pairs in same_contents(splits).items():

@@ -54,11 +54,11 @@ def test_crowded_images_are_named_with_the_numbers(root: Path) -> None:
     val = load_dataset(root, "val")
     assert crowded_images(val, 2) == (1, 3, 1, str(root / "images/b1.png"))
     assert crowded_images(val, 3).num_images == 0
+    assert dataset_remarks({"val": val}, num_proposals=3) == []
     (remark,) = dataset_remarks({"val": val}, num_proposals=2)
-    assert remark.startswith(
-        "val: 1 images have more objects than the 2 proposals: 1 objects cannot be matched"
-    )
-    assert remark.endswith("b1.png has 3 (--num-proposals 3 has room for all)")
+    assert remark.startswith("val: 1 of 2 images have more objects than the 2 proposals, up to 3 (")
+    assert "b1.png). In each step with such an image, only 2 of its objects are matched: 1 of 4" in remark
+    assert remark.endswith("--num-proposals 3 has room for all")
 
 
 def test_what_looks_wrong_is_said(root: Path) -> None:

@@ -75,6 +75,16 @@ def test_a_flipped_bit_is_noticed(file, tmp_path, place):
         load_checkpoint(path)
 
 
+def test_a_flipped_bit_in_the_name_of_the_digest_is_noticed(file, tmp_path):
+    data = file.read_bytes()
+    for bit in range(5):  # the letter stays ASCII
+        wrong = bytes([data[data.index(b"digest")] ^ 1 << bit]) + b"igest"
+        path = tmp_path / f"flipped{file.suffix}"
+        path.write_bytes(data.replace(b"digest", wrong, 1))
+        with pytest.raises(ValueError, match="is damaged"):
+            load_checkpoint(path)
+
+
 def test_a_file_without_a_digest_gets_a_remark(model, tmp_path):
     path = written(tmp_path / "old.pth", content_of(model))
     remarks = " ".join(load_checkpoint(path).remarks)

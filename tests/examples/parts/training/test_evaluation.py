@@ -60,6 +60,20 @@ def test_what_cannot_be_read_is_left_out_named_and_counted(
     assert state.model.training
 
 
+def test_detections_that_are_not_finite_have_no_figures_and_do_not_end_a_run(
+    state: TrainingState, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluation = evaluation_of(state, tmp_path)
+    weight = next(state.model.head.parameters()).data
+    kept, weight[0] = weight[0].clone(), float("nan")
+    found = evaluation.run(5)
+    weight[0] = kept
+    assert found.problem.endswith("not finite: the weights in this run are damaged or diverged")
+    assert all(found.metrics[name] != found.metrics[name] for name in ("AP", "AP50"))
+    assert f"iteration 5: no figures: {evaluation.dataset.image_paths[0]}, " in capsys.readouterr().out
+    assert (found.pictures, state.model.training) == ({}, True)
+
+
 def test_figures_are_those_of_the_images_that_are_left(tmp_path: Path) -> None:
     dataset = ShapesDataset(tmp_path, "val", 5)
     truth = dataset.coco_ground_truth()
