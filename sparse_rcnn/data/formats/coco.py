@@ -275,7 +275,7 @@ def _positions(
     file: Path,
     mending: Mending | None,
 ) -> np.ndarray:
-    """Maps an id field to the position of that id in `known`, [n] int32; -1 where broken ones are left out."""
+    """Maps an id field to the position of that id in `known`, [n] int32; -1: left out."""
     order = np.argsort(known, kind="stable")
     ordered = known[order]
     low, high = int(ordered[0]), int(ordered[-1])

@@ -152,9 +152,9 @@ def _categories_used(file: Path) -> set[int]:
     used: set[int] = set()
 
     def look(entries: list, first: int) -> None:
-        # What another split has in other writing ("7", 7.0) counts, too; what is wrong is its reader's matter.
-        found = {entry.get("category_id") for entry in entries if isinstance(entry, dict)}
-        used.update(int(value) for value in found if str(value).removesuffix(".0").isdecimal())
+        # Also "7" and 7.0; what is wrong is a matter of its own reader.
+        found = {str(entry.get("category_id")) for entry in entries if isinstance(entry, dict)}
+        used.update(int(text) for value in found if (text := value.removesuffix(".0")).isdecimal())
 
     read_sections(file, {"annotations": look})
     return used

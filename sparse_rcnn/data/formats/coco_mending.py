@@ -4,6 +4,7 @@ Ids as text or as floats, absent or repeated ids of annotations, absent sizes of
 boxes that only the segmentation tells. `CocoDetection` refuses all of them; `load_dataset` reads them.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sparse_rcnn.data.formats.annotated_images import AnnotatedImages
 from sparse_rcnn.data.formats.coco_fields import is_box, is_id, is_length, is_number
 
 FIRST_OF_NAMES = 10**9  # image ids that are no numbers are counted from here
+_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # "007" is a name
 UNSAID = (None, "", 0, "0")
 
 
@@ -62,7 +64,10 @@ class Mending:
                 check([entry], number)
             except ValueError as error:
                 image = entry.get("image_id") if isinstance(entry, dict) else None
-                self.broken.setdefault(image if is_id(image) else -1, str(error))
+                if isinstance(image, int) and is_id(image):
+                    self.broken.setdefault(image, str(error))
+                else:
+                    self.note("annotations of no image that is known are left out", str(error))
             else:
                 kept.append(entry)
         return kept
@@ -140,8 +145,8 @@ class Mending:
         found = {}
         for field in fields:
             value = entry.get(field)
-            if (type(value) is float and value.is_integer() and is_id(int(value))) or (
-                type(value) is str and len(value) < 20 and value.isdecimal() and str(int(value)) == value
+            if (isinstance(value, float) and value.is_integer()) or (
+                isinstance(value, str) and _NUMBER.fullmatch(value)
             ):
                 found[field] = int(value)
         for field in found:
