@@ -145,9 +145,8 @@ class Mending:
         found = {}
         for field in fields:
             value = entry.get(field)
-            if (isinstance(value, float) and value.is_integer()) or (
-                isinstance(value, str) and _NUMBER.fullmatch(value)
-            ):
+            whole = isinstance(value, float) and value.is_integer()
+            if isinstance(value, float | str) and (whole or _NUMBER.fullmatch(str(value))):
                 found[field] = int(value)
         for field in found:
             self.note(f"field {field!r} is not written as an integer", entry[field])

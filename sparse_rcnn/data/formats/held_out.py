@@ -44,20 +44,21 @@ def choose_held_out(
     rank[order] = np.arange(count)
 
     # One number for (class, image): sorting rows of two takes minutes for millions of boxes.
-    pairs = np.stack(np.divmod(np.unique(labels * np.int64(count) + rank[image_indices]), count), axis=1)
-    first = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1))
-    groups = np.split(pairs[:, 1], first[1:]) if len(pairs) else []
-    by_class = dict(zip(pairs[first, 0].tolist(), groups, strict=True))
-    by_image = np.argsort(pairs[:, 1], kind="stable")
-    starts = np.searchsorted(pairs[by_image, 1], np.arange(count + 1))
+    ordered = np.sort(labels * np.int64(count) + rank[image_indices])
+    classes, ranks_of = np.divmod(ordered[np.diff(ordered, prepend=-1) > 0], count)  # [P], each pair once
+    first = np.flatnonzero(np.diff(classes, prepend=-1))
+    groups = np.split(ranks_of, first[1:]) if len(classes) else []
+    by_class = dict(zip(classes[first].tolist(), groups, strict=True))
+    by_image = np.argsort(ranks_of, kind="stable")
+    starts = np.searchsorted(ranks_of[by_image], np.arange(count + 1))
     left = {label: len(ranks) for label, ranks in by_class.items()}  # images that stay for training
     chosen: set[int] = set()
 
     def take(position: int) -> None:
-        classes = pairs[by_image[starts[position] : starts[position + 1]], 0].tolist()
-        if position not in chosen and all(left[label] > 1 for label in classes):
+        shown = classes[by_image[starts[position] : starts[position + 1]]].tolist()
+        if position not in chosen and all(left[label] > 1 for label in shown):
             chosen.add(position)
-            for label in classes:
+            for label in shown:
                 left[label] -= 1
 
     for label, ranks in sorted(by_class.items(), key=lambda item: (len(item[1]), item[0])):

@@ -216,8 +216,8 @@ YAML_FAULTS = [
     ("names: [a", r"is not valid YAML"),
     ("train: train/images\nnames: [a, b]\nnc: 3", r"field 'nc' says 3 classes, but 'names' has 2"),
     (
-        "train: train/images\nnames: {0: a, 2: b}",
-        r"field 'names': labels must be 0 to 1, .* got \[0, 2\]",
+        "train: train/images\nnames: {0: a, -1: b}",
+        r"field 'names': labels must be integers from 0, each once, got {'0': 'a', '-1': 'b'}",
     ),
     ("train: gone\nnames: [a]", r"field 'train': there is no 'gone' in "),
     ("train: {a: b}\nnames: [a]", r"field 'train' must be a path or a list of paths, got {'a': 'b'}"),
