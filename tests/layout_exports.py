@@ -268,10 +268,45 @@ def cvat_images(root: Path) -> None:
         draw(root / "images" / f"{picture.stem}.jpg", picture)
 
 
+def yolo_roboflow_darknet(root: Path) -> None:
+    for picture in IMAGES:
+        folder = root / "export" / {"train": "train", "val": "valid"}[picture.split]
+        draw(folder / f"{picture.stem}.jpg", picture)
+        text(folder / f"{picture.stem}.txt", yolo_rows(picture))
+        text(folder / "_darknet.labels", "\n".join(CLASSES) + "\n")
+    text(root / "__MACOSX/export/._classes.txt", "")
+
+
+def yolo_upper_case(root: Path) -> None:
+    text(root / "data.yaml", f"train: Images/train\nval: Images/val\nnames: {CLASSES}\n")
+    for picture in IMAGES:
+        draw(root / "Images" / picture.split / f"{picture.stem}.jpg", picture)
+        text(root / "Labels" / picture.split / f"{picture.stem}.txt", yolo_rows(picture))
+
+
+def voc_lists_with_columns(root: Path) -> None:
+    for split in ("train", "val"):
+        rows = (f"./JPEGImages/{p.stem}.jpg ./Annotations/{p.stem}.xml\n" for p in of_split(split))
+        text(root / "set" / f"{split}.txt", "".join(rows))
+    for picture in IMAGES:
+        draw(root / "set/JPEGImages" / f"{picture.stem}.jpg", picture)
+        page = voc_page(picture, f"{picture.stem}.jpg").replace(
+            "<annotation>", '<annotation xmlns="urn:voc">'
+        )
+        text(root / "set/Annotations" / f"{picture.stem}.xml", page)
+
+
+def voc_folders_by_kind_and_split(root: Path) -> None:
+    for picture in IMAGES:
+        draw(root / f"images_{picture.split}" / f"{picture.stem}.png", picture)
+        text(root / f"annotations_{picture.split}" / f"{picture.stem}.xml", voc_page(picture, "image.jpg"))
+
+
 WITH_SPLITS = (
     *(coco_2014, coco_plain, coco_valid_folders, coco_cvat_subsets),
     *(yolo_ultralytics, yolo_roboflow, yolo_lists, yolo_darknet, yolo_beside),
     *(voc_devkit, voc_split_folders, voc_beside),
+    *(yolo_roboflow_darknet, yolo_upper_case, voc_lists_with_columns, voc_folders_by_kind_and_split),
 )
 WITHOUT_SPLITS = (
     *(coco_cvat_default, coco_label_studio, coco_makesense, yolo_label_studio),

@@ -62,7 +62,11 @@ class Folders:
     def alike(self, path: str) -> list[str]:
         """Images in the folder of a file that differ by suffix or spelling only."""
         folder, name = os.path.split(os.path.normpath(path))
-        if not self.has(path) and folder not in self._alike:
+        if folder not in self._known:
+            self._known[folder] = listing(folder)
+        if not self._known[folder]:
+            return []
+        if folder not in self._alike:
             found = self._alike[folder] = {}
             for other in sorted(filter(is_image, self._known[folder])):
                 found.setdefault(_loose(other), []).append(os.path.join(folder, other))
@@ -179,9 +183,12 @@ def _search(
             moved += 1
             renamed += 1
             continue
-        found = _most_alike(plain[number], by_name.get(os.path.basename(plain[number]), []))
-        if not found and (found := _most_alike(plain[number], loosely.get(_loose(plain[number]), []))):
-            renamed += 1
+        found = []
+        if anywhere:
+            found = _most_alike(plain[number], by_name.get(os.path.basename(plain[number]), []))
+        if anywhere and not found:
+            found = _most_alike(plain[number], loosely.get(_loose(plain[number]), []))
+            renamed += bool(found)
         if len(found) == 1:
             paths[number] = os.path.join(root, found[0])
             moved += 1
