@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from sparse_rcnn.data import DetectionDataset
+
 CLASSES = ["cat", "dog", "owl"]
 
 
@@ -28,6 +30,28 @@ IMAGES = [
     Picture("val", "b1", (40, 60), [("dog", 6, 8, 26, 28), ("cat", 10, 10, 20, 20), ("owl", 40, 20, 58, 38)]),
     Picture("val", "b2", (60, 60), [("cat", 12, 6, 42, 54)]),
 ]
+
+
+Found = dict[str, tuple[tuple[int, int], list[tuple[str, list[float]]]]]
+
+
+def contents(data: DetectionDataset) -> Found:
+    """By stem of the file, its size and its boxes, as they are in `IMAGES`."""
+    found = {}
+    for index, path in enumerate(data.image_paths):
+        _, target = data[index]
+        boxes = [[round(side, 3) for side in box] for box in target.boxes.tolist()]
+        labels = [data.class_names[label] for label in target.labels.tolist()]
+        found[Path(path).stem] = (data.image_sizes[index], sorted(zip(labels, boxes, strict=True)))
+    return found
+
+
+def expected(*splits: str) -> Found:
+    return {
+        stem: (size, sorted((name, [float(side) for side in box]) for name, *box in boxes))
+        for split, stem, size, boxes in IMAGES
+        if split in splits
+    }
 
 
 def draw(file: Path, picture: Picture) -> None:

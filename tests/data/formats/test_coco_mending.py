@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layout_exports import CLASSES, IMAGES, coco, draw
+from layout_exports import CLASSES, IMAGES, coco, contents, draw, expected
 from pycocotools import mask
-from test_load import contents, expected
 
 from sparse_rcnn.data import DatasetRemark, load_dataset
 
@@ -43,7 +42,7 @@ ODD = {
     "suffix": (
         "images",
         lambda e: e.update(file_name=e["file_name"][:-3] + "JPEG"),
-        "5 of them with another",
+        "5 of them",
     ),
 }
 
