@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sparse_rcnn.data.formats.layout import of_split
@@ -54,16 +54,16 @@ class Folders:
 
     def has(self, path: str) -> bool:
         """Whether there is such a file."""
-        folder, name = os.path.split(os.path.normpath(path))
+        folder, name = os.path.split(path)
         if folder not in self._known:
-            self._known[folder] = listing(folder)
+            self._known[folder] = listing(folder or ".")
         return name in self._known[folder]
 
     def alike(self, path: str) -> list[str]:
         """Images in the folder of a file that differ by suffix or spelling only."""
-        folder, name = os.path.split(os.path.normpath(path))
+        folder, name = os.path.split(path)
         if folder not in self._known:
-            self._known[folder] = listing(folder)
+            self._known[folder] = listing(folder or ".")
         if not self._known[folder]:
             return []
         if folder not in self._alike:
@@ -151,7 +151,7 @@ def _plain(name: str) -> str:
     name = name.split("?d=")[-1].replace("\\", "/")
     if "://" in name:
         name = unquote(urlsplit(name).path)
-    parts = [part for part in PurePosixPath(name).parts if part not in ("/", "//", ".", "..")]
+    parts = [part for part in name.split("/") if part not in ("", ".", "..")]
     if parts and len(parts[0]) == 2 and parts[0][1] == ":":
         parts = parts[1:]
     return "/".join(parts)
