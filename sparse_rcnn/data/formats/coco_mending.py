@@ -210,13 +210,31 @@ def _box_around(segmentation: Any) -> list[float] | None:
             return None
         xs, ys = points[::2], points[1::2]
         return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
-    if not isinstance(segmentation, dict):
-        return None
-    from pycocotools import mask
-
     try:
-        if isinstance(segmentation["counts"], list):
-            segmentation = mask.frPyObjects(segmentation, *segmentation["size"])
-        return [float(side) for side in mask.toBbox(segmentation)]
-    except (KeyError, TypeError, ValueError, AttributeError):
+        height, counts = int(segmentation["size"][0]), segmentation["counts"]
+        ends = np.cumsum(counts if isinstance(counts, list) else _run_lengths(counts))
+    except (KeyError, TypeError, ValueError, IndexError):
         return None
+    first, last = ends[0:-1:2], ends[1::2] - 1  # pixels, column by column
+    first, last = first[last >= first], last[last >= first]
+    if not len(first) or height < 1:
+        return None
+    left, right = int(first.min()) // height, int(last.max()) // height
+    whole = (first // height != last // height).any()  # a run over the end of a column
+    top, bottom = (0, height - 1) if whole else (int((first % height).min()), int((last % height).max()))
+    return [float(side) for side in (left, top, right - left + 1, bottom - top + 1)]
+
+
+def _run_lengths(text: str) -> list[int]:
+    """COCO's compressed run lengths: five bits a character, differences from the fourth on."""
+    counts: list[int] = []
+    number = shift = 0
+    for sign in text:
+        bits = ord(sign) - 48
+        number |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            number -= (1 << shift) if bits & 16 else 0
+            counts.append(number + (counts[-2] if len(counts) > 2 else 0))
+            number = shift = 0
+    return counts
