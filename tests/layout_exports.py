@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from sparse_rcnn.data import DetectionDataset
+
 CLASSES = ["cat", "dog", "owl"]
 
 
@@ -28,6 +30,28 @@ IMAGES = [
     Picture("val", "b1", (40, 60), [("dog", 6, 8, 26, 28), ("cat", 10, 10, 20, 20), ("owl", 40, 20, 58, 38)]),
     Picture("val", "b2", (60, 60), [("cat", 12, 6, 42, 54)]),
 ]
+
+
+Found = dict[str, tuple[tuple[int, int], list[tuple[str, list[float]]]]]
+
+
+def contents(data: DetectionDataset) -> Found:
+    """By stem of the file, its size and its boxes, as they are in `IMAGES`."""
+    found = {}
+    for index, path in enumerate(data.image_paths):
+        _, target = data[index]
+        boxes = [[round(side, 3) for side in box] for box in target.boxes.tolist()]
+        labels = [data.class_names[label] for label in target.labels.tolist()]
+        found[Path(path).stem] = (data.image_sizes[index], sorted(zip(labels, boxes, strict=True)))
+    return found
+
+
+def expected(*splits: str) -> Found:
+    return {
+        stem: (size, sorted((name, [float(side) for side in box]) for name, *box in boxes))
+        for split, stem, size, boxes in IMAGES
+        if split in splits
+    }
 
 
 def draw(file: Path, picture: Picture) -> None:
@@ -268,10 +292,45 @@ def cvat_images(root: Path) -> None:
         draw(root / "images" / f"{picture.stem}.jpg", picture)
 
 
+def yolo_roboflow_darknet(root: Path) -> None:
+    for picture in IMAGES:
+        folder = root / "export" / {"train": "train", "val": "valid"}[picture.split]
+        draw(folder / f"{picture.stem}.jpg", picture)
+        text(folder / f"{picture.stem}.txt", yolo_rows(picture))
+        text(folder / "_darknet.labels", "\n".join(CLASSES) + "\n")
+    text(root / "__MACOSX/export/._classes.txt", "")
+
+
+def yolo_upper_case(root: Path) -> None:
+    text(root / "data.yaml", f"train: Images/train\nval: Images/val\nnames: {CLASSES}\n")
+    for picture in IMAGES:
+        draw(root / "Images" / picture.split / f"{picture.stem}.jpg", picture)
+        text(root / "Labels" / picture.split / f"{picture.stem}.txt", yolo_rows(picture))
+
+
+def voc_lists_with_columns(root: Path) -> None:
+    for split in ("train", "val"):
+        rows = (f"./JPEGImages/{p.stem}.jpg ./Annotations/{p.stem}.xml\n" for p in of_split(split))
+        text(root / "set" / f"{split}.txt", "".join(rows))
+    for picture in IMAGES:
+        draw(root / "set/JPEGImages" / f"{picture.stem}.jpg", picture)
+        page = voc_page(picture, f"{picture.stem}.jpg").replace(
+            "<annotation>", '<annotation xmlns="urn:voc">'
+        )
+        text(root / "set/Annotations" / f"{picture.stem}.xml", page)
+
+
+def voc_folders_by_kind_and_split(root: Path) -> None:
+    for picture in IMAGES:
+        draw(root / f"images_{picture.split}" / f"{picture.stem}.png", picture)
+        text(root / f"annotations_{picture.split}" / f"{picture.stem}.xml", voc_page(picture, "image.jpg"))
+
+
 WITH_SPLITS = (
     *(coco_2014, coco_plain, coco_valid_folders, coco_cvat_subsets),
     *(yolo_ultralytics, yolo_roboflow, yolo_lists, yolo_darknet, yolo_beside),
     *(voc_devkit, voc_split_folders, voc_beside),
+    *(yolo_roboflow_darknet, yolo_upper_case, voc_lists_with_columns, voc_folders_by_kind_and_split),
 )
 WITHOUT_SPLITS = (
     *(coco_cvat_default, coco_label_studio, coco_makesense, yolo_label_studio),

@@ -22,6 +22,7 @@ from sparse_rcnn.data.formats.coco_fields import (
     names_of,
     shown,
 )
+from sparse_rcnn.data.formats.coco_mending import Mending
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transform
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_names import refuse_missing
@@ -108,12 +109,14 @@ def find_coco(directory: str | Path, split: str) -> tuple[Path, Path]:
 def read_coco(
     file: Path,
     locate: Callable[[Sequence[str]], tuple[list[str], list[str]]],
+    mending: Mending | None = None,
 ) -> tuple[AnnotatedImages, list[int]]:
     """Reads a COCO JSON of any size, piece by piece.
 
     Args:
         file: The JSON.
         locate: From the images' `file_name`s to their paths, and remarks.
+        mending: Reads what leaves no doubt; None refuses it.
 
     Returns:
         Images, classes by ascending id, and objects; and the ids of categories that are a name above others
@@ -122,7 +125,7 @@ def read_coco(
     Raises:
         ValueError: As `CocoDetection`.
     """
-    columns = _Columns(file)
+    columns = _Columns(file, mending)
     consumers = {"images": columns.add_images, "annotations": columns.add_annotations}
     members = read_sections(file, consumers)
     for section in SECTIONS:
@@ -130,16 +133,29 @@ def read_coco(
             raise ValueError(f"{file}: field {section!r} must be a list, got {shown(members, section)}")
     if not columns.names:
         raise ValueError(f"{file}: the data set is empty: 'images' has no entries")
+    if mending is not None:
+        columns.drop_repeated()
+        members["categories"] = mending.categories(members["categories"])
     image_ids, sizes = columns.images()
     _refuse_duplicates(image_ids, file, "image")
+    if mending is not None:
+        mending.repeated = len({*columns.names}) < len(columns.names)
     paths, remarks = locate(columns.names)
     columns.names = []
     by_id, parents = _categories(members["categories"], file)
     ids, image_of, category_of, boxes, areas, is_crowd = columns.annotations()
+    ids = mending.numbered(ids) if mending is not None else ids
     _refuse_duplicates(ids, file, "annotation")
-    image_of = _positions(image_of, image_ids, ids, "image_id", file)
-    labels = _positions(category_of, np.array(list(by_id)), ids, "category_id", file)
+    image_of = _positions(image_of, image_ids, ids, "image_id", file, mending)
+    labels = _positions(category_of, np.array(list(by_id)), ids, "category_id", file, mending)
     del category_of
+    if mending is not None and (lost := (image_of < 0) | (labels < 0)).any():
+        for index in np.flatnonzero(labels < 0).tolist():
+            said = f"{file}: annotation {ids[index]}: its category is not among 'categories'"
+            mending.broken.setdefault(int(image_ids[image_of[index]]), said)
+        ids, image_of, labels, boxes, areas, is_crowd = (
+            column[~lost] for column in (ids, image_of, labels, boxes, areas, is_crowd)
+        )
     if np.less(np.diff(image_of), 0).any():  # ordered here, one column after the other: each is there once
         order = np.argsort(image_of, kind="stable")
         ids, image_of, labels = ids[order], image_of[order], labels[order]
@@ -160,28 +176,62 @@ def read_coco(
 class _Columns:
     """What is kept of images and annotations while the file is read."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, mending: Mending | None) -> None:
         self.file = file
+        self.mending = mending
         self.names: list[str] = []
         self._images: list[np.ndarray] = [np.empty((0, 3), dtype=np.int64)]
         self._rows: list[tuple[np.ndarray, ...]] = []
 
     def add_images(self, entries: list[Any], first: int) -> None:
+        try:
+            self._add_images(entries, first)
+        except ValueError:
+            if self.mending is None:
+                raise
+            self._add_images(self.mending.images(entries, first), first)
+
+    def _add_images(self, entries: list[Any], first: int) -> None:
         ids = integers(entries, ("id",), self.file, "image", first)
-        self.names += names_of(entries, self.file, first)
+        names = names_of(entries, self.file, first)
         for field in ("height", "width"):
             column(entries, field, is_length, "a positive integer", self.file, "image", first=first)
         sizes = integers(entries, ("height", "width"), self.file, "image", first)
         self._images.append(np.concatenate([ids, sizes], axis=1))
+        self.names += names
+
+    def drop_repeated(self) -> None:
+        """Leaves out images whose id and name were there before."""
+        table = np.concatenate(self._images)
+        if len(np.unique(table[:, 0])) == len(table):
+            return
+        seen: set[tuple[int, str]] = set()
+        keep = [
+            index
+            for index, key in enumerate(zip(table[:, 0].tolist(), self.names, strict=True))
+            if not (key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        ]
+        if self.mending is not None and len(keep) < len(table):
+            count = len(table) - len(keep)
+            self.mending.note("images are there twice", self.names[-1], count)
+            position = {index: place for place, index in enumerate(keep)}
+            self.mending.unsized = [position[index] for index in self.mending.unsized if index in position]
+        self._images = [table[keep]]
+        self.names = [self.names[index] for index in keep]
 
     def add_annotations(self, entries: list[Any], first: int) -> None:
         columns = columns_at_once(entries)
-        if columns is None:  # something is absent or wrong: field by field, each value looked at
-            ids = integers(entries, ("id", "image_id", "category_id"), self.file, "annotation", first)
-            boxes = boxes_of(entries, self.file, first)
-            areas = areas_of(entries, boxes, self.file, first)
-            columns = (*ids.T.copy(), boxes, areas, crowds_of(entries, self.file, first))
-        self._rows.append(columns)
+        if columns is None and self.mending is not None:
+            entries = self.mending.annotations(entries, first, self._look_at_each)
+            columns = columns_at_once(entries)
+        self._rows.append(columns or self._look_at_each(entries, first))
+
+    def _look_at_each(self, entries: list[Any], first: int) -> tuple[np.ndarray, ...]:
+        """Something is absent or wrong: field by field, each value looked at."""
+        ids = integers(entries, ("id", "image_id", "category_id"), self.file, "annotation", first)
+        boxes = boxes_of(entries, self.file, first)
+        areas = areas_of(entries, boxes, self.file, first)
+        return (*ids.T.copy(), boxes, areas, crowds_of(entries, self.file, first))
 
     def images(self) -> tuple[np.ndarray, np.ndarray]:
         """Ids [I], and (height, width) [I, 2]."""
@@ -217,8 +267,15 @@ def _categories(entries: list[Any], file: Path) -> tuple[dict[int, str], list[in
     return dict(sorted(zip(ids, names, strict=True))), parents
 
 
-def _positions(values: np.ndarray, known: np.ndarray, ids: np.ndarray, field: str, file: Path) -> np.ndarray:
-    """Maps an id field to the position of that id in `known`, [n] int32."""
+def _positions(
+    values: np.ndarray,
+    known: np.ndarray,
+    ids: np.ndarray,
+    field: str,
+    file: Path,
+    mending: Mending | None,
+) -> np.ndarray:
+    """Maps an id field to the position of that id in `known`, [n] int32; -1: left out."""
     order = np.argsort(known, kind="stable")
     ordered = known[order]
     low, high = int(ordered[0]), int(ordered[-1])
@@ -233,7 +290,13 @@ def _positions(values: np.ndarray, known: np.ndarray, ids: np.ndarray, field: st
     if (wrong := positions < 0).any():
         first = int(np.argmax(wrong))
         section = {"image_id": "images", "category_id": "categories"}[field]
-        raise ValueError(f"{file}: annotation {ids[first]}: {field} {values[first]} is not among {section!r}")
+        said = f"{field} {values[first]} is not among {section!r}"
+        count = int(np.count_nonzero(wrong))
+        if mending is None or not mending.leave_out_broken:
+            others = f" (and {count - 1} more like it)" if count > 1 else ""
+            how = "; leave_out_broken=True, --leave-out-broken, leaves them out" if mending else ""
+            raise ValueError(f"{file}: annotation {ids[first]}: {said}{others}{how}")
+        mending.note(f"annotations are left out: their {field} is not among {section!r}", ids[first], count)
     return positions
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
 from sparse_rcnn.data.formats.coco import read_coco
-from sparse_rcnn.data.formats.coco_fields import integers
+from sparse_rcnn.data.formats.coco_mending import Mending, merge_repeated
 from sparse_rcnn.data.formats.image_names import locate_images
+from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
 from sparse_rcnn.data.formats.json_sections import read_sections
 from sparse_rcnn.data.formats.layout import Format, Layout, Reader, split_of
 
@@ -88,8 +89,24 @@ def _read(file: Path, root: Path, others: list[Path], options: ReadOptions) -> A
         base = candidates[0] if options.images else root
         return locate_images(names, candidates, base, file, missing_ok, split_of(file.stem))
 
-    content, parents = read_coco(file, locate)
+    mending = Mending(file, options.leave_out_broken)
+    content, parents = read_coco(file, locate, mending)
+    content = _mended(content, mending, options)
     return _without_ghosts(content, parents, file, others)
+
+
+def _mended(content: AnnotatedImages, mending: Mending, options: ReadOptions) -> AnnotatedImages:
+    """With sizes that headers say, without broken images, and each file and each class once."""
+    problems: dict[int, str] = {}
+    if mending.unsized:
+        sizes, unread = read_image_sizes([content.paths[index] for index in mending.unsized], options)
+        content.sizes[mending.unsized] = sizes
+        problems = {mending.unsized[index]: problem for index, problem in unread.items()}
+    if mending.broken:
+        index_of = {id: index for index, id in enumerate(content.ids.tolist())}
+        problems |= {index_of[id]: said for id, said in mending.broken.items() if id in index_of}
+    content = merge_repeated(keep_readable(content, problems, options), mending)
+    return content._replace(remarks=[*content.remarks, *mending.remarks()])
 
 
 def _image_folders(file: Path, root: Path) -> list[Path]:
@@ -135,7 +152,9 @@ def _categories_used(file: Path) -> set[int]:
     used: set[int] = set()
 
     def look(entries: list, first: int) -> None:
-        used.update(np.unique(integers(entries, ("category_id",), file, "annotation", first)).tolist())
+        # Also "7" and 7.0; what is wrong is a matter of its own reader.
+        found = {str(entry.get("category_id")) for entry in entries if isinstance(entry, dict)}
+        used.update(int(text) for value in found if (text := value.removesuffix(".0")).isdecimal())
 
     read_sections(file, {"annotations": look})
     return used

@@ -41,7 +41,10 @@ def _read(file: Path, root: Path, options: ReadOptions) -> AnnotatedImages:
     tree = parse_xml(file)
     images = tree.findall("image")
     if not images:
-        raise ValueError(f"{file}: the data set is empty: there are no <image> elements (a video export?)")
+        if tree.find("track") is not None:
+            how = "export the task as 'CVAT for images 1.1' or 'COCO 1.0', with its frames as images"
+            raise ValueError(f"{file}: has tracks of a video ('CVAT for video 1.1'), not images: {how}")
+        raise ValueError(f"{file}: the data set is empty: there are no <image> elements")
     names = [_text(image, "name", f"{file}: image {number}") for number, image in enumerate(images)]
     where = [f"{file}: image {name[:80]!r}" for name in names]
     sizes = [

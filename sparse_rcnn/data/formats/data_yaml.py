@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+UNNAMED = ""  # a label that a map of names leaves out
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -13,7 +14,7 @@ class DataFile(NamedTuple):
     Attributes:
         file: The file.
         root: The folder that images are looked for in.
-        class_names: The K names, by label; None if it has none.
+        class_names: The names by label, "" for labels that a map leaves out; None if it has none.
         splits: For each split, folders, lists or image files.
         keypoints: Whether lines hold key points behind the box.
         remarks: Splits that the file names and that are not there.
@@ -171,13 +172,17 @@ def _names(names: Any, count: Any, file: Path) -> list[str] | None:
             raise ValueError(
                 f"{file}: field 'names': labels must be integers, got {_shown(names)}"
             ) from error
-        if sorted(by_label) != list(range(len(names))):
-            got = _shown(sorted(by_label))
+        if len(by_label) != len(names) or min(by_label, default=0) < 0 or max(by_label, default=0) >= 2**20:
             raise ValueError(
-                f"{file}: field 'names': labels must be 0 to {len(names) - 1}, each once, got {got}"
+                f"{file}: field 'names': labels must be integers from 0, each once, got {_shown(names)}"
             )
-        names = [by_label[label] for label in range(len(by_label))]
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) and n for n in names):
+        if not all(isinstance(name, str) and name for name in names.values()):
+            raise ValueError(f"{file}: field 'names' must be a map of names, got {_shown(names)}")
+        names = [by_label.get(label, UNNAMED) for label in range(max(by_label, default=-1) + 1)]
+        count = None
+    elif not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
+        raise ValueError(f"{file}: field 'names' must be a list of names, got {_shown(names)}")
+    if not names:
         raise ValueError(f"{file}: field 'names' must be a list of names, got {_shown(names)}")
     if count not in (None, "") and _count(count, file) != len(names):
         raise ValueError(f"{file}: field 'nc' says {count} classes, but 'names' has {len(names)}")

@@ -125,11 +125,11 @@ def _rows(splits: Mapping[str, DetectionDataset]) -> list[tuple[str, ...]]:
         ("  without boxes", *(f"{np.count_nonzero(count == 0):,}" for count in counts)),
         ("  width x height, median", *map(_median_size, datasets)),
         ("boxes", *(f"{dataset.num_objects:,}" for dataset in datasets)),
-        ("  an image, median and most", *(f"{np.median(count):g}, {count.max()}" for count in counts)),
+        ("  in an image: median, most", *(f"{np.median(count):g}, {count.max()}" for count in counts)),
         ("  width x height, median", *map(_median_box, datasets)),
         ("  clipped to the image", *(f"{dataset.num_clipped:,}" for dataset in datasets)),
         ("  without area, left out", *(f"{dataset.num_dropped:,}" for dataset in datasets)),
-        ("ignored regions", *(f"{dataset.num_crowd:,}" for dataset in datasets)),
+        ("ignored regions (crowds)", *(f"{dataset.num_crowd:,}" for dataset in datasets)),
         ("classes", *(f"{len(dataset.class_names):,}" for dataset in datasets)),
     ]
     names = datasets[0].class_names

@@ -1,8 +1,10 @@
 """Where the images are that an annotation file names, whatever machine it was written on."""
 
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from sparse_rcnn.data.formats.layout import of_split
 from sparse_rcnn.data.image_file import MOST_NAMED
@@ -48,13 +50,27 @@ class Folders:
 
     def __init__(self) -> None:
         self._known: dict[str, set[str]] = {}
+        self._alike: dict[str, dict[str, list[str]]] = {}
 
     def has(self, path: str) -> bool:
         """Whether there is such a file."""
-        folder, name = os.path.split(os.path.normpath(path))
+        folder, name = os.path.split(path)
         if folder not in self._known:
-            self._known[folder] = listing(folder)
+            self._known[folder] = listing(folder or ".")
         return name in self._known[folder]
+
+    def alike(self, path: str) -> list[str]:
+        """Images in the folder of a file that differ by suffix or spelling only."""
+        folder, name = os.path.split(path)
+        if folder not in self._known:
+            self._known[folder] = listing(folder or ".")
+        if not self._known[folder]:
+            return []
+        if folder not in self._alike:
+            found = self._alike[folder] = {}
+            for other in sorted(filter(is_image, self._known[folder])):
+                found.setdefault(_loose(other), []).append(os.path.join(folder, other))
+        return self._alike.get(folder, {}).get(_loose(name), [])
 
 
 def refuse_missing(image_dir: Path, names: Sequence[str], file: Path) -> None:
@@ -131,9 +147,11 @@ def locate_images(
 
 
 def _plain(name: str) -> str:
-    """Slashes for backslashes, and no drive, root or "../"."""
+    """Slashes for backslashes, no drive, root or "../", and of a URL its path."""
     name = name.split("?d=")[-1].replace("\\", "/")
-    parts = [part for part in PurePosixPath(name).parts if part not in ("/", "//", ".", "..")]
+    if "://" in name:
+        name = unquote(urlsplit(name).path)
+    parts = [part for part in name.split("/") if part not in ("", ".", "..")]
     if parts and len(parts[0]) == 2 and parts[0][1] == ":":
         parts = parts[1:]
     return "/".join(parts)
@@ -150,15 +168,27 @@ def _search(
     folders: Folders,
 ) -> tuple[list[str], list[str]]:
     """Looks anywhere for images that are not where they should be."""
+    loosely: dict[str, list[str]] = {}  # whatever the suffix, and the case of letters
     by_name: dict[str, list[str]] = {}
     for relative in anywhere:
         by_name.setdefault(os.path.basename(relative), []).append(relative)
+        loosely.setdefault(_loose(relative), []).append(relative)
     missing: list[str] = []
-    moved = 0
+    moved = renamed = 0
     for number, path in enumerate(paths):
         if folders.has(path):
             continue
-        found = _most_alike(plain[number], by_name.get(os.path.basename(plain[number]), []))
+        if len(near := folders.alike(path)) == 1:
+            paths[number] = near[0]
+            moved += 1
+            renamed += 1
+            continue
+        found = []
+        if anywhere:
+            found = _most_alike(plain[number], by_name.get(os.path.basename(plain[number]), []))
+        if anywhere and not found:
+            found = _most_alike(plain[number], loosely.get(_loose(plain[number]), []))
+            renamed += bool(found)
         if len(found) == 1:
             paths[number] = os.path.join(root, found[0])
             moved += 1
@@ -173,8 +203,15 @@ def _search(
         folder = os.path.normpath(paths[0][: -len(plain[0])])
         where = f"in {folder}" + (f", nor elsewhere in {root}" if not anywhere or folder == str(root) else "")
         raise ValueError(missing_message(missing, len(names), where, file))
-    remarks = [f"{file}: {moved} images are not at the path that it says; found by name in {root}"]
+    how = f", {renamed} of them with another suffix or in another spelling" if renamed else ""
+    remarks = [f"{file}: {moved} images are not at the path that it says; found by name in {root}{how}"]
     return paths, remarks if moved else []
+
+
+def _loose(name: str) -> str:
+    """What is left of a name where suffixes, cases and spellings of letters, and "%20" differ."""
+    base = unicodedata.normalize("NFC", unquote(os.path.basename(name)))
+    return (os.path.splitext(base)[0] if is_image(base) else base).casefold()
 
 
 def _most_alike(name: str, places: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 try:
     import orjson
-except ImportError:  # optional: it parses two to three times as fast
+except ImportError:  # where it cannot be installed: it parses two to three times as fast
     orjson = None  # type: ignore[assignment,unused-ignore]
 
 PIECE = 1 << 16  # characters parsed at a time: what they become stays in the processor's cache

@@ -30,6 +30,7 @@ SPLIT_NAMES = {
     "default": "all",
     "all": "all",
 }
+SPLITS = {*SPLIT_NAMES} - {"default", "all"}
 # Folders that say what is in them, and not which images: images/train/a.jpg and annotations/train/a.xml.
 ROLES = {
     *("images", "image", "imgs", "img", "jpegimages", "pictures", "photos"),
@@ -87,11 +88,20 @@ def split_of(name: str) -> str | None:
 
 def split_of_path(relative: str) -> str | None:
     """The split that the folders of a path say, from the outermost."""
-    for folder in relative.split("/")[:-1]:
-        whole = re.sub(r"[-_ ]*\d*$", "", folder.lower())
-        if whole in SPLIT_NAMES and whole not in ("default", "all"):
-            return SPLIT_NAMES[whole]
-    return None
+    splits = map(_split_of_folder, relative.split("/")[:-1])
+    return next((split for split in splits if split is not None), None)
+
+
+def _split_of_folder(folder: str) -> str | None:
+    """The split of "train", "Train2017", "images_train" and "train-annotations"."""
+    words = [word for word in re.split(r"[-_ ]+|\d+$", folder.lower()) if word]
+    rest = [word for word in words if word not in ROLES] if len(words) > 1 else words
+    return SPLIT_NAMES[rest[0]] if len(rest) == 1 and rest[0] in SPLITS else None
+
+
+def says_something(folder: str) -> bool:
+    """Whether the name of a folder says a split, or what is in it."""
+    return folder.lower() in ROLES or _split_of_folder(folder) is not None
 
 
 def several_data_sets(path: Path, found: Iterable[Path]) -> ValueError:
@@ -116,12 +126,11 @@ def files_below(directory: Path, suffix: str) -> list[str]:
 def key_of(relative: str) -> str:
     """A path without its suffix and without folders that only say what is in them.
 
-    "images/train/a.jpg", "annotations/train/a.xml" and "train/labels/a.txt" have the same.
+    "images/train/a.jpg", "annotations_train/a.xml" and "train/labels/a.txt" have the same.
     """
     *folders, name = relative.split("/")
-    return "/".join(
-        [*(folder for folder in folders if folder.lower() not in ROLES), os.path.splitext(name)[0]]
-    )
+    said = [_split_of_folder(folder) or folder for folder in folders if folder.lower() not in ROLES]
+    return "/".join([*said, os.path.splitext(name)[0]])
 
 
 class ImageIndex:

@@ -15,7 +15,13 @@ from sparse_rcnn.data.formats.cvat_xml import CVAT_FORMAT
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transform
 from sparse_rcnn.data.formats.held_out import choose_held_out, read_split, split_names
 from sparse_rcnn.data.formats.image_names import Folders
-from sparse_rcnn.data.formats.layout import SPLIT_NAMES, Format, Layout, several_data_sets
+from sparse_rcnn.data.formats.layout import (
+    SPLIT_NAMES,
+    Format,
+    Layout,
+    says_something,
+    several_data_sets,
+)
 from sparse_rcnn.data.formats.unknown_layout import unknown_layout
 from sparse_rcnn.data.formats.voc_layout import VOC_FORMAT
 from sparse_rcnn.data.formats.yolo_layout import YOLO_FORMAT
@@ -88,7 +94,7 @@ def load_dataset(
     content, remarks = _read_split(layout, split, path, options, val_share, split_seed)
     content = content._replace(remarks=[*layout.remarks, *content.remarks, *remarks])
     if leave_out_broken:
-        content = _without_missing(content)
+        content = _without_impossible(_without_missing(content))
     if class_names is not None:
         content = choose_classes(content, class_names, allow_absent=allow_absent_classes)
     return DetectionDataset(
@@ -120,6 +126,7 @@ def recognise(path: Path, split: str = "train") -> Layout:
     """
     if not path.exists():
         raise unknown_layout(path, FORMATS)
+    path = _inside(path)
     found = []
     for known in FORMATS:
         layout = known.recognise(path)
@@ -128,6 +135,20 @@ def recognise(path: Path, split: str = "train") -> Layout:
                 return layout
             found.append(layout)
     return found[0] if found else _recognise_below(path, split)
+
+
+def _inside(path: Path) -> Path:
+    """The folder in which an archive has all it holds; not one such as train/ or images/."""
+    for _ in range(2):
+        beside = [one for one in path.iterdir() if not _is_clutter(one.name)] if path.is_dir() else []
+        if len(beside) != 1 or not beside[0].is_dir() or says_something(beside[0].name):
+            break
+        path = beside[0]
+    return path
+
+
+def _is_clutter(name: str) -> bool:
+    return name.startswith((".", "__MACOSX")) or name.lower() in ("thumbs.db", "desktop.ini")
 
 
 def _recognise_below(path: Path, split: str) -> Layout:
@@ -207,3 +228,16 @@ def _without_missing(content: AnnotatedImages) -> AnnotatedImages:
     gone = content.paths[int(np.argmin(there))]
     remark = f"{np.count_nonzero(~there)} images, such as {gone}, are not there and are left out"
     return content.with_images(np.flatnonzero(there))._replace(remarks=[*content.remarks, remark])
+
+
+def _without_impossible(content: AnnotatedImages) -> AnnotatedImages:
+    """Without images that have a box that is not finite, or of a negative width or height."""
+    boxes = content.objects.boxes
+    wrong = ~np.isfinite(boxes).all(axis=1) | np.less(boxes[:, 2:], 0).any(axis=1)
+    if not wrong.any():
+        return content
+    broken = np.unique(content.objects.image_indices[wrong])
+    example = content.describe(int(np.argmax(wrong)))
+    remark = f"{len(broken)} images have a box that is impossible, and are left out: {example}"
+    kept = np.setdiff1d(np.arange(len(content.paths)), broken)
+    return content.with_images(kept)._replace(remarks=[*content.remarks, remark])

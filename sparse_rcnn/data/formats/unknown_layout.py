@@ -24,6 +24,16 @@ NEAREST = (
 )
 
 
+# What other tools write as JSON: of each, words that all occur at its beginning.
+OTHER_JSON = (
+    (("imagePath", "shapes"), "labelme's files, one an image: convert them with labelme2coco"),
+    (("annotation", "image", "coordinates"), "CreateML's file: export the project as COCO"),
+    (("filename", "regions"), "VIA's file: export it as COCO"),
+    (("result", "data", "annotations"), "Label Studio's own file: export the project as COCO or YOLO"),
+    (("image_id", "bbox", "score"), "detections in COCO's result format: the ground truth is wanted"),
+)
+
+
 def unknown_layout(path: Path, formats: Sequence[Format]) -> ValueError:
     """The error for a folder or file of no known layout."""
     if not path.exists():
@@ -31,7 +41,7 @@ def unknown_layout(path: Path, formats: Sequence[Format]) -> ValueError:
     known = "; ".join(f"{known.name}: {known.expected}" for known in formats)
     if path.is_file():
         return ValueError(f"{path}: is no annotation file of a known format ({known})")
-    suffixes, folders = _look(path)
+    suffixes, folders, first = _look(path)
     counts = [f"{count} {suffix or 'files without suffix'}" for suffix, count in suffixes.most_common(6)]
     found = ", ".join(counts) or "no files"
     shown = ", ".join(f"{folder}/" for folder in sorted(folders)[:6])
@@ -39,19 +49,40 @@ def unknown_layout(path: Path, formats: Sequence[Format]) -> ValueError:
     for kinds, name, reason in NEAREST:
         if any(suffix in kinds for suffix in suffixes):
             nearest = f"the nearest is {name}, but {reason}" if name else reason
+            example = next((first[suffix] for suffix in first if suffix in kinds), None)
+            nearest += _said_by(example) if example and name else ""
             return ValueError(
                 f"{path}: its layout is not known: found {found}{where}; {nearest}. Known: {known}"
             )
     return ValueError(f"{path}: its layout is not known: found {found}{where}. Known: {known}")
 
 
-def _look(path: Path) -> tuple[Counter[str], list[str]]:
+def _said_by(file: str) -> str:
+    """What a file is or begins with, for the message."""
+    try:
+        with open(file, encoding="utf-8-sig", errors="replace") as stream:
+            head = stream.read(4096)
+    except OSError:
+        return ""
+    if file.lower().endswith(".json"):
+        kinds = (what for words, what in OTHER_JSON if all(f'"{word}"' in head for word in words))
+        return next((f": {os.path.basename(file)} looks like {what}" for what in kinds), "")
+    line = next((line.strip() for line in head.splitlines() if line.strip()), "")
+    return f": {os.path.basename(file)} begins with {line[:60]!r}"
+
+
+def _look(path: Path) -> tuple[Counter[str], list[str], dict[str, str]]:
+    """How many files have which suffix, the first folders, and an example of each suffix."""
     suffixes: Counter[str] = Counter()
-    first: list[str] = []
+    folders: list[str] = []
+    first: dict[str, str] = {}
     for folder, subfolders, files in os.walk(path):
         if folder == str(path):
-            first = list(subfolders)
-        suffixes.update(os.path.splitext(name)[1].lower() for name in files)
+            folders = list(subfolders)
+        for name in sorted(files):
+            suffix = os.path.splitext(name)[1].lower()
+            suffixes[suffix] += 1
+            first.setdefault(suffix, os.path.join(folder, name))
         if sum(suffixes.values()) > MOST_FILES:
             break
-    return suffixes, first
+    return suffixes, folders, first

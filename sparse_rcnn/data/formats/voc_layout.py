@@ -65,7 +65,7 @@ def _recognise_list(path: Path) -> Layout | None:
 def _is_page(file: Path) -> bool:
     try:
         with open(file, "rb") as stream:
-            return b"<annotation>" in (head := stream.read(4096)) or b"<annotation " in head
+            return b"<annotation>" in (head := stream.read(1 << 16)) or b"<annotation " in head
     except OSError:
         return False
 
@@ -81,19 +81,27 @@ def _lists(root: Path, keys: set[str]) -> dict[str, Path]:
             except (OSError, UnicodeDecodeError):
                 continue
             standard = split_of(file.stem) if re.fullmatch(r"[A-Za-z]+", file.stem) else None
-            if key_of(first) in keys or key_of(first + ".x") in keys or standard:
+            if standard or any(key_of(name) in keys for name in (first, first + ".x")):
                 found[file.stem if file.stem == "trainval" else standard or file.stem] = file
         if found:
             return found
     return {}
 
 
+def _names_in(line: str) -> list[str]:
+    """What a line of a list may name: itself, or the first of "image file", "name 1", "path,path".
+
+    With or without a suffix, which a name with a dot in it does not tell.
+    """
+    words = [os.path.normpath(word) for word in (line, *line.replace(",", " ").split()[:1])]
+    return [name for word in words for name in (word + ".xml", word, os.path.basename(word))]
+
+
 def _read_listed(root: Path, files: list[str], names: Path, options: ReadOptions) -> AnnotatedImages:
     by_key = {key_of(file): file for file in files}
     chosen, missing = [], []
     for name in read_list(names):
-        # With or without a suffix, which a name with a dot in it does not tell.
-        file = by_key.get(key_of(name + ".xml")) or by_key.get(key_of(name))
+        file = next((by_key[key] for key in map(key_of, _names_in(name)) if key in by_key), None)
         chosen.append(file) if file else missing.append(name)
     if missing and not options.leave_out_broken:
         raise ValueError(

@@ -45,6 +45,8 @@ def read_page(file: Path) -> VocPage:
             read, malformed XML, and missing or unreadable fields.
     """
     root = parse_xml(file)
+    for element in root.iter() if str(root.tag).startswith("{") else ():  # a namespace, which says nothing
+        element.tag = str(element.tag).rpartition("}")[2]
     if root.tag != "annotation":
         raise ValueError(f"{file}: the outermost element must be <annotation>, got <{root.tag!s:.40}>")
     odd = set()

@@ -32,7 +32,8 @@ def read_yolo(
     Args:
         images: The image files.
         labels: The label file of each image; None where there is none.
-        class_names: The K names, by label; None numbers them, with a remark.
+        class_names: The names by label, "" for labels that are not to occur; None numbers them, with a
+            remark.
         where: The file or folder that names the images, for messages.
         options: `leave_out_broken` leaves out images whose label file or header is broken.
         keypoints: Lines are `class cx cy w h` and key points, which are left out.
@@ -62,6 +63,8 @@ def read_yolo(
             broken[image] = str(error)
             continue
         for number, label, box in found:
+            if class_names is not None and not class_names[label]:
+                raise ValueError(f"{file}: line {number}: class {label} has no name in {where}")
             rows.append((image, label, file, number))
             fractions.append(box)
     if class_names is None:
@@ -79,13 +82,17 @@ def read_yolo(
         _, label, file, number = rows[index]
         return f"{file}: line {number} (class {label}): cx cy w h {fractions[index]}"
 
+    named = [label for label, name in enumerate(class_names) if name]
+    new_label = {label: position for position, label in enumerate(named)}
+    if len(named) < len(class_names):
+        remarks.append(f"{where}: {len(class_names) - len(named)} labels between others have no name")
     content = AnnotatedImages(
         paths,
         np.arange(1, len(images) + 1),
         sizes,
-        list(class_names),
-        list(range(len(class_names))),
-        make_objects(owners.tolist(), [row[1] for row in rows], boxes, [False] * len(rows)),
+        [class_names[label] for label in named],
+        named,
+        make_objects(owners.tolist(), [new_label[row[1]] for row in rows], boxes, [False] * len(rows)),
         describe,
         remarks,
     )
@@ -177,7 +184,7 @@ def _label_files(image: str) -> list[str]:
     for folder in ("images", "JPEGImages", "Images", "imgs"):
         before, found, after = slashed.rpartition(f"/{folder}/")
         if found:
-            files.append(f"{before}/labels/{after}")
+            files += [f"{before}/labels/{after}", f"{before}/Labels/{after}"]
     return [*files, stem]
 
 

@@ -30,6 +30,7 @@ NAME_FILES = (
     "classes.txt",
     "obj.names",
     "*.names",
+    "_darknet.labels",
     "labels.txt",
     "class_names.txt",
     "predefined_classes.txt",
@@ -117,7 +118,9 @@ def _undescribed(root: Path) -> Layout | None:
 
 
 def _class_names(root: Path) -> list[str] | None:
-    for folder in (root, root / "labels", root / "train", root / "data", root.parent):
+    """The names in the nearest file of names: at the top, below it, or beside the folder."""
+    below = [root / "labels", root / "train", root / "data"]
+    for folder in (root, *below, *sorted(root.glob("*/")), *sorted(root.glob("*/*/")), root.parent):
         for pattern in NAME_FILES:
             for file in sorted(folder.glob(pattern)):
                 if not (file.name == "labels.txt" and _is_label_file(file)):
@@ -182,6 +185,8 @@ def _read_listed(
     options: ReadOptions,
 ) -> AnnotatedImages:
     """The images of folders and lists, and their label files by YOLO's rule."""
+    if options.images:
+        root, places = Path(options.images), [_inside(place, options.images) for place in places]
     images: list[str] = []
     for place in places:
         if os.path.isdir(place):
@@ -203,6 +208,11 @@ def _read_listed(
     return content._replace(remarks=[*remarks, *content.remarks])
 
 
+def _inside(place: str, images: str) -> str:
+    """The folder of images that was given, in place of one that a file names."""
+    return place if os.path.isfile(place) else images
+
+
 def _listed(file: Path, root: Path) -> list[str]:
     """The images of a list: relative to the list, to the data set, or with folders of another machine."""
     try:
@@ -211,12 +221,11 @@ def _listed(file: Path, root: Path) -> list[str]:
         raise ValueError(f"{file}: cannot be read as a list of images: {error}") from error
     folders = Folders()
     found = []
+    bases = list(dict.fromkeys([root, file.parent]))
     for line in filter(None, map(str.strip, lines)):
         parts = [part for part in line.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-        places = [line, *(str(base / line) for base in (file.parent, root))]
-        places += [
-            str(base.joinpath(*parts[first:])) for first in range(len(parts)) for base in (root, file.parent)
-        ]
+        places = [line, *(str(base / line) for base in bases[::-1])]
+        places += [str(base.joinpath(*parts[first:])) for first in range(len(parts)) for base in bases]
         found.append(
             os.path.normpath(next((place for place in places if folders.has(place)), str(root / line)))
         )

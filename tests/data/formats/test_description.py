@@ -41,7 +41,7 @@ def test_the_table_counts(root: Path) -> None:
         "images 3 2",
         "without boxes 1 0",
         "boxes 3 4",
-        "an image, median and most 1, 2 2, 3",
+        "in an image: median, most 1, 2 2, 3",
         "cat 1 2",
         "dog 1 1",
         "owl 1 1",

@@ -7,31 +7,11 @@ from pathlib import Path
 
 import layout_exports as exports
 import pytest
-from layout_exports import CLASSES, IMAGES
+from layout_exports import CLASSES, IMAGES, contents, expected
 
 from sparse_rcnn.data import DatasetRemark, DetectionDataset, list_splits, load_dataset, write_split
 
 pytestmark = pytest.mark.filterwarnings("ignore::sparse_rcnn.data.DatasetRemark")
-Found = dict[str, tuple[tuple[int, int], list[tuple[str, list[float]]]]]
-
-
-def contents(data: DetectionDataset) -> Found:
-    """By stem of the file, its size and its boxes, as they are in `IMAGES`."""
-    found = {}
-    for index, path in enumerate(data.image_paths):
-        _, target = data[index]
-        boxes = [[round(side, 3) for side in box] for box in target.boxes.tolist()]
-        labels = [data.class_names[label] for label in target.labels.tolist()]
-        found[Path(path).stem] = (data.image_sizes[index], sorted(zip(labels, boxes, strict=True)))
-    return found
-
-
-def expected(*splits: str) -> Found:
-    return {
-        stem: (size, sorted((name, [float(side) for side in box]) for name, *box in boxes))
-        for split, stem, size, boxes in IMAGES
-        if split in splits
-    }
 
 
 @pytest.mark.parametrize("write", exports.WITH_SPLITS, ids=lambda write: write.__name__)
@@ -216,8 +196,8 @@ YAML_FAULTS = [
     ("names: [a", r"is not valid YAML"),
     ("train: train/images\nnames: [a, b]\nnc: 3", r"field 'nc' says 3 classes, but 'names' has 2"),
     (
-        "train: train/images\nnames: {0: a, 2: b}",
-        r"field 'names': labels must be 0 to 1, .* got \[0, 2\]",
+        "train: train/images\nnames: {0: a, -1: b}",
+        r"field 'names': labels must be integers from 0, each once, got {'0': 'a', '-1': 'b'}",
     ),
     ("train: gone\nnames: [a]", r"field 'train': there is no 'gone' in "),
     ("train: {a: b}\nnames: [a]", r"field 'train' must be a path or a list of paths, got {'a': 'b'}"),
