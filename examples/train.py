@@ -34,6 +34,7 @@ from parts.training.evaluation import Evaluation
 from parts.training.exchange import Exchange
 from parts.training.journal import Journal
 from parts.training.last_words import last_words
+from parts.training.length import Length, estimate_length
 from parts.training.model import build_model
 from parts.training.processes import Processes, joined
 from parts.training.random_states import seed_everything
@@ -68,6 +69,8 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     start = 0 if checkpoint is None else run.load(checkpoint)
     forward_backward = SharedStep(arguments, state, processes)
     directory.say_what_runs(checkpoint, model, config, training_set)
+    if arguments.data or arguments.minutes:
+        estimate_length(arguments, state, run, training_set, processes, start)
     del checkpoint
 
     batches = stack.enter_context(closing(open_batches(arguments, training_set, processes, start)))
@@ -87,9 +90,10 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         evaluation.run(start)
     step_log = StepLog(arguments, run, journal, start)
     exchange = Exchange(processes)
+    length = Length(arguments, run, processes, start)
 
     # Loop.
-    for iteration in range(start + 1, arguments.iterations + 1):
+    for iteration in length.steps(start):
         parts, problems = take_step(batches, arguments, processes)
         # Of the whole step: what one device with all its images would divide the loss by.
         num_targets = exchange.before(parts, problems, bool(stop), saver.is_overdue())
@@ -107,26 +111,31 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
             bad_batches.note(iteration, parts, own_losses, outcome, journal)
         unreadable.note(iteration, problems, outcome)
         step_log.note(iteration, outcome, predictions, parts[-1], learning_rate)
+        length.note(iteration)
 
-        evaluates = evaluation.is_due(iteration)
+        evaluates = evaluation.is_due(iteration, length.ends_part)
         if saver.is_due(iteration) or outcome.is_overdue or outcome.is_stopped or evaluates:
             saver.save(iteration, needed=outcome.is_stopped)
         if outcome.is_stopped:
             raise StopRequestedError(f"stopped at iteration {iteration}")
         if evaluates:
             evaluation.run(iteration)
+            saver.keep_best(iteration)
+            if evaluation.is_hopeless():
+                length.end(iteration)
             step_log.restart(iteration)
 
     # Finish: nothing that was trained is lost, whatever becomes of the figures and the pictures.
     if saver.last < arguments.iterations:
         saver.save(arguments.iterations, needed=True)
     found = evaluation.run(arguments.iterations)
+    saver.keep_best(arguments.iterations)
     journal.close()
     directory.finish(run, found, journal)
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__)
+    arguments = parse_arguments(__doc__, look=True)
     with stop_on_signal() as stop, joined(arguments.device) as processes:
         if processes.device.type == "cpu" and arguments.freed_memory == "keep":
             keep_freed_memory()

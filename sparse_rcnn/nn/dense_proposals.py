@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sparse_rcnn.ops.boxes import at_least_float32, clip_boxes
 
 FOCAL_PRIOR = 0.01  # probability of every class at the start
+TOWER_WIDTH = 96  # channels at most, so that the head costs less than the stages that it replaces
 
 
 class DensePredictions(NamedTuple):
@@ -24,7 +25,7 @@ class DensePredictions(NamedTuple):
         logits: ``[B, P, K]`` before the sigmoid.
         boxes: ``[B, P, 4]`` xyxy in pixels of the padded batch, not clipped, at least float32.
         points: ``[P, 2]`` (x, y) in pixels, the middle of each position.
-        features: ``[B, P, C]``.
+        features: ``[B, P, W]``, of the tower.
         peaks: ``[B, P]`` bool, where the best score is the largest of its 3 × 3 neighbours.
     """
 
@@ -62,7 +63,8 @@ class DenseProposals(nn.Module):
         hidden_dim: channels of pyramid and features, C.
         num_classes: K.
         levels: indices of the pyramid's levels that it reads; level i has stride ``4 * 2**i``.
-        layers: of the tower that classes and boxes share: depthwise 3 × 3, pointwise, group norm, ReLU.
+        layers: of the tower that classes and boxes share: 3 × 3 convolution to at most 96 channels, group
+            norm, ReLU.
 
     Raises:
         ValueError: if a number is too small.
@@ -82,18 +84,18 @@ class DenseProposals(nn.Module):
                 raise ValueError(f"{name} must be at least 1, got {number}")
         self.num_proposals = num_proposals
         self.levels = list(levels)
+        width = min(hidden_dim, TOWER_WIDTH)
         tower: list[nn.Module] = []
-        for _ in range(layers):
+        for channels in (hidden_dim, *[width] * (layers - 1)):
             tower += [
-                nn.Conv2d(hidden_dim, hidden_dim, 3, padding=1, groups=hidden_dim, bias=False),
-                nn.Conv2d(hidden_dim, hidden_dim, 1, bias=False),
-                nn.GroupNorm(math.gcd(hidden_dim, 8), hidden_dim),
+                nn.Conv2d(channels, width, 3, padding=1, bias=False),
+                nn.GroupNorm(math.gcd(width, 8), width),
                 nn.ReLU(),
             ]
         self.tower = nn.Sequential(*tower)
-        self.class_logits = nn.Conv2d(hidden_dim, num_classes, 1)
-        self.box_sides = nn.Conv2d(hidden_dim, 4, 1)
-        self.project = nn.Linear(hidden_dim, hidden_dim)
+        self.class_logits = nn.Conv2d(width, num_classes, 3, padding=1)
+        self.box_sides = nn.Conv2d(width, 4, 3, padding=1)
+        self.project = nn.Linear(width, hidden_dim)
         self.norm = nn.LayerNorm(hidden_dim)
         for layer, bias in (
             (self.class_logits, -math.log((1 - FOCAL_PRIOR) / FOCAL_PRIOR)),

@@ -1,6 +1,7 @@
 """The data sets of a run, and everything that can be wrong with them."""
 
 import argparse
+from typing import Any
 
 from torchvision.transforms import v2
 
@@ -37,14 +38,21 @@ def load_data(arguments: argparse.Namespace, tolerant: bool) -> tuple[DetectionD
     training = training_transform(
         tuple(arguments.sizes), arguments.max_size, arguments.crop, arguments.vertical_flip
     )
-    options = (arguments.drop_degenerate_boxes, arguments.classes, tolerant)
-    train = load_dataset(arguments.data, "train", training, *options)
-    val = load_dataset(arguments.data, "val", evaluation, *options)
+    drop = arguments.drop_degenerate_boxes
+    train = open_split(arguments, "train", training, drop, tolerant)
+    val = open_split(arguments, "val", evaluation, drop, tolerant)
     if train.class_names != val.class_names:
         raise ValueError(f"{arguments.data}: train and val have different classes: {_difference(train, val)}")
     if train.num_objects == 0:
         raise ValueError("the training set has no box to learn from")
     return train, val
+
+
+def open_split(
+    arguments: argparse.Namespace, split: str, transform: Any, drop_degenerate: bool, tolerant: bool
+) -> DetectionDataset:
+    """The data set of --data for training or for validation."""
+    return load_dataset(arguments.data, split, transform, drop_degenerate, arguments.classes, tolerant)
 
 
 def open_data(

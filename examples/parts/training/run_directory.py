@@ -65,10 +65,12 @@ class RunDirectory:
             return
         if checkpoint is not None:
             print(f"resuming at iteration {checkpoint['iteration']} from {self.resumed}")
-            if checkpoint["arguments"]["iterations"] != arguments.iterations:
+            if checkpoint["arguments"]["iterations"] != arguments.iterations and not arguments.minutes:
                 print(f"the schedule is now that of {arguments.iterations} iterations")
         if remark := remark_on_proposals(dataset, config["num_proposals"]):
             print(remark)
+        if arguments.table:
+            print(arguments.table)
         parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
         print(
             f"{config['backbone']}, {parameters:.1f} M parameters, on {processes.world_size} x "
@@ -93,6 +95,8 @@ class RunDirectory:
         if self._not_resumed or not self._is_locked:
             self.output.mkdir(parents=True, exist_ok=True)
             self._lock.enter_context(lock(self.output))
+        if table := self._arguments.table:
+            (self.output / "recipe.txt").write_text(f"{table}\n")
         if name := launch_name():
             (self.output / LAUNCH).write_text(name)
         if start < self._arguments.iterations:
@@ -164,7 +168,7 @@ def read_resumed(
         before = checkpoint.get(name, now)
         if before != now:
             raise ValueError(f"{path} is of other data: {name} was {before}, not {now}")
-    if checkpoint["iteration"] > arguments.iterations:
+    if checkpoint["iteration"] > arguments.iterations and not arguments.minutes:
         raise ValueError(
             f"{path} is at iteration {checkpoint['iteration']}, after --iterations {arguments.iterations}"
         )
