@@ -15,7 +15,9 @@ Interrupted, by Ctrl-C, SIGTERM or worse, it goes on from the last whole checkpo
 given again.
 
 The output directory gets checkpoint.pth (the newest of checkpoints/), metrics.jsonl, training.png,
-predictions.png, pictures/, progress/, summary.json and TensorBoard's files; bad_batches/ if there are any.
+predictions.png, pictures/, progress/, summary.json and TensorBoard's files; best.pth, of the best
+evaluation; augmentation.png, what training images look like; recipe.txt, if the recipe follows from the data;
+bad_batches/ if there are any.
 """
 
 import argparse
@@ -79,6 +81,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         dry_run(arguments, processes, batches, training_set, validation_set, state, forward_backward)
         return
     directory.begin(start, state.num_bytes())
+    directory.show_augmentation(training_set)
     journal = Journal(
         directory.output if processes.rank == 0 else None, start, arguments.iterations, processes.rank
     )

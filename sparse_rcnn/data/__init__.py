@@ -6,6 +6,7 @@ from sparse_rcnn.data.formats.coco_classes import COCO_CATEGORY_IDS, COCO_CLASS_
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.data.formats.voc import VocDetection
 from sparse_rcnn.data.image_file import UnreadableImageError, read_image
+from sparse_rcnn.data.loading.augmentation import AugmentedDataset, strong_transform
 from sparse_rcnn.data.loading.collate import Batch, Targets, collate
 from sparse_rcnn.data.loading.sampler import Draw, TrainingSampler
 from sparse_rcnn.data.loading.seeded import SeededDataset
@@ -21,6 +22,7 @@ from sparse_rcnn.data.target import Target
 __all__ = [
     "COCO_CATEGORY_IDS",
     "COCO_CLASS_NAMES",
+    "AugmentedDataset",
     "Batch",
     "CocoDetection",
     "DetectionDataset",
@@ -41,5 +43,6 @@ __all__ = [
     "find_coco",
     "format_metrics",
     "read_image",
+    "strong_transform",
     "training_transform",
 ]

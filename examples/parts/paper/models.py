@@ -53,7 +53,9 @@ class Scale(NamedTuple):
 
 
 SCALES = {
-    "paper": Scale("the paper's recipe", {"drop_degenerate_boxes": True}, 1, {}, (800, 1216)),
+    "paper": Scale(
+        "the paper's recipe", {"recipe": "coco", "drop_degenerate_boxes": True}, 1, {}, (800, 1216)
+    ),
     "shapes": Scale(
         "the built-in shapes of 128 px",
         {
@@ -73,6 +75,7 @@ SCALES = {
     "photos": Scale(
         "photos of about 200 px, a MobileNetV2",
         {
+            "recipe": "coco",  # all models alike
             "backbone": "mobilenet_v2",
             "backbone_norm": "batch",  # frozen norms are slow to adapt in so few steps
             "drop_degenerate_boxes": True,

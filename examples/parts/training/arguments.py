@@ -11,6 +11,7 @@ import torch
 from parts.command_line import CommandLine
 from parts.reader import at_most_one_a_core
 from parts.training.recipe import SMALL, Recipe, choose_recipe, recipe_table
+from sparse_rcnn.data.loading.augmentation import AUGMENTATIONS
 from sparse_rcnn.nn import ModelConfig
 
 # Options of the model, by name with the paper's defaults; the number of classes follows from the data.
@@ -22,6 +23,7 @@ PAPER: dict[str, Any] = {
     "backbone_weights": "imagenet",
     "drop_degenerate_boxes": False,
     "vertical_flip": False,
+    "augmentation": "light",
     "ema": 0.0,
     "batch_size": 16,
     "iterations": 270_000,
@@ -117,6 +119,11 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     add(data, "--sizes", sizes, type=int, nargs="+", metavar="PX")
     add(data, "--max-size", "bound of the longest side", type=int, metavar="PX")
     add(data, "--eval-size", "shortest side for evaluation", type=int, metavar="PX")
+    augmentation = (
+        "none: sizes alone; light, as published: flips; strong: colours, crops, zooming out and mosaics, too, "
+        "but not in the last tenth of the run"
+    )
+    add(data, "--augmentation", augmentation, choices=AUGMENTATIONS)
     data.add_argument(
         "--crop", action="store_true", help="random crops half of the time (300-proposal recipe)"
     )
@@ -153,8 +160,8 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         "--recipe",
         choices=("auto", "small", "coco"),
         default="auto",
-        help=f"what is not given: small, made for the data and printed with its reasons; coco, the paper's; auto: "
-        f"small for data of fewer than {SMALL} training images, coco for others (auto)",
+        help="all that is not given: small, made for the data and printed with its reasons; coco, the paper's; "
+        f"auto: small for data of fewer than {SMALL} training images, coco for others (auto)",
     )
     add(training, "--iterations", "optimiser steps", type=int)
     training.add_argument(
@@ -163,15 +170,15 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     training.add_argument(
         "--minutes",
         type=float,
-        help="the length of the run in minutes of its steps, in place of --iterations: steps, schedule and "
-        "evaluations follow from it. What comes before the first step, evaluations and checkpoints come on top",
+        help="the length of the run in minutes of its steps, in place of --iterations: schedule and "
+        "evaluations follow from it; start, evaluations and checkpoints come on top",
     )
     training.add_argument(
         "--clock",
         choices=("wall", "cpu"),
         default="wall",
-        help="what --minutes counts: wall time, or CPU time of this process and all its threads, which a busy "
-        "machine changes less (wall)",
+        help="what --minutes counts: wall time, or CPU time of this process with all its threads, which a "
+        "busy machine changes less (wall)",
     )
     training.add_argument(
         "--patience",

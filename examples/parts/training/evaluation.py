@@ -74,7 +74,7 @@ class Evaluation:
         self.detector = Detector(EndToEndDetector(state.evaluated), dataset.class_names, *size)
 
     def is_due(self, iteration: int, ends_part: bool = False) -> bool:
-        """Whether one in between is, after this iteration; without an interval, where a part of the run ends."""
+        """Whether one is due in between, after this iteration; without an interval, if it ends a part."""
         interval = self.arguments.eval_interval
         if interval is None:
             return ends_part

@@ -99,8 +99,8 @@ def estimate_length(
     )
     if about > DAY:
         print(
-            f"that is {about / DAY:.1f} days: --minutes or --epochs make a shorter run, --recipe small one of "
-            "smaller images, and torchrun one on more devices"
+            f"that is {about / DAY:.1f} days: --minutes or --epochs make a shorter run, --recipe small one "
+            "of smaller images, and torchrun one on more devices"
         )
 
 

@@ -1,6 +1,7 @@
 """Pictures of what a detector finds in the first validation images."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import PIL.Image
@@ -8,7 +9,7 @@ import torch
 
 from parts.box_drawing import draw_boxes
 from parts.detector_file import Detector, detect_image
-from sparse_rcnn.data import DetectionDataset, UnreadableImageError
+from sparse_rcnn.data import DetectionDataset, Draw, SeededDataset, UnreadableImageError
 
 
 def draw_predictions(
@@ -29,6 +30,20 @@ def draw_predictions(
             pictures[name] = draw_boxes(image, boxes, labels, detector.class_names, scores)
     finally:
         dataset.transform = transform
+    return pictures
+
+
+def draw_samples(
+    samples: SeededDataset, class_names: list[str], indices: Sequence[int], epoch: int = 0
+) -> list[PIL.Image.Image]:
+    """Pictures of training images as the model sees them in an epoch, with what it is to find."""
+    pictures = []
+    for index in indices:
+        try:
+            image, target = samples[Draw(index, epoch)]
+        except UnreadableImageError:
+            continue
+        pictures.append(draw_boxes(image, target.boxes, target.labels, class_names))
     return pictures
 
 

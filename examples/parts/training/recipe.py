@@ -71,6 +71,7 @@ def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> di
         "output": Choice(f"runs/{Path(arguments.data).resolve().name}", "the name of the data"),
         "drop_degenerate_boxes": Choice(True, "boxes without area teach nothing"),
         **choose_sizes(dataset, arguments.device, arguments.eval_size),
+        "augmentation": Choice("light", "short runs learn better from images as they are"),
         "vertical_flip": choose_flip(dataset),
         **choose_trunk(arguments),
         "proposals": Choice("dense", "from the image: learned ones need more data"),

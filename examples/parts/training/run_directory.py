@@ -12,10 +12,11 @@ from torch import nn
 
 from parts.evaluating import without_nan
 from parts.training.arguments import differences, images_at_a_time
+from parts.training.batches import augmented
 from parts.training.checkpoints import CheckpointDirectory, lock, read_run, set_aside
 from parts.training.evaluation import Evaluated
 from parts.training.journal import Journal
-from parts.training.pictures import sheet_of
+from parts.training.pictures import draw_samples, sheet_of
 from parts.training.processes import LAUNCH, Processes, begun_by_this_launch, launch_name
 from parts.training.proposals import remark_on_proposals
 from parts.training.saving import RunState
@@ -101,6 +102,17 @@ class RunDirectory:
             (self.output / LAUNCH).write_text(name)
         if start < self._arguments.iterations:
             (self.output / "summary.json").unlink(missing_ok=True)
+
+    def show_augmentation(self, dataset: DetectionDataset) -> None:
+        """Writes augmentation.png: nine images as the first epoch has them."""
+        if self._processes.rank == 0:
+            samples, chosen = augmented(dataset, self._arguments), range(min(9, len(dataset)))
+            try:
+                sheet_of(draw_samples(samples, dataset.class_names, chosen)).save(
+                    self.output / "augmentation.png"
+                )
+            except (OSError, ValueError) as error:
+                print(f"no augmentation.png: {error}", file=sys.stderr)
 
     def finish(self, run: RunState, found: Evaluated, journal: Journal) -> None:
         """Writes summary.json, which says that the run is complete, and then the pictures."""
