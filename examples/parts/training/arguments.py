@@ -107,7 +107,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         default=4000,
         help="training images of the shapes (4000); as many for validation, but at most 300",
     )
-    drop = "leave out boxes of no width or height, which COCO has a few of, instead of refusing the file"
+    drop = "leave out boxes of no width or height, which COCO has a few of; else the file is refused"
     add(data, "--drop-degenerate-boxes", drop, action=argparse.BooleanOptionalAction)
     data.add_argument(
         "--classes",
@@ -160,7 +160,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         "--recipe",
         choices=("auto", "small", "coco"),
         default="auto",
-        help="all that is not given: small, made for the data and printed with its reasons; coco, the paper's; "
+        help="all that is not given: small, made for the data and printed with reasons; coco, the paper's; "
         f"auto: small for data of fewer than {SMALL} training images, coco for others (auto)",
     )
     add(training, "--iterations", "optimiser steps", type=int)

@@ -52,7 +52,11 @@ class RunState:
 
     def figures(self, learning_rate: float) -> dict[str, float]:
         """What the log says of the run besides the losses of a step."""
-        counts = {"skipped": self.bad_batches.total, "unreadable": len(self.unreadable.known)}
+        counts = {
+            "minutes": self.spent / 60,
+            "skipped": self.bad_batches.total,
+            "unreadable": len(self.unreadable.known),
+        }
         scaler = self.state.scaler
         scale = {"loss_scale": scaler.get_scale()} if scaler.is_enabled() else {}
         return {"learning_rate": learning_rate, **counts, **scale}
