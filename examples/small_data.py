@@ -1,6 +1,6 @@
-"""Measures small data: AP over minutes of CPU time, of several methods on several data sets with several seeds.
+r"""Measures small data: AP over minutes of CPU time, of several methods, data sets and seeds.
 
-    python examples/small_data.py --data bccd raccoon --minutes 5 --backbone mobilenet_v2 \\
+    python examples/small_data.py --data bccd raccoon --minutes 5 --backbone mobilenet_v2 \
         --backbone-weights mobilenet_v2_imagenet_features.pth --jobs 2
     ... --peer "python faster_rcnn_small.py --data {data} --minutes {minutes} --every {every} --seed {seed}"
 

@@ -120,8 +120,8 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     add(data, "--max-size", "bound of the longest side", type=int, metavar="PX")
     add(data, "--eval-size", "shortest side for evaluation", type=int, metavar="PX")
     augmentation = (
-        "none: sizes alone; light, as published: flips; strong: colours, crops, zooming out and mosaics, too, "
-        "but not in the last tenth of the run"
+        "none: sizes alone; light, as published: flips; strong: colours, crops, zooming out and mosaics, "
+        "too, but not in the last tenth of the run"
     )
     add(data, "--augmentation", augmentation, choices=AUGMENTATIONS)
     data.add_argument(
