@@ -251,7 +251,17 @@ def test_compiled_training_is_the_same_training(trained_by_two: Path, processes:
 
 def test_compiled_training_on_any_sizes_evaluates_saves_and_resumes(trained: Path) -> None:
     options = [*TINY, "--eval-interval", "2", "--data", "data/shapes", "--backbone", "resnet10"]
-    options += ["--backbone-norm", "batch", "--backbone-weights", "none", "--sizes", "96", "128"]
+    options += [
+        "--recipe",
+        "coco",
+        "--backbone-norm",
+        "batch",
+        "--backbone-weights",
+        "none",
+        "--sizes",
+        "96",
+        "128",
+    ]
     options += ["--max-size", "160", "--eval-size", "96", "--workers", "0", "--output", "runs/sizes"]
     options += ["--num-heads", "4", "--compile", "aot_eager"]
     done = run_script("train.py", *options, cwd=trained)

@@ -162,7 +162,7 @@ def choose_trunk(arguments: argparse.Namespace) -> dict[str, Choice]:
             "backbone_norm": Choice("frozen", "pretrained: statistics of few images would be worse"),
         }
     return {
-        "backbone": Choice("resnet18", f"from scratch: {missing}"),
+        "backbone": Choice("resnet18", "small; from scratch, which needs more steps"),
         "backbone_weights": Choice("none", missing),
         "backbone_norm": Choice("group", "from scratch, a norm that trains and asks for no large batch"),
     }
