@@ -5,13 +5,13 @@ Without --data: a small model on the built-in shapes, from scratch, in a few min
     python examples/train.py
 
 With --data: on a COCO directory (`annotations/`, `train2017/`, `val2017/`) or a Pascal VOC one
-(`ImageSets/Main/train.txt` and `val.txt`, `Annotations/`, `JPEGImages/`). Fewer than 10,000 training images get
-a recipe that follows from them, which is printed with its reasons; each of its options can be given.
+(`ImageSets/Main/train.txt` and `val.txt`, `Annotations/`, `JPEGImages/`). Fewer than 10,000 training images
+get a recipe that follows from them. It is printed with its reasons, and each of its options can be given.
 
     python examples/train.py --data /data/mine --minutes 20
 
-More, or --recipe coco, get the paper's (ResNet-50, 100 proposals, 36 epochs of COCO, 16 images a step in total),
-on one device or several, with the same images in every step.
+More images, or --recipe coco, get the paper's recipe (ResNet-50, 100 proposals, 36 epochs of COCO, 16 images
+a step in total), on one device or several, with the same images in every step.
 
     torchrun --nproc-per-node 8 --max-restarts 3 examples/train.py --data /data/coco --drop-degenerate-boxes
     python examples/train.py --data /data/mine --weights r50_100pro_3x_model.pth --iterations 2000
