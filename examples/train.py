@@ -4,9 +4,14 @@ Without --data: a small model on the built-in shapes, from scratch, in a few min
 
     python examples/train.py
 
-With --data: the paper's recipe (ResNet-50, 100 proposals, 36 epochs of COCO, 16 images a step in total) on a
-COCO directory (`annotations/`, `train2017/`, `val2017/`) or a Pascal VOC one (`ImageSets/Main/train.txt` and
-`val.txt`, `Annotations/`, `JPEGImages/`), on one device or several, with the same images in every step.
+With --data: on a COCO directory (`annotations/`, `train2017/`, `val2017/`) or a Pascal VOC one
+(`ImageSets/Main/train.txt` and `val.txt`, `Annotations/`, `JPEGImages/`). Fewer than 10,000 training images
+get a recipe that follows from them. It is printed with its reasons, and each of its options can be given.
+
+    python examples/train.py --data /data/mine --minutes 20
+
+More images, or --recipe coco, get the paper's recipe (ResNet-50, 100 proposals, 36 epochs of COCO, 16 images
+a step in total), on one device or several, with the same images in every step.
 
     torchrun --nproc-per-node 8 --max-restarts 3 examples/train.py --data /data/coco --drop-degenerate-boxes
     python examples/train.py --data /data/mine --weights r50_100pro_3x_model.pth --iterations 2000
@@ -15,7 +20,9 @@ Interrupted, by Ctrl-C, SIGTERM or worse, it goes on from the last whole checkpo
 given again.
 
 The output directory gets checkpoint.pth (the newest of checkpoints/), metrics.jsonl, training.png,
-predictions.png, pictures/, progress/, summary.json and TensorBoard's files; bad_batches/ if there are any.
+predictions.png, pictures/, progress/, summary.json and TensorBoard's files; best.pth, of the best
+evaluation; augmentation.png, what training images look like; recipe.txt, if the recipe follows from the data;
+bad_batches/ if there are any.
 """
 
 import argparse
@@ -34,6 +41,7 @@ from parts.training.evaluation import Evaluation
 from parts.training.exchange import Exchange
 from parts.training.journal import Journal
 from parts.training.last_words import last_words
+from parts.training.length import Length, estimate_length
 from parts.training.model import build_model
 from parts.training.processes import Processes, joined
 from parts.training.random_states import seed_everything
@@ -68,6 +76,8 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     start = 0 if checkpoint is None else run.load(checkpoint)
     forward_backward = SharedStep(arguments, state, processes)
     directory.say_what_runs(checkpoint, model, config, training_set)
+    if arguments.data or arguments.minutes:
+        estimate_length(arguments, state, run, training_set, processes, start)
     del checkpoint
 
     batches = stack.enter_context(closing(open_batches(arguments, training_set, processes, start)))
@@ -76,6 +86,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         dry_run(arguments, processes, batches, training_set, validation_set, state, forward_backward)
         return
     directory.begin(start, state.num_bytes())
+    directory.show_augmentation(training_set)
     journal = Journal(
         directory.output if processes.rank == 0 else None, start, arguments.iterations, processes.rank
     )
@@ -87,9 +98,10 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         evaluation.run(start)
     step_log = StepLog(arguments, run, journal, start, forward_backward.weights)
     exchange = Exchange(processes)
+    length = Length(arguments, run, processes, start)
 
     # Loop.
-    for iteration in range(start + 1, arguments.iterations + 1):
+    for iteration in length.steps(start):
         parts, problems = take_step(batches, arguments, processes)
         # Of the whole step: what one device with all its images would divide the loss by.
         num_targets = exchange.before(parts, problems, bool(stop), saver.is_overdue())
@@ -107,20 +119,25 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
             bad_batches.note(iteration, parts, own_losses, outcome, journal)
         unreadable.note(iteration, problems, outcome)
         step_log.note(iteration, outcome, predictions, parts[-1], learning_rate)
+        length.note(iteration)
 
-        evaluates = evaluation.is_due(iteration)
+        evaluates = evaluation.is_due(iteration, length.ends_part)
         if saver.is_due(iteration) or outcome.is_overdue or outcome.is_stopped or evaluates:
             saver.save(iteration, needed=outcome.is_stopped)
         if outcome.is_stopped:
             raise StopRequestedError(f"stopped at iteration {iteration}")
         if evaluates:
             evaluation.run(iteration)
+            saver.keep_best(iteration)
+            if evaluation.is_hopeless():
+                length.end(iteration)
             step_log.restart(iteration)
 
     # Finish: nothing that was trained is lost, whatever becomes of the figures and the pictures.
     if saver.last < arguments.iterations:
         saver.save(arguments.iterations, needed=True)
     found = evaluation.run(arguments.iterations)
+    saver.keep_best(arguments.iterations)
     journal.close()
     directory.finish(run, found, journal)
     if found.problem:
@@ -128,7 +145,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__)
+    arguments = parse_arguments(__doc__, look=True)
     with stop_on_signal() as stop, joined(arguments.device) as processes:
         if processes.device.type == "cpu" and arguments.freed_memory == "keep":
             keep_freed_memory()

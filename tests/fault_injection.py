@@ -123,7 +123,7 @@ def main() -> None:
         *("--sizes", "128", "160", "--max-size", "256", "--eval-size", "128", "--workers", "1"),
         *("--iterations", str(arguments.iterations), "--log-interval", "1", "--checkpoint-interval", "5"),
         *("--schedule", "cosine", "--learning-rate", "2e-4", "--eval-interval", "0", "--device", "cpu"),
-        *("--ema", "0.99"),
+        *("--ema", "0.99", "--recipe", "coco"),
     ]
     rows = []
 

@@ -2,15 +2,15 @@
 
 import pytest
 import torch
+from parts.training.step import TrainingStep
 from torch.utils.data import DataLoader, Subset
 
 from sparse_rcnn import SparseRCNN, build_sparse_rcnn
 from sparse_rcnn.data import ShapesDataset, coco_results, collate, evaluate_coco
-from sparse_rcnn.loss import set_prediction_loss
 from sparse_rcnn.ops import select_detections
 
 
-def small_model(num_stages: int) -> SparseRCNN:
+def small_model(num_stages: int, proposals: str = "learned") -> SparseRCNN:
     torch.manual_seed(0)
     return build_sparse_rcnn(
         "resnet10",
@@ -20,6 +20,7 @@ def small_model(num_stages: int) -> SparseRCNN:
         hidden_dim=64,
         dynamic_dim=16,
         feedforward_dim=256,
+        proposals=proposals,
         proposal_init="grid",
         backbone_norm="group",
         backbone_weights=None,
@@ -37,12 +38,10 @@ def fit(
     loader = DataLoader(
         dataset, batch_size, sampler=[i % len(dataset) for i in range(steps * batch_size)], collate_fn=collate
     )
+    step = TrainingStep(model)
     loss = torch.tensor(float("nan"))
     for batch in loader:
-        predictions = model(batch.images, batch.image_sizes)
-        loss = set_prediction_loss(
-            *predictions, *batch.targets, batch.image_sizes, num_targets=batch.targets.valid.sum()
-        ).total
+        loss = step(batch.images, batch.image_sizes, *batch.targets, batch.targets.valid.sum()).losses.total
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -87,6 +86,15 @@ def test_one_image_with_five_objects_overfits(shapes: ShapesDataset, crowded: in
     metrics = average_precision(model, shapes, [crowded])
 
     assert metrics["AP"] >= 0.9
+
+
+@pytest.mark.slow
+def test_one_image_overfits_in_200_steps_with_proposals_from_the_image(
+    shapes: ShapesDataset, crowded: int
+) -> None:
+    model = small_model(2, "dense")
+    fit(model, Subset(shapes, [crowded]), steps=200, batch_size=1, rate=5e-4)
+    assert average_precision(model, shapes, [crowded])["AP"] >= 0.95
 
 
 @pytest.mark.slow

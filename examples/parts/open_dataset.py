@@ -39,7 +39,7 @@ def add_data_options(group: Any) -> None:
     )
     group.add_argument(
         "--drop-degenerate-boxes",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="leave out boxes of no width or height, which COCO has a few of, instead of refusing the file",
     )
     group.add_argument(
@@ -56,9 +56,13 @@ def add_data_options(group: Any) -> None:
 
 
 def open_split(
-    arguments: argparse.Namespace, split: str, transform: Any = None, allow_missing: bool = False
+    arguments: argparse.Namespace,
+    split: str,
+    transform: Any = None,
+    allow_missing: bool = False,
+    quiet: bool = False,
 ) -> DetectionDataset:
-    """A split of the data set that these options name."""
+    """A split of the data set that these options name; `quiet` prints no remarks."""
     path, images = arguments.data, None
     if split in ("train", "val") and arguments.train_annotations:
         if arguments.val_annotations or split == "train":
@@ -76,7 +80,7 @@ def open_split(
         path,
         split if share or path == arguments.data else only_split(path, split),
         transform,
-        drop_degenerate=arguments.drop_degenerate_boxes,
+        drop_degenerate=bool(arguments.drop_degenerate_boxes),
         class_names=parse_classes(arguments.classes),
         allow_missing=allow_missing,
         images=images,
@@ -84,6 +88,7 @@ def open_split(
         split_seed=arguments.split_seed,
         leave_out_broken=arguments.leave_out_broken,
         count_from=arguments.voc_count_from,
+        quiet=quiet,
     )
 
 
@@ -100,6 +105,7 @@ def load_dataset(
     drop_degenerate: bool = False,
     class_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     allow_missing: bool = False,
+    quiet: bool = False,
     **options: Any,
 ) -> DetectionDataset:
     """As of the library, with remarks printed; the split may also be a share or a file, as of --split."""
@@ -116,7 +122,7 @@ def load_dataset(
             allow_missing=allow_missing,
             **options,
         )
-    for remark in dataset.remarks:
+    for remark in () if quiet else dataset.remarks:
         print(printable(f"remark: {remark}"))
     return dataset
 

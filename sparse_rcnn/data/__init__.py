@@ -10,6 +10,7 @@ from sparse_rcnn.data.formats.load import list_splits, load_dataset
 from sparse_rcnn.data.formats.voc import VocDetection
 from sparse_rcnn.data.formats.writers import write_dataset
 from sparse_rcnn.data.image_file import UnreadableImageError, read_image
+from sparse_rcnn.data.loading.augmentation import AugmentedDataset, strong_transform
 from sparse_rcnn.data.loading.collate import Batch, Targets, collate
 from sparse_rcnn.data.loading.sampler import Draw, TrainingSampler
 from sparse_rcnn.data.loading.seeded import SeededDataset
@@ -25,6 +26,7 @@ from sparse_rcnn.data.target import Target
 __all__ = [
     "COCO_CATEGORY_IDS",
     "COCO_CLASS_NAMES",
+    "AugmentedDataset",
     "Batch",
     "CocoDetection",
     "DatasetRemark",
@@ -51,6 +53,7 @@ __all__ = [
     "list_splits",
     "load_dataset",
     "read_image",
+    "strong_transform",
     "training_transform",
     "write_dataset",
     "write_split",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sparse_rcnn.ops.boxes import at_least_float32, clip_boxes
 
 FOCAL_PRIOR = 0.01  # probability of every class at the start
+TOWER_WIDTH = 96  # channels at most, so that the head costs less than the stages that it replaces
 
 
 class DensePredictions(NamedTuple):
@@ -24,7 +25,7 @@ class DensePredictions(NamedTuple):
         logits: ``[B, P, K]`` before the sigmoid.
         boxes: ``[B, P, 4]`` xyxy in pixels of the padded batch, not clipped, at least float32.
         points: ``[P, 2]`` (x, y) in pixels, the middle of each position.
-        features: ``[B, P, C]``.
+        features: ``[B, P, 2 W]``, of both towers.
         peaks: ``[B, P]`` bool, where the best score is the largest of its 3 × 3 neighbours.
     """
 
@@ -62,7 +63,8 @@ class DenseProposals(nn.Module):
         hidden_dim: channels of pyramid and features, C.
         num_classes: K.
         levels: indices of the pyramid's levels that it reads; level i has stride ``4 * 2**i``.
-        layers: of the tower that classes and boxes share: depthwise 3 × 3, pointwise, group norm, ReLU.
+        layers: of the towers of classes and of boxes: 3 × 3 convolution to W channels, C or 96 at most, group
+            norm, ReLU.
 
     Raises:
         ValueError: if a number is too small.
@@ -82,18 +84,12 @@ class DenseProposals(nn.Module):
                 raise ValueError(f"{name} must be at least 1, got {number}")
         self.num_proposals = num_proposals
         self.levels = list(levels)
-        tower: list[nn.Module] = []
-        for _ in range(layers):
-            tower += [
-                nn.Conv2d(hidden_dim, hidden_dim, 3, padding=1, groups=hidden_dim, bias=False),
-                nn.Conv2d(hidden_dim, hidden_dim, 1, bias=False),
-                nn.GroupNorm(math.gcd(hidden_dim, 8), hidden_dim),
-                nn.ReLU(),
-            ]
-        self.tower = nn.Sequential(*tower)
-        self.class_logits = nn.Conv2d(hidden_dim, num_classes, 1)
-        self.box_sides = nn.Conv2d(hidden_dim, 4, 1)
-        self.project = nn.Linear(hidden_dim, hidden_dim)
+        width = min(hidden_dim, TOWER_WIDTH)
+        self.class_tower = tower(hidden_dim, width, layers)
+        self.box_tower = tower(hidden_dim, width, layers)
+        self.class_logits = nn.Conv2d(width, num_classes, 3, padding=1)
+        self.box_sides = nn.Conv2d(width, 4, 3, padding=1)
+        self.project = nn.Linear(2 * width, hidden_dim)
         self.norm = nn.LayerNorm(hidden_dim)
         for layer, bias in (
             (self.class_logits, -math.log((1 - FOCAL_PRIOR) / FOCAL_PRIOR)),
@@ -131,14 +127,14 @@ class DenseProposals(nn.Module):
         peaks: list[Tensor] = []
         for level in self.levels:
             stride = 4.0 * 2.0**level
-            x = self.tower(levels[level])  # [B, C, h, w]
-            classes = self.class_logits(x)  # [B, K, h, w]
-            sides = at_least_float32(self.box_sides(x)).flatten(2).transpose(1, 2)  # [B, h*w, 4]
-            point = cell_centers(x.shape[2], x.shape[3], stride, sides)  # [h*w, 2]
+            of_class, of_box = self.class_tower(levels[level]), self.box_tower(levels[level])  # [B, W, h, w]
+            classes = self.class_logits(of_class)  # [B, K, h, w]
+            sides = at_least_float32(self.box_sides(of_box)).flatten(2).transpose(1, 2)  # [B, h*w, 4]
+            point = cell_centers(classes.shape[2], classes.shape[3], stride, sides)  # [h*w, 2]
             logits.append(classes.flatten(2).transpose(1, 2))
             boxes.append(boxes_around(point, sides, stride))
             points.append(point)
-            features.append(x.flatten(2).transpose(1, 2))
+            features.append(torch.cat((of_class, of_box), dim=1).flatten(2).transpose(1, 2))
             peaks.append(score_peaks(classes.detach().amax(dim=1)).flatten(1))
         return DensePredictions(
             torch.cat(logits, dim=1),
@@ -174,6 +170,24 @@ class DenseProposals(nn.Module):
         boxes = boxes.gather(1, top.expand(-1, -1, 4))
         features = features.gather(1, top.expand(-1, -1, features.shape[2]))
         return clip_boxes(boxes, image_sizes), self.norm(self.project(features))
+
+
+def tower(channels: int, width: int, layers: int) -> nn.Sequential:
+    """Convolutions on a level of the pyramid.
+
+    Args:
+        channels: that it takes.
+        width: channels that it gives.
+        layers: how many.
+    """
+    parts: list[nn.Module] = []
+    for index in range(layers):
+        parts += [
+            nn.Conv2d(width if index else channels, width, 3, padding=1, bias=False),
+            nn.GroupNorm(math.gcd(width, 8), width),
+            nn.ReLU(),
+        ]
+    return nn.Sequential(*parts)
 
 
 def boxes_around(

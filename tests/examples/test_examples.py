@@ -12,6 +12,7 @@ from processes import EXAMPLES, TINY, TWO_PROCESSES, failure_of, run_python, run
 from torch._dynamo.utils import counters
 
 from sparse_rcnn import load_detector
+from sparse_rcnn.nn import read_checkpoint
 
 
 def test_training_leaves_everything_to_go_on_and_to_use_the_model(trained: Path) -> None:
@@ -252,7 +253,17 @@ def test_compiled_training_is_the_same_training(trained_by_two: Path, processes:
 
 def test_compiled_training_on_any_sizes_evaluates_saves_and_resumes(trained: Path) -> None:
     options = [*TINY, "--eval-interval", "2", "--data", "data/shapes", "--backbone", "resnet10"]
-    options += ["--backbone-norm", "batch", "--backbone-weights", "none", "--sizes", "96", "128"]
+    options += [
+        "--recipe",
+        "coco",
+        "--backbone-norm",
+        "batch",
+        "--backbone-weights",
+        "none",
+        "--sizes",
+        "96",
+        "128",
+    ]
     options += ["--max-size", "160", "--eval-size", "96", "--workers", "0", "--output", "runs/sizes"]
     options += ["--num-heads", "4", "--compile", "aot_eager"]
     done = run_script("train.py", *options, cwd=trained)
@@ -262,6 +273,24 @@ def test_compiled_training_on_any_sizes_evaluates_saves_and_resumes(trained: Pat
     done = run_script("train.py", *options, "--iterations", "6", "--resume", cwd=trained)
     assert done.returncode == 0, done.stderr
     assert "resuming at iteration 4" in done.stdout
+
+
+def test_small_data_need_no_options_and_a_budget_of_time_is_kept(trained: Path) -> None:
+    options = ("--data", "data/shapes", "--backbone-weights", "none", "--minutes", "0.05", "--clock", "cpu")
+    options += ("--augmentation", "strong", "--device", "cpu", "--output", "runs/small")
+    options += ("--backbone", "resnet10")
+    done = run_script("train.py", *options, cwd=trained)
+    assert done.returncode == 0, done.stderr
+    assert "recipe for small data: 16 training images" in done.stdout
+    output = trained / "runs" / "small"
+    assert "--augmentation" in (output / "recipe.txt").read_text()
+    assert all((output / name).is_file() for name in ("best.pth", "augmentation.png", "training.png"))
+    checkpoint = read_checkpoint(output / "best.pth")
+    assert (checkpoint["config"]["proposals"], checkpoint["arguments"]["recipe"]) == ("dense", "small")
+    assert json.loads((output / "summary.json").read_text())["iterations"] >= 1
+    entries = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert any("AP" in entry for entry in entries)
+    assert read_checkpoint(output / "checkpoint.pth")["spent"] >= 0.05 * 60
 
 
 @pytest.mark.parametrize(

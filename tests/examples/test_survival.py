@@ -143,7 +143,18 @@ def test_a_process_without_targets_makes_the_same_steps(place_of_two: Path) -> N
     file.write_text(json.dumps(content))
     # One image of four has objects: in every step there is a process that sees none.
     options = (*OPTIONS, "--data", data, "--backbone", "resnet10", "--backbone-weights", "none")
-    options += ("--sizes", "128", "--max-size", "128", "--eval-size", "128", "--num-heads", "4")
+    options += (
+        "--recipe",
+        "coco",
+        "--sizes",
+        "128",
+        "--max-size",
+        "128",
+        "--eval-size",
+        "128",
+        "--num-heads",
+        "4",
+    )
     ends = []
     for name, launcher in (("alone", ()), ("together", TWO_PROCESSES)):
         done = run_training(*options, "--output", f"runs/{name}", cwd=place_of_two, launcher=launcher)

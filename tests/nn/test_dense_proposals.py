@@ -37,7 +37,7 @@ def predictions(scores, peaks=None):
         torch.tensor(scores).logit()[None, :, None],
         torch.stack((index, index, index + 1, index + 1), dim=1)[None],
         torch.stack((index + 0.5, torch.full_like(index, 0.5)), dim=1),
-        torch.zeros(1, count, 16),
+        torch.zeros(1, count, 32),
         torch.ones(1, count, dtype=torch.bool) if peaks is None else torch.tensor([peaks]),
     )
 

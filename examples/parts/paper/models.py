@@ -16,6 +16,7 @@ FASTER_RCNN_HEAD: dict[str, Any] = {
     "classification_layers": 0,
     "regression_layers": 0,
 }
+PAPER_ITERATIONS = 270_000  # 36 epochs of COCO; a model with fewer gets as small a part of every scale's
 MODELS: dict[str, dict[str, Any]] = {
     "sparse-rcnn": {},
     "sparse-rcnn-r101": {"backbone": "resnet101"},
@@ -39,6 +40,13 @@ MODELS: dict[str, dict[str, Any]] = {
     "stages-3": {"num_stages": 3},
     "stages-12": {"num_stages": 12},
     "positional-encoding": {"positional_encoding": True},
+    # Not in the paper: proposals from the image, after DDQ R-CNN (Zhang et al. 2023); 12 epochs are a third.
+    "dense-300": {"proposals": "dense", "num_stages": 2, "num_proposals": 300},
+    "dense-300-12-epochs": {
+        **{"proposals": "dense", "num_stages": 2, "num_proposals": 300},
+        "iterations": PAPER_ITERATIONS // 3,
+    },
+    "sparse-rcnn-12-epochs": {"iterations": PAPER_ITERATIONS // 3},
 }
 
 
@@ -53,7 +61,9 @@ class Scale(NamedTuple):
 
 
 SCALES = {
-    "paper": Scale("the paper's recipe", {"drop_degenerate_boxes": True}, 1, {}, (800, 1216)),
+    "paper": Scale(
+        "the paper's recipe", {"recipe": "coco", "drop_degenerate_boxes": True}, 1, {}, (800, 1216)
+    ),
     "shapes": Scale(
         "the built-in shapes of 128 px",
         {
@@ -73,6 +83,7 @@ SCALES = {
     "photos": Scale(
         "photos of about 200 px, a MobileNetV2",
         {
+            "recipe": "coco",  # all models alike
             "backbone": "mobilenet_v2",
             "backbone_norm": "batch",  # frozen norms are slow to adapt in so few steps
             "drop_degenerate_boxes": True,
@@ -115,6 +126,9 @@ def options_of(name: str, scale: Scale, data: str | None) -> dict[str, Any]:
     options = {**scale.options, **find_model(name)}
     if "num_proposals" in options:
         options["num_proposals"] = max(1, round(options["num_proposals"] * scale.proposals))
+    if "iterations" in (model := find_model(name)):
+        whole = scale.options.get("iterations", PAPER_ITERATIONS)
+        options["iterations"] = model["iterations"] * whole // PAPER_ITERATIONS
     if "backbone" in options:
         options["backbone"] = scale.backbones.get(options["backbone"], options["backbone"])
     if data is None:

@@ -11,6 +11,8 @@ import torch
 from parts.command_line import CommandLine
 from parts.open_dataset import DATA, FILES, add_data_options
 from parts.reader import at_most_one_a_core
+from parts.training.recipe import SMALL, Recipe, choose_recipe, recipe_table
+from sparse_rcnn.data.loading.augmentation import AUGMENTATIONS
 from sparse_rcnn.nn import ModelConfig
 
 # Options of the model, by name with the paper's defaults; the number of classes follows from the data.
@@ -20,6 +22,10 @@ PAPER: dict[str, Any] = {
     "output": "runs/coco",
     **MODEL_OPTIONS,
     "backbone_weights": "imagenet",
+    "drop_degenerate_boxes": False,
+    "vertical_flip": False,
+    "augmentation": "light",
+    "ema": 0.0,
     "batch_size": 16,
     "iterations": 270_000,
     "schedule": "step",
@@ -66,7 +72,7 @@ FREE = {
     *("max_bad_batches", "max_unreadable", "compile"),
 }
 # ... and what may, besides, if --resume says that it is meant.
-LENGTH = {"iterations", "steps", "warmup"}
+LENGTH = {"iterations", "epochs", "minutes", "steps", "warmup", "patience"}
 PATHS = ("data", *FILES, "weights", "backbone_weights")
 AT_LEAST_1 = [
     *("iterations", "batch_size", "accumulate", "group_size", "log_interval", "checkpoint_interval"),
@@ -74,9 +80,9 @@ AT_LEAST_1 = [
     *("max_size", "eval_size"),
 ]
 AT_LEAST_0 = [
-    *("workers", "warmup", "seed", "weight_decay", "eval_interval", "checkpoint_minutes"),
+    *("workers", "warmup", "seed", "weight_decay", "eval_interval", "checkpoint_minutes", "patience"),
 ]
-ABOVE_0 = ["learning_rate", "clip_norm"]
+ABOVE_0 = ["learning_rate", "clip_norm", "minutes", "epochs"]
 RECIPE_BATCH = 16  # to which --learning-rate refers with --scale-learning-rate
 RECIPE_GROUP = 2  # images of one orientation that stay together: what each of the paper's 8 devices had
 MAX_UNREADABLE = 100
@@ -107,14 +113,16 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     add(data, "--sizes", sizes, type=int, nargs="+", metavar="PX")
     add(data, "--max-size", "bound of the longest side", type=int, metavar="PX")
     add(data, "--eval-size", "shortest side for evaluation", type=int, metavar="PX")
+    augmentation = (
+        "none: sizes alone; light, as published: flips; strong: colours, crops, zooming out and mosaics, "
+        "too, but not in the last tenth of the run"
+    )
+    add(data, "--augmentation", augmentation, choices=AUGMENTATIONS)
     data.add_argument(
         "--crop", action="store_true", help="random crops half of the time (300-proposal recipe)"
     )
-    data.add_argument(
-        "--vertical-flip",
-        action="store_true",
-        help="flip upside down, too, half of the time: for images without an up, as of microscopes",
-    )
+    flip = "flip upside down, too, half of the time: for images without an up, as of microscopes"
+    add(data, "--vertical-flip", flip, action=argparse.BooleanOptionalAction)
     add(
         data, "--workers", "processes per device that read images; unless given, one a core at most", type=int
     )
@@ -142,7 +150,37 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     )
 
     training = parser.add_argument_group("training")
+    training.add_argument(
+        "--recipe",
+        choices=("auto", "small", "coco"),
+        default="auto",
+        help="all that is not given: small, made for the data and printed with reasons; coco, the paper's; "
+        f"auto: small for data of fewer than {SMALL} training images, coco for others (auto)",
+    )
     add(training, "--iterations", "optimiser steps", type=int)
+    training.add_argument(
+        "--epochs", type=float, help="the length of the run in epochs, in place of --iterations"
+    )
+    training.add_argument(
+        "--minutes",
+        type=float,
+        help="the length of the run in minutes of its steps, in place of --iterations: schedule and "
+        "evaluations follow from it; start, evaluations and checkpoints come on top",
+    )
+    training.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="what --minutes counts: wall time, or CPU time of this process with all its threads, which a "
+        "busy machine changes less (wall)",
+    )
+    training.add_argument(
+        "--patience",
+        type=int,
+        default=0,
+        metavar="N",
+        help="end the run after N evaluations in a row that were no better than one before; 0: never (0)",
+    )
     add(training, "--batch-size", "images per step over all devices", type=int)
     training.add_argument(
         "--accumulate",
@@ -188,13 +226,8 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     )
     warmup = "iterations of linear warm-up from a hundredth of the rate; unless given, a tenth of all at most"
     add(training, "--warmup", warmup, type=int)
-    training.add_argument(
-        "--ema",
-        type=float,
-        default=0.0,
-        metavar="DECAY",
-        help="keep an exponential moving average of the weights, such as 0.9998, and evaluate that (0: none)",
-    )
+    average = "keep an exponential moving average of the weights, such as 0.9998, and evaluate that; 0: none"
+    add(training, "--ema", average, type=float, metavar="DECAY")
     training.add_argument(
         "--precision",
         choices=("fp32", "tf32", "bf16", "fp16"),
@@ -276,16 +309,29 @@ def _kind(option: "Field[Any]") -> dict[str, Any]:
     return {"type": int}
 
 
-def parse_arguments(description: str | None, argv: list[str] | None = None) -> argparse.Namespace:
-    """The options as given, or from the recipe; "given" has the names of those that were given."""
+def parse_arguments(
+    description: str | None, argv: list[str] | None = None, look: bool = False
+) -> argparse.Namespace:
+    """The options as given, or from the recipe; "given" has the names of those that were given.
+
+    Args:
+        description: Of the script.
+        argv: The words; of the command line unless given.
+        look: Whether to look at --data for the recipe; else it is the paper's.
+    """
     parser = make_parser(description)
     arguments = parser.parse_args(argv)
     arguments.data = arguments.data or arguments.train_annotations
-    recipe = PAPER if arguments.data else SHAPES
-    arguments.given = {key for key in recipe if getattr(arguments, key) is not None}
-    for key, value in recipe.items():
+    check_length(parser, arguments)
+    recipe = choose_recipe(arguments) if look and arguments.data else None
+    values = PAPER if arguments.data else SHAPES
+    arguments.given = {key for key in values if getattr(arguments, key) is not None}
+    values = {**values, **({} if recipe is None else recipe.values())}
+    for key, value in values.items():
         if key not in arguments.given:
             setattr(arguments, key, value)
+    arguments.recipe = ("coco" if recipe is None else recipe.name) if arguments.data else "shapes"
+    set_length(arguments, recipe)
     if "workers" not in arguments.given:
         arguments.workers = at_most_one_a_core(arguments.workers)
     if arguments.group_size is None:
@@ -294,10 +340,10 @@ def parse_arguments(description: str | None, argv: list[str] | None = None) -> a
         if getattr(arguments, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, got {getattr(arguments, name)}")
     for name in AT_LEAST_0:
-        if not getattr(arguments, name) >= 0:  # NaN, too
+        if getattr(arguments, name) is not None and not getattr(arguments, name) >= 0:  # NaN, too
             parser.error(f"--{name.replace('_', '-')} must be at least 0, got {getattr(arguments, name)}")
     for name in ABOVE_0:
-        if not getattr(arguments, name) > 0:
+        if getattr(arguments, name) is not None and not getattr(arguments, name) > 0:
             parser.error(f"--{name.replace('_', '-')} must be above 0, got {getattr(arguments, name)}")
     for option in fields(ModelConfig):
         least, most = option.metadata.get("at_least"), option.metadata.get("at_most")
@@ -337,10 +383,32 @@ def parse_arguments(description: str | None, argv: list[str] | None = None) -> a
     if arguments.scale_learning_rate:
         arguments.learning_rate *= arguments.batch_size / RECIPE_BATCH
     if "warmup" not in arguments.given:  # the paper's 1000 are for 270000
-        arguments.warmup = min(arguments.warmup, arguments.iterations // 10)
+        most = arguments.iterations // 10 if arguments.minutes is None else arguments.warmup
+        arguments.warmup = min(arguments.warmup, most)
     if arguments.steps is None:
         arguments.steps = [arguments.iterations * 7 // 9, arguments.iterations * 25 // 27]
+    arguments.table = recipe_table(recipe, arguments) if recipe is not None and recipe.choices else ""
     return arguments
+
+
+def check_length(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """One length at most, and a recipe only where there is a choice."""
+    given = [name for name in ("iterations", "epochs", "minutes") if getattr(arguments, name) is not None]
+    if len(given) > 1:
+        parser.error(f"{' and '.join(map(_flag, given))} do not go together: each is the length of the run")
+    if arguments.recipe != "auto" and not arguments.data:
+        parser.error(
+            f"--recipe {arguments.recipe} needs --data: the built-in shapes have a recipe of their own"
+        )
+
+
+def set_length(arguments: argparse.Namespace, recipe: Recipe | None) -> None:
+    """The number of steps; with --minutes, it is found when the model is there."""
+    if arguments.minutes is not None:
+        arguments.iterations = 1
+    elif arguments.epochs is not None:
+        images = arguments.shapes_images if recipe is None else recipe.num_images
+        arguments.iterations = max(1, math.ceil(arguments.epochs * images / max(1, arguments.batch_size)))
 
 
 def images_at_a_time(arguments: argparse.Namespace, world_size: int) -> int:
@@ -360,7 +428,7 @@ def images_at_a_time(arguments: argparse.Namespace, world_size: int) -> int:
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """All options as plain data, for the checkpoint; paths mean the same in whatever directory."""
-    options = {key: value for key, value in vars(arguments).items() if key != "given"}
+    options = {key: value for key, value in vars(arguments).items() if key not in ("given", "table")}
     for key in PATHS:
         if options[key] not in (None, "imagenet", "none"):
             options[key] = str(Path(options[key]).resolve())
@@ -379,6 +447,8 @@ def differences(before: dict[str, Any], arguments: argparse.Namespace) -> list[s
         free = FREE | LENGTH - {"iterations"}  # the others follow from it
     else:
         free = FREE
+    if arguments.minutes is not None:
+        free = free | {"iterations", "steps"}  # which follow from the speed of the machine
     return [
         f"--{key.replace('_', '-')} was {before[key]}, not {now[key]}"
         for key in sorted(now.keys() - free)

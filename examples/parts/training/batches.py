@@ -12,7 +12,15 @@ from torch.utils.data import DataLoader
 from parts.reader import cores_of_a_process, outlive_signals, read_all
 from parts.training.processes import Processes
 from parts.training.samples import ReadableSamples, collate_readable
-from sparse_rcnn.data import Batch, DetectionDataset, SeededDataset, Targets, TrainingSampler
+from sparse_rcnn.data import (
+    AugmentedDataset,
+    Batch,
+    DetectionDataset,
+    SeededDataset,
+    Targets,
+    TrainingSampler,
+    strong_transform,
+)
 
 # A batch, and what could not be read for it.
 Batches = Generator[tuple[Batch, list[str]], None, None]
@@ -43,7 +51,7 @@ def open_batches(
         start,
     )
     loader = DataLoader(
-        ReadableSamples(SeededDataset(dataset, arguments.seed)),
+        ReadableSamples(augmented(dataset, arguments)),
         batch_sampler=sampler,
         # In blocks of 16, targets of all images make a few shapes, not one for every number of objects.
         collate_fn=partial(collate_readable, target_divisor=16 if arguments.compile else 1),
@@ -53,6 +61,15 @@ def open_batches(
         pin_memory=processes.device.type == "cuda",
     )
     return read_all(loader)
+
+
+def augmented(dataset: DetectionDataset, arguments: argparse.Namespace) -> SeededDataset:
+    """The training set with its augmentation: strong, it ends before the run does."""
+    if arguments.augmentation != "strong":
+        return SeededDataset(dataset, arguments.seed)
+    transform = strong_transform(tuple(arguments.sizes), arguments.max_size, arguments.vertical_flip)
+    epochs = arguments.iterations * arguments.batch_size / len(dataset)
+    return AugmentedDataset(dataset, arguments.seed, transform, 0.9 * epochs, 0.5 * epochs)
 
 
 def take_step(

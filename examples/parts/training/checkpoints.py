@@ -43,6 +43,7 @@ class CheckpointDirectory:
         self.output = output
         self.directory = output / "checkpoints"
         self.newest = output / "checkpoint.pth"
+        self.best = output / "best.pth"
         self.keep = keep
 
     def room(self) -> tuple[Path, int]:
@@ -141,8 +142,13 @@ class CheckpointDirectory:
         age = {path: (int(path.name.split("-")[0]), path.stat().st_mtime_ns) for path in paths}
         return sorted(paths, key=age.__getitem__, reverse=True)
 
-    def _point_to(self, path: Path) -> None:
-        temporary = self.newest.with_suffix(".tmp")
+    def keep_best(self) -> None:
+        """The newest checkpoint is the best so far: it stays as ``best.pth``."""
+        self._point_to(self.newest, self.best)
+
+    def _point_to(self, path: Path, name: Path | None = None) -> None:
+        name = name or self.newest
+        temporary = name.with_suffix(".tmp")
         temporary.unlink(missing_ok=True)
         try:
             os.link(path, temporary)
@@ -153,7 +159,7 @@ class CheckpointDirectory:
             except OSError:
                 temporary.unlink(missing_ok=True)
                 raise
-        os.replace(temporary, self.newest)
+        os.replace(temporary, name)
         temporary.unlink(missing_ok=True)  # replacing a name by another of the same file leaves both
         _sync(self.output)
 

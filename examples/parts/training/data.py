@@ -20,7 +20,7 @@ from sparse_rcnn.data import (
     training_transform,
     write_split,
 )
-from sparse_rcnn.data.loading.transforms import CROP_RANGE
+from sparse_rcnn.data.loading.transforms import CROP_RANGE, ResizeShortestEdge
 from sparse_rcnn.ops import shortest_side_resize
 
 WHOLE = 5000  # data sets of up to so many images are decoded before training; of larger ones, headers must do
@@ -31,16 +31,19 @@ def load_data(arguments: argparse.Namespace, tolerant: bool) -> tuple[DetectionD
     """Training and validation sets; a tolerant run does without images that are gone."""
     evaluation = evaluation_transform(arguments.eval_size, arguments.max_size)
     if arguments.data is None:
-        flip = v2.RandomHorizontalFlip(0.5)  # drawn at the size they are trained at: nothing to resize
+        flip = (
+            None if arguments.augmentation == "none" else v2.RandomHorizontalFlip(0.5)
+        )  # drawn at the size they are trained at: nothing to resize
         count = arguments.shapes_images
         directory = arguments.shapes_dir
         return (
             ShapesDataset(directory, "train", count, transform=flip, allow_missing=tolerant),
             ShapesDataset(directory, "val", min(300, count), transform=evaluation, allow_missing=tolerant),
         )
-    training = training_transform(
-        tuple(arguments.sizes), arguments.max_size, arguments.crop, arguments.vertical_flip
-    )
+    sizes = tuple(arguments.sizes), arguments.max_size
+    training = training_transform(*sizes, arguments.crop, arguments.vertical_flip)
+    if arguments.augmentation == "none":
+        training = ResizeShortestEdge(*sizes)
     train = open_split(arguments, "train", training, tolerant)
     val = open_split(arguments, "val", evaluation, tolerant)
     if train.class_names != val.class_names:

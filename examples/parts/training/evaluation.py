@@ -75,10 +75,17 @@ class Evaluation:
         whole = refuse_not_finite(EndToEndDetector(state.evaluated), "this run")
         self.detector = Detector(whole, dataset.class_names, *size, device=processes.device)
 
-    def is_due(self, iteration: int) -> bool:
-        """Whether one in between is, after this iteration."""
+    def is_due(self, iteration: int, ends_part: bool = False) -> bool:
+        """Whether one is due in between, after this iteration; without an interval, if it ends a part."""
         interval = self.arguments.eval_interval
+        if interval is None:
+            return ends_part
         return interval > 0 and iteration % interval == 0 and 0 < iteration < self.arguments.iterations
+
+    def is_hopeless(self) -> bool:
+        """Whether --patience is at its end: so many evaluations in a row were no better than one before."""
+        patience = self.arguments.patience
+        return self.processes.from_first(0 < patience <= self.journal.evaluations_since_best())
 
     def was_interrupted(self, start: int) -> bool:
         """Whether the run that goes on ended in the middle of one."""

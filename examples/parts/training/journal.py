@@ -97,6 +97,12 @@ class Journal:
             elif key != "iteration" and isinstance(value, (int, float)):
                 self._draw("add_scalar", printable(f"{group}/{key}"), value, entry["iteration"])
 
+    def evaluations_since_best(self) -> int:
+        """How many evaluations came after that of the best AP; 0 if the last is the best."""
+        figures = [entry["AP"] for entry in self.entries if "AP" in entry]
+        best = max(range(len(figures)), key=lambda index: (_number(figures[index]), -index), default=0)
+        return max(0, len(figures) - 1 - best)
+
     def show(self, entry: dict[str, Any]) -> None:
         """Shows the latest losses in the progress bar; in a log, on a line of its own now and then."""
         text = (
@@ -168,6 +174,10 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())  # or losing power may leave an empty history
         temporary.replace(self._path)
+
+
+def _number(value: float | None) -> float:
+    return -1.0 if value is None or math.isnan(value) else value
 
 
 def _is_same_evaluation(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -1,12 +1,13 @@
 """Pictures of what a detector finds in the first validation images."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import PIL.Image
 
-from sparse_rcnn.data import DetectionDataset, UnreadableImageError
-from sparse_rcnn.inference import Detector, NotFiniteError
+from sparse_rcnn.data import DetectionDataset, Draw, SeededDataset, UnreadableImageError
+from sparse_rcnn.inference import Detector, NotFiniteError, draw_boxes
 
 
 def draw_predictions(detector: Detector, dataset: DetectionDataset, count: int) -> dict[str, PIL.Image.Image]:
@@ -24,6 +25,20 @@ def draw_predictions(detector: Detector, dataset: DetectionDataset, count: int) 
             pictures[Path(dataset.image_paths[index]).stem] = found.draw()
     finally:
         dataset.transform = transform
+    return pictures
+
+
+def draw_samples(
+    samples: SeededDataset, class_names: list[str], indices: Sequence[int], epoch: int = 0
+) -> list[PIL.Image.Image]:
+    """Pictures of training images as the model sees them in an epoch, with what it is to find."""
+    pictures = []
+    for index in indices:
+        try:
+            image, target = samples[Draw(index, epoch)]
+        except UnreadableImageError:
+            continue
+        pictures.append(draw_boxes(image, target.boxes, target.labels, class_names))
     return pictures
 
 

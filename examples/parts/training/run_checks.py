@@ -188,6 +188,7 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "skipped": (is_count, "a whole number of at least 0"),
     "skipped_in_a_row": (is_count, "a whole number of at least 0"),
     "seconds": (lambda value: is_number(value) and value >= 0, "a number of at least 0"),
+    "spent": (lambda value: is_number(value) and value >= 0, "a number of at least 0"),
     "unreadable": (_is_names, "a list of strings"),
     "random_states": (lambda value: isinstance(value, list), "a list"),
 }

@@ -13,10 +13,11 @@ from torch import nn
 from parts.command_line import printable
 from parts.evaluating import without_nan
 from parts.training.arguments import differences, images_at_a_time
+from parts.training.batches import augmented
 from parts.training.checkpoints import CheckpointDirectory, lock, read_run, set_aside
 from parts.training.evaluation import Evaluated
 from parts.training.journal import Journal
-from parts.training.pictures import sheet_of
+from parts.training.pictures import draw_samples, sheet_of
 from parts.training.processes import LAUNCH, Processes, begun_by_this_launch, launch_name
 from parts.training.saving import RunState
 from sparse_rcnn.data import DetectionDataset
@@ -66,10 +67,12 @@ class RunDirectory:
             return
         if checkpoint is not None:
             print(f"resuming at iteration {checkpoint['iteration']} from {self.resumed}")
-            if checkpoint["arguments"]["iterations"] != arguments.iterations:
+            if checkpoint["arguments"]["iterations"] != arguments.iterations and not arguments.minutes:
                 print(f"the schedule is now that of {arguments.iterations} iterations")
         if remark := remark_on_proposals(dataset, config["num_proposals"]):
             print(printable(f"train: {remark}"))
+        if arguments.table:
+            print(arguments.table)
         parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
         print(
             f"{config['backbone']}, {parameters:.1f} M parameters, on {processes.world_size} x "
@@ -94,10 +97,23 @@ class RunDirectory:
         if self._not_resumed or not self._is_locked:
             self.output.mkdir(parents=True, exist_ok=True)
             self._lock.enter_context(lock(self.output))
+        if table := self._arguments.table:
+            (self.output / "recipe.txt").write_text(f"{table}\n")
         if name := launch_name():
             (self.output / LAUNCH).write_text(name)
         if start < self._arguments.iterations:
             (self.output / "summary.json").unlink(missing_ok=True)
+
+    def show_augmentation(self, dataset: DetectionDataset) -> None:
+        """Writes augmentation.png: nine images as the first epoch has them."""
+        if self._processes.rank == 0:
+            samples, chosen = augmented(dataset, self._arguments), range(min(9, len(dataset)))
+            try:
+                sheet_of(draw_samples(samples, dataset.class_names, chosen)).save(
+                    self.output / "augmentation.png"
+                )
+            except (OSError, ValueError) as error:
+                print(f"no augmentation.png: {error}", file=sys.stderr)
 
     def finish(self, run: RunState, found: Evaluated, journal: Journal) -> None:
         """Writes summary.json, which says that the run is complete, and then the pictures."""
@@ -165,7 +181,7 @@ def read_resumed(
         before = checkpoint.get(name, now)
         if before != now:
             raise ValueError(f"{path} is of other data: {name} was {before}, not {now}")
-    if checkpoint["iteration"] > arguments.iterations:
+    if checkpoint["iteration"] > arguments.iterations and not arguments.minutes:
         raise ValueError(
             f"{path} is at iteration {checkpoint['iteration']}, after --iterations {arguments.iterations}"
         )

@@ -42,6 +42,7 @@ class RunState:
         self.unreadable = unreadable
         self.processes = processes
         self.resumed_at = -1
+        self.spent = 0.0  # seconds of steps, by --clock
         self._began = time.perf_counter()
 
     @property
@@ -51,7 +52,11 @@ class RunState:
 
     def figures(self, learning_rate: float) -> dict[str, float]:
         """What the log says of the run besides the losses of a step."""
-        counts = {"skipped": self.bad_batches.total, "unreadable": len(self.unreadable.known)}
+        counts = {
+            "minutes": self.spent / 60,
+            "skipped": self.bad_batches.total,
+            "unreadable": len(self.unreadable.known),
+        }
         scaler = self.state.scaler
         scale = {"loss_scale": scaler.get_scale()} if scaler.is_enabled() else {}
         return {"learning_rate": learning_rate, **counts, **scale}
@@ -60,6 +65,7 @@ class RunState:
         """Takes up what a checkpoint holds; returns the iteration that it ends with."""
         self.state.load(checkpoint)
         self._began -= checkpoint.get("seconds", 0.0)
+        self.spent = checkpoint.get("spent", 0.0)
         self.bad_batches.total = checkpoint.get("skipped", 0)
         self.bad_batches.in_a_row = checkpoint.get("skipped_in_a_row", 0)
         self.unreadable.known = set(checkpoint.get("unreadable", ()))
@@ -74,6 +80,7 @@ class RunState:
         return {
             **self.state.to_checkpoint(),
             "seconds": self.seconds,
+            "spent": self.spent,
             "skipped": self.bad_batches.total,
             "skipped_in_a_row": self.bad_batches.in_a_row,
             "unreadable": sorted(self.unreadable.known),
@@ -161,3 +168,15 @@ class Saver:
                 saved = -1
         self.last = processes.from_first(saved)
         self._time = time.perf_counter()
+
+    def keep_best(self, iteration: int) -> None:
+        """Names the checkpoint of this iteration best.pth if no evaluation before had as good an AP."""
+        if (
+            self.run.processes.rank == 0
+            and self.last == iteration
+            and self.journal.evaluations_since_best() == 0
+        ):
+            try:
+                self.checkpoints.keep_best()
+            except OSError as error:
+                self.journal.say(f"cannot write best.pth of iteration {iteration}: {error}; training goes on")

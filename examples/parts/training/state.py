@@ -3,14 +3,17 @@
 import argparse
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from parts.training.bad_batches import RunningStatistics
 from sparse_rcnn import SparseRCNN
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class TrainingState:
@@ -26,7 +29,7 @@ class TrainingState:
         self.model = model
         self.average = None
         if arguments.ema:
-            self.average = AveragedModel(model, device, multi_avg_fn=get_ema_multi_avg_fn(arguments.ema))
+            self.average = AveragedModel(model, device, multi_avg_fn=average_with(arguments.ema))
             # Its counter decides on the host what is to be done: there, no step waits for the device.
             self.average.n_averaged = self.average.n_averaged.cpu()
         self.clip_norm = arguments.clip_norm
@@ -115,13 +118,26 @@ class TrainingState:
             self.scaler.load_state_dict(checkpoint["scaler"])
 
 
+def average_with(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """An exponential moving average that forgets its first steps: decay min(decay, (1 + n) / (10 + n))."""
+
+    def update(means: Tensors, values: Tensors, number: Tensor | int) -> None:
+        so_far = (1 + int(number)) / (10 + int(number))
+        torch._foreach_lerp_(means, values, 1 - min(decay, so_far))
+
+    return update
+
+
 def learning_rate_factor(arguments: argparse.Namespace, iteration: int) -> float:
     """Learning rate of an iteration relative to --learning-rate."""
     if arguments.schedule == "step":
         factor = 0.1 ** sum(iteration >= step for step in arguments.steps)
     else:
         factor = 0.5 * (1 + math.cos(math.pi * iteration / arguments.iterations))
-    if iteration < arguments.warmup:
-        progress = iteration / arguments.warmup
+    warmup = arguments.warmup
+    if arguments.minutes is not None:  # nobody knew how many steps there would be
+        warmup = min(warmup, arguments.iterations // 4)
+    if iteration < warmup:
+        progress = iteration / warmup
         factor *= 0.01 * (1 - progress) + progress
     return factor

@@ -133,6 +133,10 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             ValueError: If the transform returned something else than an image, boxes and labels that fit
                 each other.
         """
+        return self.read(index, self.transform)
+
+    def read(self, index: int, transform: Transform | None) -> tuple[Tensor, Target]:
+        """As indexing, with another transform than the data set's own."""
         index = range(len(self))[index]  # IndexError past the end, and negative indices as in a list
         path, size = self.image_paths[index], self.image_sizes[index]
         image = read_image(path, exif_orientation=self.exif_orientation, max_pixels=self.max_pixels)
@@ -142,8 +146,8 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         targets = self._is_target[rows]
         boxes = torch.from_numpy(self._annotations.boxes[rows][targets])  # [M, 4]
         labels = torch.from_numpy(self._annotations.labels[rows][targets].astype(np.int64))  # [M]
-        if self.transform is not None:
-            image, boxes, labels = _apply(self.transform, image, boxes, labels, path)
+        if transform is not None:
+            image, boxes, labels = _apply(transform, image, boxes, labels, path)
         return image, Target(boxes, labels, self.image_ids[index], size)
 
     @property

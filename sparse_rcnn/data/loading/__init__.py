@@ -1,5 +1,6 @@
 """From samples to batches: augmentation, sampling and padding."""
 
+from sparse_rcnn.data.loading.augmentation import AugmentedDataset, strong_transform
 from sparse_rcnn.data.loading.collate import Batch, Targets, collate
 from sparse_rcnn.data.loading.sampler import Draw, TrainingSampler
 from sparse_rcnn.data.loading.seeded import SeededDataset
@@ -11,6 +12,7 @@ from sparse_rcnn.data.loading.transforms import (
 )
 
 __all__ = [
+    "AugmentedDataset",
     "Batch",
     "Draw",
     "RandomCropRange",
@@ -20,5 +22,6 @@ __all__ = [
     "TrainingSampler",
     "collate",
     "evaluation_transform",
+    "strong_transform",
     "training_transform",
 ]

@@ -87,7 +87,7 @@ class RandomCropRange(v2.Transform):
 
     def forward(self, *inputs: Any) -> Any:
         """Crops everything, then drops empty boxes together with what belongs to them."""
-        return _without_empty_boxes(super().forward(*inputs))
+        return without_empty_boxes(super().forward(*inputs))
 
 
 def training_transform(
@@ -135,9 +135,10 @@ def _clipped(boxes: tv_tensors.BoundingBoxes) -> tv_tensors.BoundingBoxes:
     return v2.functional.convert_bounding_box_format(inside, new_format=boxes.format)
 
 
-def _without_empty_boxes(sample: Any) -> Any:
+def without_empty_boxes(sample: Any) -> Any:
+    """The sample without boxes that have no area, and without what belongs to them, such as labels."""
     if isinstance(sample, (tuple, list)):
-        return type(sample)(_without_empty_boxes(part) for part in sample)
+        return type(sample)(without_empty_boxes(part) for part in sample)
     if not isinstance(sample, dict):
         return sample
     found = [value for value in sample.values() if isinstance(value, tv_tensors.BoundingBoxes)]

@@ -67,7 +67,16 @@ def training_row(directory: Path, machine: Machine, workers: int, precision: str
     weights = str(directory / "resnet50.pth")
     options = TINY if machine.tiny else ("--backbone-weights", weights, "--iterations", "40")
     command = [sys.executable, str(SCRIPT), "--data", str(directory), "--output", str(output), *options]
-    command += ["--workers", str(workers), "--precision", precision, "--device", str(machine.device)]
+    command += [
+        "--recipe",
+        "coco",
+        "--workers",
+        str(workers),
+        "--precision",
+        precision,
+        "--device",
+        str(machine.device),
+    ]
     command += ["--log-interval", "2" if machine.tiny else "10", "--eval-interval", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     row: dict[str, Any] = {"": f"train.py, {precision}, {workers} workers"}

@@ -421,3 +421,12 @@ def test_nothing_moves_without_repair(tmp_path: Path) -> None:
     assert "damaged" in said[0]
     assert newest.is_file()
     assert (tmp_path / "checkpoint.pth").samefile(newest)
+
+
+def test_the_best_stays_when_newer_ones_take_its_place(tmp_path: Path) -> None:
+    checkpoints = with_checkpoints(tmp_path, 1, keep=1)
+    checkpoints.keep_best()
+    checkpoints.save(checkpoint_of(2), 2)
+    assert read_checkpoint(tmp_path / "best.pth")["iteration"] == 1
+    assert read_checkpoint(tmp_path / "checkpoint.pth")["iteration"] == 2
+    assert iterations_in(checkpoints) == [2]

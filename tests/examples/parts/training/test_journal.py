@@ -336,3 +336,14 @@ def test_the_plot_is_a_picture_of_whatever_there_is(tmp_path: Path, entries: lis
         pixels = np.asarray(image.convert("RGB"))
     assert pixels.shape[1] > 2 * pixels.shape[0] > 200
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 4
+
+
+@pytest.mark.parametrize(
+    ("figures", "expected"),
+    [([], 0), ([0.1], 0), ([0.1, 0.3, 0.2], 1), ([0.3, 0.3, math.nan], 2), ([math.nan, 0.1], 0)],
+)
+def test_evaluations_since_the_best(tmp_path: Path, figures: list[float], expected: int) -> None:
+    journal = open_journal(tmp_path)
+    for iteration, value in enumerate(figures):
+        journal.record(metrics_of(iteration, AP=value), "val")
+    assert journal.evaluations_since_best() == expected

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 def recipe(**changes: Any) -> Namespace:
     options = {
         **{"ema": 0.0, "clip_norm": 1.0, "learning_rate": 0.05, "weight_decay": 0.1, "precision": "fp32"},
-        **{"schedule": "cosine", "iterations": 20, "warmup": 5, "steps": []},
+        **{"schedule": "cosine", "iterations": 20, "warmup": 5, "steps": [], "minutes": None},
     }
     return Namespace(**{**options, **changes})
 
@@ -73,7 +73,7 @@ def assert_same_bits(found: Any, expected: Any) -> None:
     assert bits(found) == bits(expected)
 
 
-@pytest.mark.parametrize("decay", [0.5, 0.9998])
+@pytest.mark.parametrize("decay", [0.3, 0.9998])
 def test_the_average_is_that_of_a_loop_by_hand(decay: float) -> None:
     state = make_state(recipe(ema=decay))
     expected: dict[str, Tensor] = {}
@@ -82,7 +82,8 @@ def test_the_average_is_that_of_a_loop_by_hand(decay: float) -> None:
         for name, parameter in state.model.named_parameters():
             now = parameter.detach().double()
             # The first weights after a step are the first average, not those it began with.
-            expected[name] = now.clone() if iteration == 0 else decay * expected[name] + (1 - decay) * now
+            kept = min(decay, (1 + iteration) / (10 + iteration))  # little of the first steps
+            expected[name] = now.clone() if iteration == 0 else kept * expected[name] + (1 - kept) * now
     found = dict(state.evaluated.named_parameters())
     assert found.keys() == expected.keys()
     for name, parameter in found.items():

@@ -1,0 +1,211 @@
+"""The recipe of small data: each value follows from the data or the device, with its reason."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from parts.open_dataset import open_split
+from sparse_rcnn.data import DetectionDataset
+from sparse_rcnn.nn.backbones.backbone import BACKBONES
+from sparse_rcnn.nn.backbones.pretrained import IMAGENET_WEIGHTS
+
+SMALL = 10_000  # training images from which on the recipe is the paper's
+STEPS = 1600  # at least, unless told otherwise
+EPOCHS = 12  # at least, too
+EVALUATIONS = 4  # of a run
+SMALL_OBJECT = 16  # pixels that the side of a small object is to have
+ON_CPU, ON_GPU = 320, 640  # bounds of the shortest side that follows from it
+PRETRAINED = "mobilenet_v2"
+
+
+class Choice(NamedTuple):
+    """A value of an option, and why it is that."""
+
+    value: Any
+    reason: str
+
+
+class Recipe(NamedTuple):
+    """What a run does unless its options say otherwise.
+
+    Attributes:
+        name: coco, small or shapes.
+        choices: By option; only of small data.
+        num_images: For training; None where nobody needs to know.
+    """
+
+    name: str
+    choices: dict[str, Choice]
+    num_images: int | None
+
+    def values(self) -> dict[str, Any]:
+        """The value of each option."""
+        return {key: choice.value for key, choice in self.choices.items()}
+
+
+def choose_recipe(arguments: argparse.Namespace) -> Recipe:
+    """The recipe for --data: looks at the data unless --recipe coco makes that needless.
+
+    Args:
+        arguments: The options as they were given; None where they were not.
+    """
+    if arguments.recipe == "coco" and arguments.epochs is None:
+        return Recipe("coco", {}, None)
+    # Boxes without area and missing files are said, or refused, when the run opens its data.
+    lenient = argparse.Namespace(**{**vars(arguments), "drop_degenerate_boxes": True})
+    dataset = open_split(lenient, "train", None, allow_missing=True, quiet=True)
+    small = arguments.recipe == "small" or (arguments.recipe == "auto" and len(dataset) < SMALL)
+    if not small:
+        return Recipe("coco", {}, len(dataset))
+    if dataset.num_objects == 0:
+        raise ValueError("the training set has no box to learn from")
+    return Recipe("small", small_recipe(dataset, arguments), len(dataset))
+
+
+def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> dict[str, Choice]:
+    """Each option of the recipe with its reason."""
+    steps = max(STEPS, math.ceil(EPOCHS * len(dataset) / 4))
+    return {
+        "output": Choice(f"runs/{Path(arguments.data).resolve().name}", "the name of the data"),
+        "drop_degenerate_boxes": Choice(True, "boxes without area teach nothing"),
+        **choose_sizes(dataset, arguments.device, arguments.eval_size),
+        "augmentation": Choice("light", "short runs learn better from images as they are"),
+        "vertical_flip": choose_flip(dataset),
+        **choose_trunk(arguments),
+        "proposals": Choice("dense", "from the image: learned ones need more data"),
+        "num_proposals": choose_number(dataset),
+        "proposal_init": Choice("grid", "for learned proposals: all of the image is seen from the start"),
+        "num_stages": Choice(2, "enough with proposals from the image"),
+        "hidden_dim": Choice(96, "few images fill no more, and it is fast"),
+        "dynamic_dim": Choice(24, "a quarter of --hidden-dim"),
+        "feedforward_dim": Choice(384, "four times --hidden-dim"),
+        "num_heads": Choice(4, "24 channels each"),
+        "batch_size": Choice(4, "many steps matter more than large ones"),
+        "iterations": Choice(steps, f"{EPOCHS} epochs, but at least {STEPS} steps"),
+        "schedule": Choice("cosine", "ends at 0, however long the run"),
+        "learning_rate": Choice(2.5e-4, "for a batch of 4"),
+        "warmup": Choice(100, "the first steps are the wildest"),
+        "ema": Choice(0.998, "the average of about 500 steps, of fewer at first, has the best figures"),
+        "eval_interval": Choice(None, f"{EVALUATIONS} evaluations in a run"),
+        **choose_reading(arguments),
+    }
+
+
+def choose_sizes(dataset: DetectionDataset, device: str, given: int | None) -> dict[str, Choice]:
+    """Sides of the images: as few pixels as the small objects and the device allow."""
+    annotations, is_target = dataset.annotations, dataset.is_target
+    shortest = np.array(dataset.image_sizes).min(axis=1)
+    boxes = annotations.boxes[is_target].astype(np.float64)
+    sides = (
+        np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)) / shortest[annotations.image_indices[is_target]]
+    )
+    small = max(float(np.percentile(sides, 10)), 1e-3)
+    bound = ON_GPU if device.startswith("cuda") else ON_CPU
+    own = int(np.median(shortest))
+    wanted = min(max(SMALL_OBJECT / small, ON_CPU), bound, max(own, 64))
+    size = given or max(64, round(wanted / 32) * 32)
+    reason = f"small objects have {small:.3f} of the shortest side, which is {own} px in the median image"
+    around = [max(32, round(size * share / 32) * 32) for share in (0.7, 0.8, 0.9, 1.0, 1.1)]
+    return {
+        "eval_size": Choice(size, f"{reason}; at most {bound} on this device"),
+        "sizes": Choice(sorted({*around}), "0.7 to 1.1 of --eval-size: objects come in more sizes"),
+        "max_size": Choice(2 * size, "twice --eval-size"),
+    }
+
+
+def choose_flip(dataset: DetectionDataset) -> Choice:
+    """Whether images have an up: in those of microscopes and from above, objects are everywhere alike."""
+    annotations, is_target = dataset.annotations, dataset.is_target
+    images = annotations.image_indices[is_target]
+    boxes = annotations.boxes[is_target]
+    middle = (boxes[:, 1] + boxes[:, 3]) / 2 / np.array(dataset.image_sizes)[images, 0]
+    many = np.median(np.bincount(images, minlength=len(dataset))) >= 5
+    if many and abs(middle.mean() - 0.5) < 0.03 and middle.std() > 0.24:
+        return Choice(
+            True, "many objects, as many at the top as at the bottom: as from a microscope or from above"
+        )
+    return Choice(False, "objects are not everywhere alike: the images may have an up")
+
+
+def choose_number(dataset: DetectionDataset) -> Choice:
+    """Proposals: twice the most objects of an image, in tens."""
+    most = int(np.bincount(dataset.annotations.image_indices[dataset.is_target]).max())
+    return Choice(
+        min(max(60, math.ceil(most / 5) * 10), 500), f"an image has up to {most} objects: with room"
+    )
+
+
+def choose_trunk(arguments: argparse.Namespace) -> dict[str, Choice]:
+    """The trunk, with what weights there are: those that were given, or those that can be had."""
+    given, weights = arguments.backbone, arguments.backbone_weights
+    if weights not in (None, "none", "imagenet"):
+        named = [name for name in BACKBONES if name in Path(weights).name.lower()]
+        name = given or (named or [PRETRAINED])[0]
+        return {
+            "backbone": Choice(name, "the name of --backbone-weights" if named else "small and fast"),
+            "backbone_norm": Choice("frozen", "pretrained: statistics of few images would be worse"),
+        }
+    name = given or PRETRAINED
+    missing = "--backbone-weights none" if weights == "none" else ""
+    if arguments.weights:
+        return {"backbone": Choice(name, "of --weights"), "backbone_weights": Choice("none", "of --weights")}
+    if not missing and arguments.backbone_norm not in (None, "frozen"):
+        missing = f"--backbone-norm {arguments.backbone_norm}"
+    if not missing:
+        missing = missing_weights(name)
+    if not missing:
+        return {
+            "backbone": Choice(name, "small and fast"),
+            "backbone_weights": Choice("imagenet", "pretrained: the largest gain where data are few"),
+            "backbone_norm": Choice("frozen", "pretrained: statistics of few images would be worse"),
+        }
+    return {
+        "backbone": Choice("resnet18", "small; from scratch, which needs more steps"),
+        "backbone_weights": Choice("none", missing),
+        "backbone_norm": Choice("group", "from scratch, a norm that trains and asks for no large batch"),
+    }
+
+
+def missing_weights(name: str) -> str:
+    """Why ImageNet's weights cannot be had; empty if they can, and then they are on this disk."""
+    if name not in IMAGENET_WEIGHTS:
+        return f"there are no ImageNet weights for {name}"
+    try:
+        IMAGENET_WEIGHTS[name].get_state_dict(progress=False, check_hash=True)
+    except OSError as error:
+        return (
+            f"ImageNet weights of {name} could not be downloaded ({error}); --backbone-weights FILE is better"
+        )
+    return ""
+
+
+def choose_reading(arguments: argparse.Namespace) -> dict[str, Choice]:
+    """How images are read and evaluated."""
+    gpu = arguments.device.startswith("cuda")
+    if arguments.clock == "cpu":
+        workers = Choice(0, "--clock cpu counts this process alone: so it reads its images itself")
+    else:
+        workers = Choice(4 if gpu else 1, "a GPU waits for no image" if gpu else "small images are read fast")
+    return {
+        "workers": workers,
+        "eval_batch_size": Choice(8 if gpu else 1, "a GPU likes many" if gpu else "without padding"),
+    }
+
+
+def recipe_table(recipe: Recipe, arguments: argparse.Namespace) -> str:
+    """The recipe for a reader: a line for each option."""
+    rows = []
+    for key, (_, reason) in recipe.choices.items():
+        value = getattr(arguments, key)
+        shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        if key in arguments.given:
+            reason = "given"
+        elif key == "iterations" and (arguments.minutes or arguments.epochs):
+            shown, reason = ("-", "--minutes") if arguments.minutes else (shown, "--epochs")
+        rows.append((f"--{key.replace('_', '-')}", shown, reason))
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"  {name:<{widths[0]}}  {value:<{widths[1]}}  {reason}" for name, value, reason in rows]
+    return "\n".join([f"recipe for small data: {recipe.num_images} training images", *lines])

@@ -1,0 +1,114 @@
+"""What follows from small data, and what goes before it."""
+
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from parts.training import recipe
+from parts.training.arguments import PAPER, parse_arguments
+from parts.training.recipe import choose_flip, choose_number, choose_sizes
+
+from sparse_rcnn.data import ShapesDataset
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A COCO directory of eight images."""
+    directory = tmp_path_factory.mktemp("recipe") / "shapes"
+    ShapesDataset(directory, "train", 8)
+    return directory
+
+
+def parse(data: Path, *options: str) -> Namespace:
+    words = ["--data", str(data), "--backbone-weights", "none", "--device", "cpu", *options]
+    return parse_arguments(None, words, look=True)
+
+
+def dataset_of(boxes: list[list[list[float]]], size: tuple[int, int]) -> Any:
+    """As much of a data set as a recipe looks at: boxes by image."""
+    images = [index for index, group in enumerate(boxes) for _ in group]
+    flat = np.array([box for group in boxes for box in group], dtype=np.float32)
+    return SimpleNamespace(
+        annotations=SimpleNamespace(boxes=flat, image_indices=np.array(images)),
+        is_target=np.ones(len(flat), dtype=bool),
+        image_sizes=[size] * len(boxes),
+        __len__=None,
+    )
+
+
+class Boxes(list):
+    """Images of one size, each a list of boxes."""
+
+    def __init__(self, boxes: list[list[list[float]]], size: tuple[int, int]) -> None:
+        super().__init__(boxes)
+        vars(self).update(vars(dataset_of(boxes, size)))
+
+
+def test_small_data_get_the_recipe_and_every_option_has_a_reason(shapes: Path) -> None:
+    arguments = parse(shapes)
+    found = (arguments.recipe, arguments.proposals, arguments.num_stages, arguments.ema, arguments.iterations)
+    assert found == ("small", "dense", 2, 0.998, recipe.STEPS)
+    assert (arguments.backbone, arguments.backbone_norm) == ("resnet18", "group")
+    rows = arguments.table.splitlines()[1:]
+    assert all(len(row.split(maxsplit=2)) == 3 for row in rows)
+    assert "given" in next(row for row in rows if "--backbone-weights " in row)
+
+
+def test_what_is_given_and_what_is_large_have_their_own(
+    shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert parse(shapes, "--num-stages", "3", "--no-vertical-flip").num_stages == 3
+    assert parse(shapes, "--epochs", "10").iterations == 20
+    assert parse(shapes, "--recipe", "coco", "--epochs", "10").iterations == 5
+    monkeypatch.setattr(recipe, "SMALL", 8)
+    arguments = parse(shapes)
+    assert (arguments.recipe, arguments.num_proposals) == ("coco", PAPER["num_proposals"])
+    assert parse(shapes, "--recipe", "small").recipe == "small"
+
+
+def test_proposals_have_room_for_the_most_objects() -> None:
+    box = [0.0, 0, 9, 9]
+    assert choose_number(Boxes([[box]] * 3, (64, 64))).value == 60
+    assert choose_number(Boxes([[box] * 51, [box]], (64, 64))).value == 110
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "device", "expected"),
+    [
+        ((480, 640), 100, "cpu", 320),  # large objects: no more pixels than that
+        ((480, 640), 12, "cuda", 480),  # small ones: all that the images have, on a GPU ...
+        ((480, 640), 12, "cpu", 320),  # ... and what a CPU can bear
+        ((2000, 3000), 60, "cuda", 544),  # 16 px a side
+        ((128, 128), 30, "cpu", 128),
+    ],
+)
+def test_sizes_follow_from_objects_images_and_device(
+    size: tuple[int, int], side: float, device: str, expected: int
+) -> None:
+    found = choose_sizes(Boxes([[[0.0, 0, side, side]]] * 3, size), device, None)
+    assert found["eval_size"].value == expected
+    assert found["sizes"].value[-1] >= expected > found["sizes"].value[0]
+
+
+def test_only_images_with_objects_everywhere_alike_are_flipped_upside_down() -> None:
+    everywhere = [[[0.0, y, 10, y + 10] for y in range(0, 90, 10)]] * 4
+    below = [[[0.0, y, 10, y + 10] for y in range(50, 90, 5)]] * 4
+    assert choose_flip(Boxes(everywhere, (90, 90))).value
+    assert not choose_flip(Boxes(below, (90, 90))).value
+    assert not choose_flip(Boxes([[image[0]] for image in everywhere], (90, 90))).value
+
+
+def test_one_length_and_a_recipe_where_there_is_a_choice(
+    shapes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, message in (
+        (["--minutes", "5", "--epochs", "2"], "--epochs and --minutes do not go together"),
+        (["--recipe", "coco"], "--recipe coco needs --data"),
+        (["--minutes", "0"], "--minutes must be above 0, got 0"),
+    ):
+        with pytest.raises(SystemExit):
+            parse_arguments(None, words)
+        assert message in capsys.readouterr().err
