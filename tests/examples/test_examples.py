@@ -9,7 +9,7 @@ import pytest
 import torch
 from parts.detector_file import load_detector
 from PIL import Image
-from processes import EXAMPLES, TINY, TWO_PROCESSES, failure_of, run_python, run_script
+from processes import EXAMPLES, TINY, failure_of, run_python, run_script, run_two
 from torch._dynamo.utils import counters
 
 
@@ -229,10 +229,10 @@ def test_detection_goes_on_after_an_unreadable_image_and_says_so(trained: Path, 
 @pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.release), 2])
 def test_compiled_training_is_the_same_training(trained_by_two: Path, processes: int) -> None:
     trained = trained_by_two
-    launcher = TWO_PROCESSES if processes == 2 else ()
+    run = run_two if processes == 2 else run_script
     # Inductor's own arithmetic is tested in tests/nn/test_one_graph.py, in a fraction of the time.
     options = ("--compile", "aot_eager", "--output", "runs/compiled", "--device", "cpu")
-    done = run_script("train.py", *TINY, *options, cwd=trained, launcher=launcher)
+    done = run("train.py", *TINY, *options, cwd=trained)
     assert done.returncode == 0, done.stderr
     assert "compiling with aot_eager and the first step took" in done.stdout + done.stderr
     found, expected = (
@@ -304,6 +304,6 @@ def test_a_full_disk_is_noticed_before_training(trained: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("script", ["train.py", "evaluate.py", "detect.py", "export.py", "benchmark.py"])
 def test_help(script: str, tmp_path: Path) -> None:
-    done = run_script(script, "--help", cwd=tmp_path)
+    done = run_script(script, "--help", cwd=tmp_path, launcher=("-u",))  # with imports of its own
     assert done.returncode == 0
     assert "--" in done.stdout
