@@ -32,6 +32,7 @@ def test_training_leaves_everything_to_go_on_and_to_use_the_model(trained: Path)
     assert list(output.glob("events.out.tfevents.*"))
 
 
+@pytest.mark.slow
 def test_resuming_keeps_optimizer_schedule_and_place(trained: Path) -> None:
     longer = [value if value != "4" or TINY[i - 1] != "--iterations" else "6" for i, value in enumerate(TINY)]
     done = run_script("train.py", *longer, "--output", "runs/resumed", cwd=trained)
@@ -86,6 +87,7 @@ def test_detection_draws_pictures_and_writes_json(trained: Path) -> None:
     assert 0 <= y1 <= y2 <= height
 
 
+@pytest.mark.slow
 def test_bf16_trains_evaluates_and_detects(trained: Path) -> None:
     options = (*TINY, "--precision", "bf16", "--output", "runs/bf16")
     done = run_script("train.py", *options, cwd=trained)
@@ -114,6 +116,7 @@ def test_bf16_trains_evaluates_and_detects(trained: Path) -> None:
     assert 0 < difference < 0.01
 
 
+@pytest.mark.slow
 def test_evaluation_compiles_a_checkpoint_and_refuses_to_compile_an_exported_file(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +140,7 @@ def test_evaluation_compiles_a_checkpoint_and_refuses_to_compile_an_exported_fil
             load_detector(str(exported), device, **options)
 
 
+@pytest.mark.slow
 def test_fp16_with_average_recomputation_accumulation_and_compiling(trained: Path) -> None:
     options = (*TINY, "--precision", "fp16", "--ema", "0.9", "--recompute-head", "--accumulate", "2")
     done = run_script("train.py", *options, "--compile", "aot_eager", "--output", "runs/all", cwd=trained)
@@ -150,6 +154,7 @@ def test_fp16_with_average_recomputation_accumulation_and_compiling(trained: Pat
     assert len(entries[0]["matched_iou_by_stage"]) == 2
 
 
+@pytest.mark.slow
 def test_fine_tuning_with_other_classes_says_what_starts_anew(trained: Path) -> None:
     checkpoint = trained / "runs" / "shapes" / "checkpoint.pth"
     state = torch.load(checkpoint, weights_only=True)
@@ -175,11 +180,13 @@ def test_fine_tuning_with_other_classes_says_what_starts_anew(trained: Path) -> 
     assert tuned["config"]["num_proposals"] == 5  # the checkpoint's model, not the recipe's
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_evaluate_together(trained_by_two: Path) -> None:
     checkpoint = torch.load(trained_by_two / "runs" / "two" / "checkpoint.pth", weights_only=True)
     assert checkpoint["iteration"] == 4
 
 
+@pytest.mark.slow
 def test_a_run_before_is_set_aside(trained: Path) -> None:
     shutil.copytree(trained / "runs" / "shapes", trained / "runs" / "again")
     options = ("--shapes-images", "16", "--iterations", "1", "--output", "runs/again", "--hidden-dim", "32")
@@ -211,6 +218,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_processes_share_the_evaluation_without_loss_or_double(trained: Path) -> None:
     assert "equal" in run_python(SHARES, EXAMPLES, cwd=trained)
 
@@ -226,6 +234,7 @@ def test_detection_goes_on_after_an_unreadable_image_and_says_so(trained: Path, 
     assert list(json.loads((tmp_path / "detections" / "detections.json").read_text())) == [str(image)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.release), 2])
 def test_compiled_training_is_the_same_training(trained_by_two: Path, processes: int) -> None:
     trained = trained_by_two
@@ -249,6 +258,7 @@ def test_compiled_training_is_the_same_training(trained_by_two: Path, processes:
     assert (mine - theirs).norm().item() <= 0.25 * theirs.norm().item()
 
 
+@pytest.mark.slow
 def test_compiled_training_on_any_sizes_evaluates_saves_and_resumes(trained: Path) -> None:
     options = [*TINY, "--eval-interval", "2", "--data", "data/shapes", "--backbone", "resnet10"]
     options += ["--backbone-norm", "batch", "--backbone-weights", "none", "--sizes", "96", "128"]
@@ -302,6 +312,7 @@ def test_a_full_disk_is_noticed_before_training(trained: Path, monkeypatch: pyte
     assert not (trained / "runs" / "full").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["train.py", "evaluate.py", "detect.py", "export.py", "benchmark.py"])
 def test_help(script: str, tmp_path: Path) -> None:
     done = run_script(script, "--help", cwd=tmp_path, launcher=("-u",))  # with imports of its own
