@@ -272,8 +272,15 @@ def test_the_table_is_complete():
     assert set(TABLE) | set(MODULES) | SCRIPTED_ONLY == public - NO_FUNCTIONS_OF_TENSORS
 
 
-@pytest.mark.parametrize("name", [*TABLE, *MODULES])
-@pytest.mark.parametrize("mode", MODES)
+# All functions in all modes; of modules, every one scripted, and the whole compiled and exported.
+INNER = [(mode, name) for mode in MODES for name in TABLE]
+INNER += [(script, name) for name in MODULES] + [(mode, "EndToEndDetector") for mode in (compiled, export)]
+OUTER = [(mode, name) for mode in MODES for name in MODULES if (mode, name) not in INNER]
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"), [*INNER, *(pytest.param(*case, marks=pytest.mark.slow) for case in OUTER)]
+)
 def test_float32(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.float32))
 
@@ -330,18 +337,21 @@ def test_batch_of_one(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.float32, batch=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_BOXES)
 @pytest.mark.parametrize("mode", MODES)
 def test_no_boxes(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.float32, count=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_TARGETS)
 @pytest.mark.parametrize("mode", MODES)
 def test_no_targets(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.float32, targets=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear_sum_assignment", "set_prediction_loss"])
 @pytest.mark.parametrize("mode", MODES)
 def test_more_targets_than_proposals(mode, name):

@@ -95,6 +95,7 @@ def assert_same_gradients(found, expected, tolerance=1e-4):
 # Inference.
 
 
+@pytest.mark.slow
 def test_model_then_selection_without_graph_breaks(model):
     images, sizes = random_batch(2, 64, 96)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
@@ -352,6 +353,7 @@ def test_inductor_trains_all_sizes_with_one_graph():
     assert num_compiled(step) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v2"])
 @pytest.mark.parametrize("norm", ["frozen", "batch", "group"])
 def test_every_backbone_scripts(backbone, norm):
