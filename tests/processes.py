@@ -93,7 +93,7 @@ def _fork(
 
 
 def _run_forked(words: list[str], cwd: str, environment: dict[str, str], outputs: list[Path]) -> None:
-    multiprocessing.set_start_method("fork", force=True)  # the default on Linux, and not the server's
+    multiprocessing.set_start_method(None, force=True)  # the default of the system, not the server's
     os.setpgid(0, 0)
     for number, path in enumerate(outputs, start=1):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -282,8 +282,8 @@ def test_largest_differences() -> None:
 def test_aoti_without_a_compiler_says_so(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "/nonexistent")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(trained / "cache"))
-    output = ("--output", "never.pt2")
-    done = run_script("export.py", "runs/shapes/checkpoint.pth", "--format", "aoti", *output, cwd=trained)
+    options = ("runs/shapes/checkpoint.pth", "--format", "aoti", "--output", "never.pt2")
+    done = run_script("export.py", *options, cwd=trained, launcher=("-u",))  # which reads CXX when it imports
     assert done.returncode == 1
     assert "needs a C++ compiler" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
