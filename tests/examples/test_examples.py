@@ -280,11 +280,7 @@ def test_compiled_training_on_any_sizes_evaluates_saves_and_resumes(trained: Pat
         ("train.py", ("--weights", "nothing.pth"), "nothing.pth: no such file"),
         ("train.py", ("--compile", "nothing"), "--compile must be one of"),
         ("train.py", ("--vertical-flip",), "need --data"),
-        (
-            "train.py",
-            ("--num-proposals", "9" * 13),
-            "out of memory: these take less memory and make",
-        ),
+        ("train.py", ("--num-proposals", "9" * 13), "--num-proposals must be at most 100000"),
         ("train.py", ("--weights", "runs/shapes/checkpoint.pth"), "must not lie in --output"),
         ("evaluate.py", ("garbage.pth", "--data", "data/shapes"), "garbage.pth: not a checkpoint"),
         ("detect.py", ("garbage.pth", "nowhere/*.jpg"), "nowhere/*.jpg: no image there"),
