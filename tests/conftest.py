@@ -27,6 +27,19 @@ settings.register_profile(
 settings.load_profile("sparse_rcnn")
 
 
+# The longest files: they come first, so that no process waits for another at the end.
+LONGEST = ("test_survival.py", "test_examples.py", "test_export.py", "test_modes.py", "test_one_graph.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("release"):
+            item.add_marker("slow")  # so that -m "not slow" leaves them out, too
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(LONGEST)))  # stable
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder of real data and reference figures, which lies beside the checkout where there is one."""

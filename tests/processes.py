@@ -1,11 +1,16 @@
 """Other processes: the scripts of examples/, and fresh interpreters that have imported nothing."""
 
+import atexit
 import contextlib
 import io
+import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
+import tempfile
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -21,6 +26,20 @@ TINY = (
 TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
+# What the scripts import takes seconds; their processes are forks of one that has done it, a server.
+IMPORTED = (
+    "torch",
+    "torchvision",
+    "torch._dynamo",
+    "scipy.optimize",
+    "pycocotools.cocoeval",
+    "sparse_rcnn.data",
+)
+IMPORTED += ("matplotlib.pyplot", "torch.utils.tensorboard", "tqdm", "pytest")
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(list(IMPORTED))
+
+
 def run_script(
     script: str | Path,
     *arguments: str | Path,
@@ -28,8 +47,68 @@ def run_script(
     launcher: tuple[str, ...] = (),
     environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a script of examples/ on one thread."""
-    return _run([*launcher, str(EXAMPLES / script), *map(str, arguments)], cwd, environment)
+    """Runs a script of examples/ on one thread: with a launcher as users do, else in a fork of the server."""
+    if launcher:
+        return _run([*launcher, str(EXAMPLES / script), *map(str, arguments)], cwd, environment)
+    return _fork(script, arguments, cwd, [environment or {}])
+
+
+def run_two(
+    script: str | Path, *arguments: str | Path, cwd: Path, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a script in two processes that know each other, as torchrun does, in forks of the server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    ranks = [{**shared, **(environment or {}), "RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+    return _fork(script, arguments, cwd, ranks)
+
+
+def _fork(
+    script: str | Path, arguments: tuple[str | Path, ...], cwd: Path, environments: list[dict[str, str]]
+) -> subprocess.CompletedProcess[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # read when the server imports torch
+        forkserver.ensure_running()
+    words = [str(EXAMPLES / script), *map(str, arguments)]
+    with tempfile.TemporaryDirectory() as directory:
+        outputs = [Path(directory, name) for name in ("stdout", "stderr")]
+        processes = []
+        for changes in environments:
+            variables = {**os.environ, "OMP_NUM_THREADS": "1", "MPLCONFIGDIR": str(cwd), **changes}
+            processes.append(FORKS.Process(target=_run_forked, args=(words, str(cwd), variables, outputs)))
+            processes[-1].start()
+        try:
+            for process in processes:
+                process.join(300)
+                if process.exitcode is None:
+                    raise subprocess.TimeoutExpired(words, 300)
+        finally:
+            for process in processes:
+                process.kill()
+        codes = [process.exitcode for process in processes]
+        texts = [path.read_text() if path.exists() else "" for path in outputs]
+    return subprocess.CompletedProcess(words, next((code for code in codes if code), 0), *texts)
+
+
+def _run_forked(words: list[str], cwd: str, environment: dict[str, str], outputs: list[Path]) -> None:
+    multiprocessing.set_start_method(None, force=True)  # the default of the system, not the server's
+    os.setpgid(0, 0)
+    for number, path in enumerate(outputs, start=1):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(file, number)
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    own = [str(EXAMPLES), str(Path(__file__).parent)]  # where only tests look
+    sys.path[:] = [str(Path(words[0]).parent), *(path for path in sys.path if path not in own)]
+    sys.argv = words
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()
 
 
 def failure_of(script: str, *arguments: str) -> str:

@@ -102,6 +102,25 @@ class OneStage(nn.Module):
         return self.stage(ops.flatten_pyramid(features), boxes, proposals)
 
 
+class ShortBackbone(nn.Module):
+    """A convolution a level: a model of it is traced in half the time."""
+
+    channels, strides = 16, (4, 8, 16, 32)
+
+    def __init__(self):
+        super().__init__()
+        self.levels = nn.ModuleList(nn.Conv2d(3 if s == 4 else 16, 16, 3, s, 1) for s in (4, 2, 2, 2))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        levels: list[Tensor] = []
+        for level in self.levels:
+            images = level(images).tanh()
+            levels.append(images)
+        return levels
+
+
+torch.manual_seed(0)
+SHORT = ShortBackbone()
 TABLE: dict[str, tuple[Callable, Callable[[Inputs], tuple]]] = {
     # ops
     "add_positional_encoding": (ops.add_positional_encoding, lambda x: (x.pyramid(), x.sizes)),
@@ -230,7 +249,8 @@ def function_and_args(name, inputs):
         function, make_args = TABLE[name]
     else:
         choose, make_args = MODULES[name]
-        model = build_small_model(backbone="resnet10", backbone_norm="frozen", num_classes=K, num_proposals=N)
+        backbone = "resnet10" if name == "Backbone" else SHORT
+        model = build_small_model(backbone=backbone, num_classes=K, num_proposals=N)
         function = choose(model.to(inputs.dtype).eval())
     return function, make_args(inputs)
 
@@ -252,8 +272,15 @@ def test_the_table_is_complete():
     assert set(TABLE) | set(MODULES) | SCRIPTED_ONLY == public - NO_FUNCTIONS_OF_TENSORS
 
 
-@pytest.mark.parametrize("name", [*TABLE, *MODULES])
-@pytest.mark.parametrize("mode", MODES)
+# All functions in all modes; of modules, every one scripted, and the whole compiled and exported.
+INNER = [(mode, name) for mode in MODES for name in TABLE]
+INNER += [(script, name) for name in MODULES] + [(mode, "EndToEndDetector") for mode in (compiled, export)]
+OUTER = [(mode, name) for mode in MODES for name in MODULES if (mode, name) not in INNER]
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"), [*INNER, *(pytest.param(*case, marks=pytest.mark.slow) for case in OUTER)]
+)
 def test_float32(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.float32))
 
@@ -271,9 +298,10 @@ ABLATIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", ABLATIONS, ids=lambda changes: "-".join(changes))
 def test_ablations(changes):
-    model = build_small_model(backbone="resnet10", num_classes=K, num_proposals=N, **changes).eval()
+    model = build_small_model(backbone=SHORT, num_classes=K, num_proposals=N, **changes).eval()
     args = Inputs(torch.float32).images()
     expected = leaves(model(*args))
     for mode in MODES:
@@ -281,48 +309,56 @@ def test_ablations(changes):
             assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE)
 @pytest.mark.parametrize("mode", MODES)
 def test_float64(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.float64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_float64_modules_script(name):
     assert_equal_to_eager(script, name, Inputs(torch.float64))
 
 
 # Modules in bfloat16 run under autocast, with parameters in float32: tests/nn/test_one_graph.py.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE)
 @pytest.mark.parametrize("mode", MODES)
 def test_bfloat16(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.bfloat16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*TABLE, *MODULES])
 @pytest.mark.parametrize("mode", MODES)
 def test_batch_of_one(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.float32, batch=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_BOXES)
 @pytest.mark.parametrize("mode", MODES)
 def test_no_boxes(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.float32, count=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_TARGETS)
 @pytest.mark.parametrize("mode", MODES)
 def test_no_targets(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.float32, targets=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear_sum_assignment", "set_prediction_loss"])
 @pytest.mark.parametrize("mode", MODES)
 def test_more_targets_than_proposals(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.float32, count=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 @pytest.mark.parametrize("mode", [script, compiled])
 def test_float64_with_gradients(mode, name):

@@ -134,6 +134,7 @@ def test_files_for_contributors_can_be_read_and_name_this_version() -> None:
     assert any(step.get("run") == "bash .ci/run" for step in steps)
 
 
+@pytest.mark.slow
 def test_site_builds_without_remarks_and_names_everything_public(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
     done = subprocess.run(

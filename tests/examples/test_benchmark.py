@@ -110,6 +110,7 @@ def test_tables_compare_with_the_first_row(monkeypatch: pytest.MonkeyPatch) -> N
     assert to_markdown(Table("t", [{"x": 1.0}])).splitlines()[-1] == "| 1 |"
 
 
+@pytest.mark.slow
 def test_flops_and_memory_are_those_of_a_product() -> None:
     a, b = torch.rand(3, 5), torch.rand(5, 7)
     assert count_flops(lambda: a @ b) == 2 * 3 * 5 * 7
@@ -119,6 +120,7 @@ def test_flops_and_memory_are_those_of_a_product() -> None:
     assert 195e6 <= peak < 230e6  # pages that were there before count as theirs
 
 
+@pytest.mark.slow
 def test_memory_that_stays_counts_with_that_of_a_call() -> None:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("only Linux tells the peak of its memory")
@@ -135,6 +137,7 @@ def hold_and_allocate(machine: Machine, name: str, megabytes: int):
     return lambda: (kept + 1).sum()
 
 
+@pytest.mark.slow
 @needs_glibc
 def test_rows_live_in_processes_of_their_own() -> None:
     runs = [own_process(whoami, MACHINE, name, 3) for name in ("a", "b, memory kept")]
@@ -144,6 +147,7 @@ def test_rows_live_in_processes_of_their_own() -> None:
     assert runs[0]() == (first[0], "a", 3, 2)  # the process stays, and what it has built
 
 
+@pytest.mark.slow
 def test_time_is_taken_where_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring.time, "perf_counter", lambda: 0.0)  # here, no time passes
     run = own_process(sleeper, MACHINE, "a", 0.1)
@@ -154,6 +158,7 @@ def sleeper(machine: Machine, name: str, seconds: float):
     return lambda: time.sleep(seconds)
 
 
+@pytest.mark.slow
 def test_a_row_that_fails_is_named() -> None:
     with pytest.raises(ValueError, match="not to be built"):
         own_process(refuse, MACHINE, "a row")
@@ -170,6 +175,7 @@ def killer(machine: Machine, name: str):
     return lambda: os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_rows_of_freed_memory_are_left_out_and_refused_where_it_is_set_outside(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -198,6 +204,7 @@ def test_rows_that_do_not_differ_are_left_out() -> None:
     assert rows_on(gpu, names) == ["eager", "eager, bf16", "compiled"]
 
 
+@pytest.mark.slow
 def test_rows_of_inference_are_the_same_detector() -> None:
     names = rows_on(MACHINE, INFERENCE)
     runs = {name: build_inference(MACHINE, name, 1, 64, 96, 10) for name in names}
@@ -221,6 +228,7 @@ def read_tables(directory: Path) -> tuple[dict[str, list[dict]], str]:
     return rows, text
 
 
+@pytest.mark.slow
 def test_the_script_writes_its_tables(tmp_path: Path) -> None:
     options = ("--tiny", "--no-compile", "--repeats", "1", "--only", "loss", "loading")
     done = run_script("benchmark.py", *options, cwd=tmp_path)

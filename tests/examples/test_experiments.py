@@ -174,6 +174,7 @@ def test_costs_by_hand(name: str, stage: tuple[int, int], stages: int, proposal:
     assert cost.flops == flops + stages * stage[1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fake_trainer")
 def test_table_trains_what_is_missing_and_tells_what_came_of_it(tmp_path: Path) -> None:
     output = tmp_path / "runs"
@@ -213,6 +214,7 @@ def test_table_trains_what_is_missing_and_tells_what_came_of_it(tmp_path: Path) 
     assert (output / "table10.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fake_trainer")
 def test_a_table_tells_of_runs_that_it_cannot_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -233,6 +235,7 @@ def test_a_table_tells_of_runs_that_it_cannot_use(
         run_here(monkeypatch, *table, "--collect")
 
 
+@pytest.mark.slow
 def test_train_is_train_py(tmp_path: Path) -> None:
     done = run_script(
         *("experiments.py", "train", "self-attention", "--seed", "3", "--output", "runs", "--"),
@@ -273,6 +276,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_is_given_the_time_to_save(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW_TO_SAVE)
     code = "import parts.paper.runs as r, pathlib, signal;"

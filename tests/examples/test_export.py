@@ -175,6 +175,7 @@ def assert_standard_onnx(path: Path) -> None:
     assert listed - used <= OF_OTHER_BACKBONES
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gives_the_checkpoints_detections(
     exported: tuple[str, Path], eager: EndToEndDetector, tmp_path: Path
 ) -> None:
@@ -242,6 +243,7 @@ def detections_of_checkpoint(trained: Path, tmp_path_factory: pytest.TempPathFac
     return detections_of(checkpoint, trained, tmp_path_factory.mktemp("checkpoint"))
 
 
+@pytest.mark.slow
 def test_detect_and_evaluate_take_the_file_like_its_checkpoint(
     exported: tuple[str, Path], trained: Path, detections_of_checkpoint: list[list], tmp_path: Path
 ) -> None:
@@ -281,8 +283,8 @@ def test_largest_differences() -> None:
 def test_aoti_without_a_compiler_says_so(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "/nonexistent")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(trained / "cache"))
-    output = ("--output", "never.pt2")
-    done = run_script("export.py", "runs/shapes/checkpoint.pth", "--format", "aoti", *output, cwd=trained)
+    options = ("runs/shapes/checkpoint.pth", "--format", "aoti", "--output", "never.pt2")
+    done = run_script("export.py", *options, cwd=trained, launcher=("-u",))  # which reads CXX when it imports
     assert done.returncode == 1
     assert "needs a C++ compiler" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
@@ -299,6 +301,7 @@ def test_the_published_model_of_100_proposals(kind: str, tmp_path: Path) -> None
     print(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -320,6 +323,7 @@ def test_bad_input_ends_with_one_line_that_names_it(
     assert message in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["damaged.onnx", "damaged.pt2", "foreign.pt", "foreign.pt2", "foreign.onnx"])
 def test_files_that_are_not_of_export_are_refused(
     trained: Path, name: str, monkeypatch: pytest.MonkeyPatch

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 from evaluate import detect_dataset
-from processes import EXAMPLES, FAULTY, TWO_PROCESSES, run_script
+from processes import EXAMPLES, FAULTY, TWO_PROCESSES, run_script, run_two
 
 from sparse_rcnn import load_detector
 from sparse_rcnn.data import ShapesDataset, TrainingSampler, evaluation_transform
@@ -29,7 +29,7 @@ OPTIONS = (
     *("--warmup", "2", "--checkpoint-interval", "3", "--ema", "0.9", "--device", "cpu"),
     *("--backbone-norm", "group", "--learning-rate", "2.5e-5"),
 )
-run_training = partial(run_script, FAULTY)
+run_training, train_by_two = partial(run_script, FAULTY), partial(run_two, FAULTY)
 pytestmark = pytest.mark.slow
 
 
@@ -87,7 +87,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def place_of_two(place: Path) -> Path:
     """And one of two processes, runs/two."""
-    done = run_training(*OPTIONS, "--output", "runs/two", cwd=place, launcher=TWO_PROCESSES)
+    done = train_by_two(*OPTIONS, "--output", "runs/two", cwd=place)
     assert done.returncode == 0, done.stderr
     return place
 
@@ -156,8 +156,8 @@ def test_a_process_without_targets_makes_the_same_steps(place_of_two: Path) -> N
         "4",
     )
     ends = []
-    for name, launcher in (("alone", ()), ("together", TWO_PROCESSES)):
-        done = run_training(*options, "--output", f"runs/{name}", cwd=place_of_two, launcher=launcher)
+    for name, run in (("alone", run_training), ("together", train_by_two)):
+        done = run(*options, "--output", f"runs/{name}", cwd=place_of_two)
         assert done.returncode == 0, done.stderr
         ends.append(end_of(place_of_two / "runs" / name))
     torch.testing.assert_close(ends[1], ends[0], rtol=0, atol=1e-5)
@@ -197,8 +197,8 @@ def test_two_processes_evaluate_as_one_to_the_last_digit(place: Path) -> None:
     command = (*OPTIONS, "--output", "runs/evaluated", "--resume", "--eval-batch-size", "3")
     command = (*command, "--shapes-dir", str(data))
     summaries = []
-    for launcher in ((), TWO_PROCESSES):  # 16 images in 6 batches: the last is smaller
-        done = run_training(*command, cwd=place, launcher=launcher)
+    for run in (run_training, train_by_two):  # 16 images in 6 batches: the last is smaller
+        done = run(*command, cwd=place)
         assert done.returncode == 0, done.stderr
         assert "resuming at iteration 10" in done.stdout
         summary = json.loads((place / "runs" / "evaluated" / "summary.json").read_text())
@@ -213,10 +213,9 @@ def test_ten_unreadable_neighbours_of_one_process_end_all(place: Path) -> None:
     shutil.copytree(place / "data" / "shapes", data)
     for path in sorted((data / "train2017").iterdir())[:10]:
         path.write_bytes(b"")
-    done = run_training(
+    done = train_by_two(
         *(*OPTIONS, "--shapes-dir", data, "--output", "runs/dying", "--max-unreadable", "50"),
         cwd=place,
-        launcher=TWO_PROCESSES,
     )
     assert done.returncode == 1
     message = r"error: iteration \d+: 10 images in a row could not be read, the last: "
@@ -238,7 +237,7 @@ def test_torchrun_starts_again_when_one_process_dies(place_of_two: Path) -> None
 
 def test_a_signal_to_one_process_stops_all_and_the_same_command_goes_on(place_of_two: Path) -> None:
     command = (*OPTIONS, "--output", "runs/stopped")
-    done = run_training(*command, cwd=place_of_two, launcher=TWO_PROCESSES, environment={"TERM_AT": "1:5"})
+    done = train_by_two(*command, cwd=place_of_two, environment={"TERM_AT": "1:5"})
     assert done.returncode == 0, done.stderr
     assert "stopped at iteration 6; the same command goes on from there" in done.stdout
     output = place_of_two / "runs" / "stopped"
@@ -246,7 +245,7 @@ def test_a_signal_to_one_process_stops_all_and_the_same_command_goes_on(place_of
         torch.load(output / "checkpoint.pth", weights_only=True)["iteration"] == 6
     )  # the one in which all learn of it
     assert not (output / "summary.json").exists()
-    done = run_training(*command, cwd=place_of_two, launcher=TWO_PROCESSES)
+    done = train_by_two(*command, cwd=place_of_two)
     assert done.returncode == 0, done.stderr
     assert_same_run(output, place_of_two / "runs" / "two")
 
@@ -268,10 +267,9 @@ def test_two_nodes_of_one_process_are_like_one_node_of_two(place_of_two: Path) -
 
 
 def test_a_bad_batch_of_one_process_is_skipped_by_all(place_of_two: Path) -> None:
-    done = run_training(
+    done = train_by_two(
         *(*OPTIONS, "--output", "runs/nan"),
         cwd=place_of_two,
-        launcher=TWO_PROCESSES,
         environment={"NAN_IMAGES": "7"},
     )
     assert done.returncode == 0, done.stderr
@@ -294,10 +292,9 @@ def test_a_bad_batch_of_one_process_is_skipped_by_all(place_of_two: Path) -> Non
 
 
 def test_many_bad_batches_in_a_row_end_all_processes(place_of_two: Path) -> None:
-    done = run_training(
+    done = train_by_two(
         *(*OPTIONS, "--output", "runs/hopeless", "--max-bad-batches", "3"),
         cwd=place_of_two,
-        launcher=TWO_PROCESSES,
         environment={"NAN_IMAGES": ",".join(map(str, range(1, 17)))},
     )
     assert done.returncode == 1
@@ -360,10 +357,9 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing_but_itself(place: Pat
 def test_a_dry_run_of_a_bad_batch_of_one_process_ends_all(place_of_two: Path) -> None:
     sampler = TrainingSampler([(128, 128)] * 16, 4, seed=0, rank=1, world_size=2)
     ids = [draw.image_index + 1 for draw in next(iter(sampler))]  # in the first step of process 1 alone
-    done = run_training(
+    done = train_by_two(
         *(*OPTIONS, "--output", "runs/dry", "--dry-run", "--precision", "fp16"),
         cwd=place_of_two,
-        launcher=TWO_PROCESSES,
         environment={"NAN_IMAGES": ",".join(map(str, ids))},
     )
     assert done.returncode == 1

@@ -37,6 +37,7 @@ def backend_of(device):
     return "inductor" if device.type == "cuda" else "eager"
 
 
+@pytest.mark.slow
 def test_inference(detector, batches, device):
     compiled = torch.compile(detector, fullgraph=True, backend=backend_of(device))
     with torch.no_grad():
@@ -45,6 +46,7 @@ def test_inference(detector, batches, device):
     assert not counters["graph_break"]
 
 
+@pytest.mark.slow
 def test_training_step(device):
     eager, compiled = small_step(device), small_step(device)
     for step in (eager, compiled):

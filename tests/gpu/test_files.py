@@ -18,6 +18,7 @@ def detector():
     return EndToEndDetector(fold_first_stage(fold_norms(model)), 10).requires_grad_(False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "written_on"),
     [("pt2", "cpu"), ("pt2", "device"), ("aoti", "device"), ("onnx", "cpu"), ("torchscript", "cpu")],

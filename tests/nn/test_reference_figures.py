@@ -263,16 +263,19 @@ def float64_trajectory() -> np.ndarray:
     return run_trajectory(torch.float64, 6)
 
 
+@pytest.mark.slow
 def test_float64_trajectory_of_the_loss(float64_trajectory, reference_trajectory):
     losses = float64_trajectory[:, 0]
     np.testing.assert_allclose(losses[:4], reference_trajectory[:4, 0], rtol=3e-5)
     np.testing.assert_allclose(losses, reference_trajectory[:6, 0], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_float64_trajectory_of_the_gradient_norm(float64_trajectory, reference_trajectory):
     np.testing.assert_allclose(float64_trajectory[:4, 1], reference_trajectory[:4, 1], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_float32_trajectory_of_the_loss(float32_trajectory, reference_trajectory):
     losses, expected = float32_trajectory[:, 0], reference_trajectory[:, 0]
     np.testing.assert_allclose(losses[:3], expected[:3], rtol=5e-4)

@@ -55,6 +55,7 @@ def run(script: str, word: str, **variables: str) -> tuple[str, int]:
     return kept, int(faults)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator of another C library")
 def test_freed_memory_is_used_again() -> None:
     if os.sysconf("SC_PAGE_SIZE") != 4096:
@@ -68,6 +69,7 @@ def test_freed_memory_is_used_again() -> None:
     assert faults < without / 2  # small things in between make the heap grow until there is a place for all
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator of another C library")
 def test_freed_memory_goes_back_at_once() -> None:
     if not Path("/proc/self/statm").exists():
@@ -79,6 +81,7 @@ def test_freed_memory_goes_back_at_once() -> None:
     assert run(RETURNED, "keep")[1] < 50
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator of another C library")
 @pytest.mark.parametrize(
     "variables",

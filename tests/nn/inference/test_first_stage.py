@@ -65,6 +65,7 @@ def test_a_model_that_reuses_no_features_stays_as_it_is():
     assert folded.state_dict().keys() == model.state_dict().keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["Sparse R-CNN", "box head (Table 3)"])
 def test_scripts_exports_and_compiles_as_one_graph(variant):
     detector = EndToEndDetector(fold_first_stage(build(variant)).float())

@@ -389,6 +389,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 def test_one_process_at_a_time_is_in_the_directory(tmp_path: Path) -> None:
     def another() -> str:
         return run_python(LOCK, EXAMPLES, tmp_path, cwd=tmp_path).strip()

@@ -184,6 +184,7 @@ def test_evaluation_is_the_same_after_recomputing_was_asked_for() -> None:
     assert torch.equal(found.boxes, expected.boxes)
 
 
+@pytest.mark.slow
 def test_recomputing_compiles_into_one_graph_with_the_same_losses_and_gradients() -> None:
     # All else of compiled training is tested in tests/examples/test_examples.py.
     torch._dynamo.reset()
