@@ -56,7 +56,7 @@ class Survey(NamedTuple):
 
 
 def refine(detector: Detector, image: Tensor, device: torch.device) -> Refinement:
-    """What all stages make of an image ``[3, H, W]`` uint8, on the CPU."""
+    """What all stages make of an image `[3, H, W]` uint8, on the CPU."""
     model = cast(SparseRCNN, cast(EndToEndDetector, detector.detect).model)  # of every checkpoint
     resized = evaluation_transform(detector.shortest_side, detector.longest_side)(image)
     batch = batch_of([resized], [(image.shape[1], image.shape[2])])

@@ -14,7 +14,7 @@ class CommandLine(argparse.ArgumentParser):
 
     Args:
         description: usually the script's docstring; its lines stay as they are.
-        options: of ``argparse.ArgumentParser``.
+        options: of `argparse.ArgumentParser`.
     """
 
     def __init__(self, description: str | None = None, **options: Any) -> None:
@@ -22,7 +22,7 @@ class CommandLine(argparse.ArgumentParser):
         super().__init__(description=description, **options)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As of ``argparse``; from here on, standard output and error take every character."""
+        """As of `argparse`; from here on, standard output and error take every character."""
         take_every_character()
         return super().parse_args(args, namespace)
 

@@ -14,7 +14,7 @@ _settings = threading.RLock()  # what is set below is the whole process's
 def compile_for_inference(
     call: Callable[..., Any], device: torch.device, dynamic: bool
 ) -> Callable[..., Any]:
-    """``call``, a model or a function of one, as one graph; the first call compiles, which takes minutes.
+    """`call`, a model or a function of one, as one graph; the first call compiles, which takes minutes.
 
     On a CPU weights become constants of the graph, folded and packed by oneDNN, a copy for each graph (one
     for batches of several images, another for single ones): they must not change any more. Calls must be

@@ -24,7 +24,7 @@ from sparse_rcnn.data import (
 
 
 def can_evaluate() -> bool:
-    """Whether pycocotools is installed, which ``evaluate_coco`` needs."""
+    """Whether pycocotools is installed, which `evaluate_coco` needs."""
     return importlib.util.find_spec("pycocotools") is not None
 
 
@@ -39,7 +39,7 @@ def detect_dataset(
     unreadable: dict[int, str] | None = None,
     category_ids: Sequence[int | None] | None = None,
 ) -> list[dict[str, Any]]:
-    """COCO results of every ``world_size``-th batch of a data set.
+    """COCO results of every `world_size`-th batch of a data set.
 
     Whole batches are shared: an image's padding, and with it the last digits of its results, depends on the
     others in its batch, and these do not change with the number of processes.
@@ -57,8 +57,8 @@ def detect_dataset(
         category_ids: of each label, None to leave it out; those of the data set unless given.
 
     Raises:
-        UnreadableImageError: for an image that cannot be read, unless ``unreadable`` is given.
-        ValueError: naming the images, if the detector's figures are not finite (``refuse_not_finite``).
+        UnreadableImageError: for an image that cannot be read, unless `unreadable` is given.
+        ValueError: naming the images, if the detector's figures are not finite (`refuse_not_finite`).
     """
     batches = list(BatchSampler(range(len(dataset)), batch_size, drop_last=False))
     loader = DataLoader(

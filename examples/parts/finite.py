@@ -10,9 +10,9 @@ class NotFiniteError(ValueError):
 
 
 def refuse_not_finite(detect: Detect, checkpoint: str) -> Detect:
-    """The detector, which raises ``NotFiniteError`` in the place of results that are not finite.
+    """The detector, which raises `NotFiniteError` in the place of results that are not finite.
 
-    A NaN scores 0, so that it outranks nothing (``select_detections``): a score of exactly 0 at the top of an
+    A NaN scores 0, so that it outranks nothing (`select_detections`): a score of exactly 0 at the top of an
     image is one.
     """
 

@@ -16,8 +16,8 @@ RETURNED = 1 << 20  # bytes of a tensor that is worth a mapping of its own
 def can_set_freed_memory() -> bool:
     """Whether this system and its environment leave it to a process.
 
-    They do not without glibc, or where its allocator is set from outside: with ``MALLOC_PERTURB_=0`` in the
-    environment, its default, everything stays as it is. (Not with ``MALLOC_MMAP_MAX_``: whoever sets that
+    They do not without glibc, or where its allocator is set from outside: with `MALLOC_PERTURB_=0` in the
+    environment, its default, everything stays as it is. (Not with `MALLOC_MMAP_MAX_`: whoever sets that
     fixes the size from which pieces are mapped, too, and pays for more page faults than by default.)
     """
     set_outside = any(name.startswith("MALLOC_") for name in os.environ)
@@ -31,7 +31,7 @@ def keep_freed_memory() -> bool:
     Only the main thread's tensors are kept. A GPU's memory is PyTorch's own affair.
 
     Returns:
-        Whether it does: see :func:`can_set_freed_memory`.
+        Whether it does: see `can_set_freed_memory`.
     """
     # No piece of memory of its own for a large tensor, and never shrink the heap.
     return can_set_freed_memory() and _set((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1))
@@ -41,7 +41,7 @@ def return_freed_memory() -> bool:
     """Lets this process return tensors that it frees at once: slower, but no holes in its memory.
 
     Returns:
-        Whether it does: see :func:`can_set_freed_memory`.
+        Whether it does: see `can_set_freed_memory`.
     """
     return can_set_freed_memory() and _set((M_MMAP_THRESHOLD, RETURNED), (M_TRIM_THRESHOLD, RETURNED))
 

@@ -30,7 +30,7 @@ class Table(NamedTuple):
 
 
 def take_turns(runs: dict[str, Run], repeats: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each run; one round warms up, then all run once in each of ``repeats`` rounds."""
+    """Median seconds of each run; one round warms up, then all run once in each of `repeats` rounds."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for round_number in range(repeats + 1):
         for name, run in runs.items():

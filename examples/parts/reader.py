@@ -26,7 +26,7 @@ def cores_of_a_process() -> int:
 
 
 def outlive_signals(worker: int) -> None:
-    """For a DataLoader's ``worker_init_fn``: goes on after signals, and ends with the process that it serves.
+    """For a DataLoader's `worker_init_fn`: goes on after signals, and ends with the process that it serves.
 
     Ctrl-C, torchrun and Slurm signal all processes at once. The one that trains finishes its step first, for
     which it needs its readers.

@@ -36,8 +36,8 @@ def draw_stages(
 
     Args:
         photo: the image.
-        boxes_norm: ``[L+1, N, 4]``, the learned ones first.
-        opacity: ``[L+1, N]``.
+        boxes_norm: `[L+1, N, 4]`, the learned ones first.
+        opacity: `[L+1, N]`.
         captions: of the N boxes at each of the L+1 times; empty for boxes below the threshold.
         stages: numbers of those to draw, 1 to L.
         threshold: as the panels' titles say it.
@@ -66,7 +66,7 @@ def moving_stages(
 ) -> Iterator[tuple[Image.Image, int]]:
     """Frames and how long each lasts in ms: every stage, and the straight way from one to the next.
 
-    Arguments are those of :func:`draw_stages`.
+    Arguments are those of `draw_stages`.
     """
     photo = _legible(photo, longest=640)
     colors = _proposal_colors(captions)
@@ -88,8 +88,8 @@ def draw_proposals(
 
     Args:
         picture: what is drawn on a copy of.
-        boxes_norm: ``[N, 4]``; clipped to the picture, and left out where nothing remains.
-        opacity: ``[N]`` of the frames, 0 to 1.
+        boxes_norm: `[N, 4]`; clipped to the picture, and left out where nothing remains.
+        opacity: `[N]` of the frames, 0 to 1.
         colors: of the N frames.
         captions: of the N frames, opaque; empty for none.
     """
@@ -122,7 +122,7 @@ def draw_proposals(
 
 
 def plot_drift(path: Path, iou: Tensor, scores: Tensor) -> None:
-    """IoU of each stage's boxes with those before it, and scores: ``[L, N]`` each, means over images."""
+    """IoU of each stage's boxes with those before it, and scores: `[L, N]` each, means over images."""
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
@@ -152,9 +152,9 @@ def plot_places(
 
     Args:
         path: where to.
-        learned_norm: ``[N, 4]``.
-        boxes_norm: of each of the N proposals, ``[D, 4]``.
-        kinds: of each of the N proposals, ``[D]`` indices into :data:`KINDS`.
+        learned_norm: `[N, 4]`.
+        boxes_norm: of each of the N proposals, `[D, 4]`.
+        kinds: of each of the N proposals, `[D]` indices into `KINDS`.
         order: proposals to show.
         caption: above all.
     """
@@ -223,7 +223,7 @@ def _with_title(picture: Image.Image, title: str) -> Image.Image:
 
 
 def _caption_place(box: Tensor, width: float, height: float, taken: Tensor, size: Tensor) -> Tensor:
-    """``[4]`` at a corner of the box inside the picture: off other captions if possible, first above it."""
+    """`[4]` at a corner of the box inside the picture: off other captions if possible, first above it."""
     x1, y1, x2, y2 = box.tolist()
     corners = [(x, y) for y in (y1 - height, y1, y2 - height, y2) for x in (x1, x2 - width)]
     places = torch.tensor([(x, y, x + width, y + height) for x, y in corners])  # [8, 4]

@@ -16,6 +16,17 @@ import torch
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+__all__ = [
+    "MAX_PIXELS",
+    "MOST_NAMED",
+    "ExifOrientation",
+    "UnreadableImageError",
+    "check_image_files",
+    "check_size",
+    "read_image",
+    "read_image_size",
+]
+
 MAX_PIXELS = 89_478_485  # where Pillow begins to warn: 268 MB as RGB, from a file that may have 100 kB
 MOST_NAMED = 5  # a message that lists 100,000 files helps nobody
 ExifOrientation = Literal["apply", "ignore"]

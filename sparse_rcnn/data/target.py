@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+__all__ = ["Target"]
+
 
 class Target(NamedTuple):
     """The objects of one image, without crowd regions (those are only evaluated against).

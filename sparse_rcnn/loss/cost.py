@@ -14,6 +14,8 @@ from sparse_rcnn.ops.boxes import at_least_float32, whwh
 from sparse_rcnn.ops.guards import readable, require_boxes, require_integers, require_real, require_sizes
 from sparse_rcnn.ops.iou import pairwise_giou
 
+__all__ = ["matching_cost", "require_inputs", "require_labels"]
+
 
 def matching_cost(
     logits: Tensor,
@@ -26,15 +28,15 @@ def matching_cost(
     """Cost of every pair of proposal and target.
 
     Args:
-        logits: ``[..., B, N, K]``; leading dimensions, such as the stages, are optional.
-        boxes: ``[..., B, N, 4]`` xyxy in pixels.
-        target_boxes: ``[B, M, 4]`` xyxy in pixels.
-        target_labels: ``[B, M]`` integers in 0..K-1.
-        image_sizes: ``[B, 2]`` (height, width); boxes are divided by it for the L1 term.
+        logits: `[..., B, N, K]`; leading dimensions, such as the stages, are optional.
+        boxes: `[..., B, N, 4]` xyxy in pixels.
+        target_boxes: `[B, M, 4]` xyxy in pixels.
+        target_labels: `[B, M]` integers in 0..K-1.
+        image_sizes: `[B, 2]` (height, width); boxes are divided by it for the L1 term.
         weights: of the three terms, and the focal term's alpha and gamma.
 
     Returns:
-        ``[..., B, N, M]``, at least float32.
+        `[..., B, N, M]`, at least float32.
 
     Raises:
         ValueError: if the shapes or types do not fit, a weight is negative, or a label is not in 0..K-1

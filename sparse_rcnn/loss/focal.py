@@ -11,21 +11,23 @@ from sparse_rcnn.loss.weights import require_alpha
 from sparse_rcnn.ops.boxes import at_least_float32
 from sparse_rcnn.ops.guards import readable, require_number, require_real
 
+__all__ = ["focal_terms", "sigmoid_focal_loss"]
+
 
 def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
     """Focal loss of each logit, not reduced.
 
     Args:
-        logits: ``[...]`` before the sigmoid.
-        targets: ``[...]`` 1 for the positive class and 0 otherwise, of any type.
-        alpha: weight of positives, in 0..1; negatives weigh ``1 - alpha``. -1 for neither, as in torchvision.
+        logits: `[...]` before the sigmoid.
+        targets: `[...]` 1 for the positive class and 0 otherwise, of any type.
+        alpha: weight of positives, in 0..1; negatives weigh `1 - alpha`. -1 for neither, as in torchvision.
         gamma: exponent that turns down well classified examples.
 
     Returns:
-        ``[...]``, at least float32.
+        `[...]`, at least float32.
 
     Raises:
-        ValueError: if the shapes differ, ``alpha`` is neither in 0..1 nor -1, or ``gamma`` is negative.
+        ValueError: if the shapes differ, `alpha` is neither in 0..1 nor -1, or `gamma` is negative.
     """
     require_real("logits", logits)
     if not torch.jit.is_scripting() and not isinstance(targets, Tensor):

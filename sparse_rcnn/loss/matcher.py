@@ -7,6 +7,8 @@ from sparse_rcnn.loss.cost import matching_cost, require_inputs, require_labels
 from sparse_rcnn.loss.weights import LossWeights
 from sparse_rcnn.ops.guards import readable, require_flags
 
+__all__ = ["match_proposals"]
+
 
 def match_proposals(
     logits: Tensor,
@@ -20,16 +22,16 @@ def match_proposals(
     """Finds the proposal of each target such that the total matching cost is smallest.
 
     Args:
-        logits: ``[..., B, N, K]``; leading dimensions, such as the stages, are matched independently.
-        boxes: ``[..., B, N, 4]`` xyxy in pixels.
-        target_boxes: ``[B, M, 4]`` xyxy in pixels.
-        target_labels: ``[B, M]`` integers in 0..K-1; anything where not valid.
-        target_valid: ``[B, M]`` bool, False for padding.
-        image_sizes: ``[B, 2]`` (height, width) in pixels.
+        logits: `[..., B, N, K]`; leading dimensions, such as the stages, are matched independently.
+        boxes: `[..., B, N, 4]` xyxy in pixels.
+        target_boxes: `[B, M, 4]` xyxy in pixels.
+        target_labels: `[B, M]` integers in 0..K-1; anything where not valid.
+        target_valid: `[B, M]` bool, False for padding.
+        image_sizes: `[B, 2]` (height, width) in pixels.
         weights: of the matching cost.
 
     Returns:
-        ``[..., B, M]`` int64: the proposal of each target, no proposal twice; -1 for padding, for targets
+        `[..., B, M]` int64: the proposal of each target, no proposal twice; -1 for padding, for targets
         left over where there are more than proposals, and for targets that only a non-finite cost was
         left for. No gradient.
 

@@ -15,15 +15,17 @@ from sparse_rcnn.loss.weights import LossWeights
 from sparse_rcnn.ops.boxes import at_least_float32, whwh
 from sparse_rcnn.ops.guards import readable
 
+__all__ = ["SetLoss", "set_prediction_loss"]
+
 
 class SetLoss(NamedTuple):
     """Weighted losses of all stages.
 
     Attributes:
-        total: scalar, the sum of all others; what to call ``backward`` on.
-        classification: ``[L]`` focal loss.
-        l1: ``[L]`` L1 loss of boxes divided by the image size.
-        giou: ``[L]`` generalized IoU loss.
+        total: scalar, the sum of all others; what to call `backward` on.
+        classification: `[L]` focal loss.
+        l1: `[L]` L1 loss of boxes divided by the image size.
+        giou: `[L]` generalized IoU loss.
     """
 
     total: Tensor
@@ -45,12 +47,12 @@ def set_prediction_loss(
     """Loss of all stages at once, each matched on its own.
 
     Args:
-        logits: ``[L, B, N, K]``.
-        boxes: ``[L, B, N, 4]`` xyxy in pixels.
-        target_boxes: ``[B, M, 4]`` xyxy in pixels; M may be 0.
-        target_labels: ``[B, M]`` integers in 0..K-1; anything where not valid.
-        target_valid: ``[B, M]`` bool, False for padding.
-        image_sizes: ``[B, 2]`` (height, width) in pixels, on any device.
+        logits: `[L, B, N, K]`.
+        boxes: `[L, B, N, 4]` xyxy in pixels.
+        target_boxes: `[B, M, 4]` xyxy in pixels; M may be 0.
+        target_labels: `[B, M]` integers in 0..K-1; anything where not valid.
+        target_valid: `[B, M]` bool, False for padding.
+        image_sizes: `[B, 2]` (height, width) in pixels, on any device.
         num_targets: scalar normaliser: the number of valid targets, averaged over ranks by the caller.
             Less than 1 counts as 1.
         weights: of the three terms, in the matching cost and in the loss.
@@ -61,7 +63,7 @@ def set_prediction_loss(
         over because of it.
 
     Raises:
-        ValueError: if the shapes or types do not fit, a weight is negative, ``num_targets`` is not
+        ValueError: if the shapes or types do not fit, a weight is negative, `num_targets` is not
             finite, a valid label is not in 0..K-1, or a valid box is not finite or has its corners swapped
             (values are checked on the CPU, outside of a compiled graph).
     """

@@ -6,6 +6,8 @@ import torch
 
 from sparse_rcnn.ops.guards import require_number
 
+__all__ = ["LossWeights", "require_alpha", "require_weights"]
+
 
 class LossWeights(NamedTuple):
     """Weights of the three terms, and the two numbers of the focal loss; the defaults are the paper's.
@@ -16,7 +18,7 @@ class LossWeights(NamedTuple):
         classification: λ_cls, of cost and loss.
         l1: λ_L1.
         giou: λ_giou.
-        alpha: weight of positives, in 0..1; negatives weigh ``1 - alpha``. -1 for neither.
+        alpha: weight of positives, in 0..1; negatives weigh `1 - alpha`. -1 for neither.
         gamma: exponent that turns down well classified examples.
     """
 

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+__all__ = ["BoxHead"]
+
 
 class BoxHead(nn.Module):
     """Two fully connected layers on the flattened RoI (Lin et al. 2017, FPN, section 4.2).
@@ -33,11 +35,11 @@ class BoxHead(nn.Module):
         """Object features of each RoI.
 
         Args:
-            pro_feats: ``[B, N, C]``, or ``[1, N, C]`` shared by the batch; read if features are reused.
-            roi_feats: ``[B, N, S*S, C]``.
+            pro_feats: `[B, N, C]`, or `[1, N, C]` shared by the batch; read if features are reused.
+            roi_feats: `[B, N, S*S, C]`.
 
         Returns:
-            ``[B, N, C]`` object features.
+            `[B, N, C]` object features.
         """
         x = F.relu(self.fc1(roi_feats.flatten(-2)))
         if self.feature_reuse:

@@ -17,6 +17,8 @@ from sparse_rcnn.nn.model_config import OWN_BACKBONE, ModelConfig
 from sparse_rcnn.nn.proposals import Proposals
 from sparse_rcnn.nn.stage import Stage
 
+__all__ = ["FOCAL_PRIOR", "build_sparse_rcnn", "initialize_class_logits", "initialize_stage"]
+
 # Probability of every class at the start (Lin et al. 2017, Focal Loss, section 4.1).
 FOCAL_PRIOR = 0.01
 
@@ -33,16 +35,16 @@ def build_sparse_rcnn(
         model = build_sparse_rcnn("resnet18", num_classes=3, num_proposals=50)
 
     Args:
-        backbone: a name of :class:`~sparse_rcnn.nn.ModelConfig`, or a module that keeps the contract of
-            :class:`~sparse_rcnn.nn.PyramidBackbone`. A module keeps its weights and its norms.
+        backbone: a name of `ModelConfig`, or a module that keeps the contract of
+            `PyramidBackbone`. A module keeps its weights and its norms.
         config: options to start from.
         backbone_weights: of a named backbone: "imagenet" (torchvision's, downloaded once), the path of a
             trunk's state dict in torchvision's layout, or None for none: then load a detector's weights, or
-            train with ``backbone_norm="group"``, since a frozen random stem learns poorly.
-        options: the fields of :class:`~sparse_rcnn.nn.ModelConfig`, by name; over those of ``config``.
+            train with `backbone_norm="group"`, since a frozen random stem learns poorly.
+        options: the fields of `ModelConfig`, by name; over those of `config`.
 
     Returns:
-        The detector; its options are its ``config``.
+        The detector; its options are its `config`.
 
     Raises:
         ValueError: if an option is out of bounds or unknown to its field, a backbone does not keep the
@@ -73,7 +75,7 @@ def build_sparse_rcnn(
 
 
 def _shown_signature() -> inspect.Signature:
-    """The call with every option and its default, for ``help`` and editors."""
+    """The call with every option and its default, for `help` and editors."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     own = inspect.signature(build_sparse_rcnn).parameters
     first, *options = fields(ModelConfig)

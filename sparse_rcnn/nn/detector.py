@@ -14,6 +14,8 @@ from sparse_rcnn.nn.model_config import ModelConfig
 from sparse_rcnn.ops.guards import readable, require_real
 from sparse_rcnn.ops.positional_encoding import add_positional_encoding
 
+__all__ = ["BRIGHTEST", "DARKEST", "PIXEL_MEAN", "PIXEL_STD", "SparseRCNN", "whole_image_sizes"]
+
 # ImageNet statistics of RGB in 0..255, as published.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
@@ -25,14 +27,14 @@ class SparseRCNN(nn.Module):
     """Backbone, learned proposals and iterative head.
 
     Args:
-        backbone: normalised images ``[B, 3, H, W]`` to a list of pyramid levels of strides 4, 8, 16, 32.
-        proposals: image sizes ``[B, 2]`` and levels to proposal boxes ``[B, N, 4]`` and features
-            ``[B, N, C]``, or ``[1, N, C]`` if they are the same for every image.
-        head: levels, boxes and features to :class:`Predictions`.
+        backbone: normalised images `[B, 3, H, W]` to a list of pyramid levels of strides 4, 8, 16, 32.
+        proposals: image sizes `[B, 2]` and levels to proposal boxes `[B, N, 4]` and features
+            `[B, N, C]`, or `[1, N, C]` if they are the same for every image.
+        head: levels, boxes and features to `Predictions`.
         positional_encoding: add to the levels where in the image each cell is (Table 10).
 
     Attributes:
-        config: the options that it was built with, if ``build_sparse_rcnn`` built it.
+        config: the options that it was built with, if `build_sparse_rcnn` built it.
         image_size: the sizes that its images are resized to, if it comes from a checkpoint.
     """
 
@@ -72,9 +74,9 @@ class SparseRCNN(nn.Module):
         """Predictions of every stage.
 
         Args:
-            images: ``[B, 3, H, W]`` RGB, ``uint8`` 0..255 or floating 0..1, padded right and bottom.
+            images: `[B, 3, H, W]` RGB, `uint8` 0..255 or floating 0..1, padded right and bottom.
                 Normalisation happens here; what the padding holds does not matter.
-            image_sizes: ``[B, 2]`` int64, true (height, width) of each image in the batch, on any device.
+            image_sizes: `[B, 2]` int64, true (height, width) of each image in the batch, on any device.
                 None if no image is padded.
 
         Returns:
@@ -94,18 +96,18 @@ class SparseRCNN(nn.Module):
     def forward_dense(
         self, images: Tensor, image_sizes: Tensor | None = None
     ) -> tuple[Predictions, DensePredictions]:
-        """What :meth:`forward` gives, and what the dense proposals predict: both are trained.
+        """What `forward` gives, and what the dense proposals predict: both are trained.
 
         Args:
-            images: as in :meth:`forward`.
-            image_sizes: as in :meth:`forward`.
+            images: as in `forward`.
+            image_sizes: as in `forward`.
 
         Returns:
             Predictions of every stage, and of every position of the pyramid.
 
         Raises:
-            ValueError: as :meth:`forward`, or if the proposals are not
-                :class:`sparse_rcnn.nn.DenseProposals`.
+            ValueError: as `forward`, or if the proposals are not
+                `DenseProposals`.
         """
         if not isinstance(self.proposals, DenseProposals):
             raise ValueError('forward_dense needs a detector that was built with proposals="dense"')
@@ -116,14 +118,14 @@ class SparseRCNN(nn.Module):
         return self.head(levels, boxes, features), dense
 
     def pyramid(self, images: Tensor, image_sizes: Tensor) -> list[Tensor]:
-        """The feature pyramid that proposals and head read; arguments as in :meth:`forward`."""
+        """The feature pyramid that proposals and head read; arguments as in `forward`."""
         levels: list[Tensor] = self.backbone(self.normalize(images, image_sizes))
         if self.positional_encoding:
             levels = add_positional_encoding(levels, image_sizes)
         return levels
 
     def _checked_sizes(self, images: Tensor, image_sizes: Tensor | None) -> Tensor:
-        """The sizes on the images' device, after every check that :meth:`forward` promises."""
+        """The sizes on the images' device, after every check that `forward` promises."""
         if not torch.jit.is_scripting():
             _check_model(self.pixel_mean, images)
         if images.dim() != 4 or images.shape[1] != 3:
@@ -143,11 +145,11 @@ class SparseRCNN(nn.Module):
         """Images with zero mean and unit variance, and 0 as padding.
 
         Args:
-            images: ``[B, 3, H, W]`` as in :meth:`forward`.
-            image_sizes: ``[B, 2]`` as in :meth:`forward`.
+            images: `[B, 3, H, W]` as in `forward`.
+            image_sizes: `[B, 2]` as in `forward`.
 
         Returns:
-            ``[B, 3, H, W]`` of the parameters' floating point type.
+            `[B, 3, H, W]` of the parameters' floating point type.
         """
         scale = 255.0 if images.is_floating_point() else 1.0
         normalized = (images.to(self.pixel_mean.dtype) * scale - self.pixel_mean) / self.pixel_std
@@ -160,7 +162,7 @@ class SparseRCNN(nn.Module):
 
 
 def whole_image_sizes(images: Tensor) -> Tensor:
-    """``[B, 2]`` (height, width) of a batch without padding, on its device."""
+    """`[B, 2]` (height, width) of a batch without padding, on its device."""
     require_real("images", images)
     if images.dim() != 4:
         raise ValueError(f"images must be [B, 3, H, W], got {images.shape}")

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+__all__ = ["DIGEST_KEY", "content_digest"]
+
 DIGEST_KEY = "digest"
 
 
@@ -15,7 +17,7 @@ def content_digest(content: Mapping[str, Any]) -> str:
     """SHA-256 of tensors and plain data, the same in whatever file and order they stand.
 
     Args:
-        content: tensors and plain data under names; an entry ``"digest"`` does not count.
+        content: tensors and plain data under names; an entry `"digest"` does not count.
 
     Returns:
         64 hexadecimal digits.
@@ -31,7 +33,7 @@ def content_digest(content: Mapping[str, Any]) -> str:
 
 
 def _digest(value: Any, known: dict[int, bytes]) -> bytes:
-    """Of a value by those of its parts; ``known`` has those of containers, each of which counts once."""
+    """Of a value by those of its parts; `known` has those of containers, each of which counts once."""
     if id(value) in known:
         return known[id(value)]
     digest = hashlib.sha256()

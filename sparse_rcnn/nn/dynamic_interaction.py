@@ -1,10 +1,12 @@
-"""The module that owns the parameters of :func:`sparse_rcnn.ops.dynamic_interaction`."""
+"""The module that owns the parameters of `dynamic_interaction`."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparse_rcnn.nn.layer_norm import LayerNorm
+
+__all__ = ["DynamicInteraction"]
 
 
 class DynamicInteraction(nn.Module):
@@ -33,11 +35,11 @@ class DynamicInteraction(nn.Module):
         """Filters each RoI with its proposal's kernels.
 
         Args:
-            pro_feats: ``[..., N, C]``.
-            roi_feats: ``[..., N, S*S, C]``.
+            pro_feats: `[..., N, C]`.
+            roi_feats: `[..., N, S*S, C]`.
 
         Returns:
-            ``[..., N, C]`` object features.
+            `[..., N, C]` object features.
         """
         kernel1, kernel2 = self.kernels(pro_feats)
         x = F.relu(self.norm1(torch.matmul(roi_feats, kernel1)))  # [..., N, S*S, D]
@@ -48,10 +50,10 @@ class DynamicInteraction(nn.Module):
         """What the generator makes of each proposal.
 
         Args:
-            pro_feats: ``[..., N, C]``.
+            pro_feats: `[..., N, C]`.
 
         Returns:
-            ``[..., N, C, D]`` and ``[..., N, D, C]``: the weights of two 1x1 convolutions.
+            `[..., N, C, D]` and `[..., N, D, C]`: the weights of two 1x1 convolutions.
         """
         half = self.hidden_dim * self.dynamic_dim
         first, second = self.generator(pro_feats).split(half, dim=-1)

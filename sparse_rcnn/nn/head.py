@@ -8,13 +8,15 @@ from torch import Tensor, nn
 
 from sparse_rcnn.ops.roi_align import flatten_pyramid
 
+__all__ = ["Head", "Predictions"]
+
 
 class Predictions(NamedTuple):
     """What every stage predicts.
 
     Attributes:
-        logits: ``[L, B, N, K]`` before the sigmoid.
-        boxes: ``[L, B, N, 4]`` xyxy in pixels of the padded batch, not clipped.
+        logits: `[L, B, N, K]` before the sigmoid.
+        boxes: `[L, B, N, 4]` xyxy in pixels of the padded batch, not clipped.
     """
 
     logits: Tensor
@@ -44,9 +46,9 @@ class Head(nn.Module):
         """Runs all stages.
 
         Args:
-            levels: feature pyramid, ``[B, C, H/4, W/4]`` first.
-            boxes: proposal boxes ``[B, N, 4]`` xyxy in pixels.
-            features: proposal features ``[B, N, C]``, or ``[1, N, C]`` shared by the batch.
+            levels: feature pyramid, `[B, C, H/4, W/4]` first.
+            boxes: proposal boxes `[B, N, 4]` xyxy in pixels.
+            features: proposal features `[B, N, C]`, or `[1, N, C]` shared by the batch.
 
         Returns:
             Predictions of every stage.

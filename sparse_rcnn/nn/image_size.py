@@ -5,6 +5,8 @@ from typing import NamedTuple
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+__all__ = ["LARGEST_SIDE", "ImageSize", "resize_image"]
+
 LARGEST_SIDE = 65_536
 
 
@@ -23,15 +25,15 @@ class ImageSize(NamedTuple):
 def resize_image(image: Tensor, height: int, width: int) -> Tensor:
     """An image in another size, as the data set's transforms and the scripts resize it.
 
-    A resized ``uint8`` image is rounded to whole levels. The rounding changes scores by up to 1e-3, so what
+    A resized `uint8` image is rounded to whole levels. The rounding changes scores by up to 1e-3, so what
     is to find the same must round the same.
 
     Args:
-        image: ``[3, H, W]`` of any type.
+        image: `[3, H, W]` of any type.
         height: wanted.
         width: wanted.
 
     Returns:
-        ``[3, height, width]`` of the same type.
+        `[3, height, width]` of the same type.
     """
     return functional.resize_image(image, [height, width], antialias=True)

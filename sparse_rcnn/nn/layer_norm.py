@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+__all__ = ["LayerNorm"]
+
 
 class LayerNorm(nn.LayerNorm):
     """PyTorch's layer with the same parameters, in the type of its input.
@@ -14,7 +16,7 @@ class LayerNorm(nn.LayerNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[..., C]`` normalised over the last dimension."""
+        """`[..., C]` normalised over the last dimension."""
         if not torch.jit.is_scripting():
             half = x.dtype in (torch.bfloat16, torch.float16)
             if half and x.device.type != "cpu":

@@ -1,6 +1,6 @@
 """The options of a model: each with its default, its bounds and its text, in this one place.
 
-:func:`~sparse_rcnn.build_sparse_rcnn`, checkpoints and the scripts' options follow from it.
+`build_sparse_rcnn`, checkpoints and the scripts' options follow from it.
 """
 
 import operator
@@ -12,6 +12,8 @@ from typing import Any
 from sparse_rcnn.nn.backbones.backbone import BACKBONES, NORMS
 from sparse_rcnn.nn.proposals import PROPOSAL_INITS
 from sparse_rcnn.nn.stage import INTERACTIONS
+
+__all__ = ["OWN_BACKBONE", "PROPOSALS", "ModelConfig"]
 
 PROPOSALS = ("learned", "dense")
 # The name of a backbone that was given as a module: no name can say how to build it.
@@ -86,7 +88,7 @@ class ModelConfig:
         """The config that a checkpoint holds as plain data; what it does not name has its default.
 
         Args:
-            options: by name. ``backbone_weights`` is ignored: weights come from the checkpoint.
+            options: by name. `backbone_weights` is ignored: weights come from the checkpoint.
 
         Returns:
             The config.
@@ -103,7 +105,7 @@ class ModelConfig:
         return cls(**{name: value for name, value in options.items() if name in known})
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as plain data, for files and for ``build_sparse_rcnn(**options)``."""
+        """The options as plain data, for files and for `build_sparse_rcnn(**options)`."""
         return asdict(self)
 
 

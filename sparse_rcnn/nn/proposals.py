@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from sparse_rcnn.ops.boxes import cxcywh_to_xyxy, whwh
 
+__all__ = ["PROPOSAL_INITS", "Proposals", "initial_boxes"]
+
 PROPOSAL_INITS = ("image", "center", "grid", "random")
 
 
@@ -20,10 +22,10 @@ def initial_boxes(init: str, num_proposals: int) -> Tensor:
         num_proposals: number of boxes, N.
 
     Returns:
-        ``[N, 4]`` cxcywh relative to the image size.
+        `[N, 4]` cxcywh relative to the image size.
 
     Raises:
-        ValueError: if ``init`` is unknown.
+        ValueError: if `init` is unknown.
     """
     if init == "image":
         return torch.tensor([0.5, 0.5, 1.0, 1.0]).repeat(num_proposals, 1)
@@ -51,10 +53,10 @@ class Proposals(nn.Module):
     Args:
         num_proposals: N, at least 1.
         hidden_dim: channels of the features, C; 0 for boxes without features.
-        init: see :func:`initial_boxes`.
+        init: see `initial_boxes`.
 
     Raises:
-        ValueError: if there are no proposals or ``init`` is unknown.
+        ValueError: if there are no proposals or `init` is unknown.
     """
 
     def __init__(self, num_proposals: int, hidden_dim: int, init: str = "image") -> None:
@@ -68,11 +70,11 @@ class Proposals(nn.Module):
         """Proposals of a batch.
 
         Args:
-            image_sizes: ``[B, 2]`` (height, width) in pixels.
-            levels: not read; as in :class:`sparse_rcnn.nn.DenseProposals`.
+            image_sizes: `[B, 2]` (height, width) in pixels.
+            levels: not read; as in `DenseProposals`.
 
         Returns:
-            boxes ``[B, N, 4]`` xyxy in pixels, and features ``[1, N, C]``: they depend on no image, so
+            boxes `[B, N, 4]` xyxy in pixels, and features `[1, N, C]`: they depend on no image, so
             the first stage attends and generates its kernels once for the whole batch.
         """
         boxes = cxcywh_to_xyxy(self.boxes_norm_cxcywh) * whwh(image_sizes)[:, None, :]  # [B, N, 4]

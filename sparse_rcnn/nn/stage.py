@@ -12,11 +12,13 @@ from sparse_rcnn.nn.dynamic_interaction import DynamicInteraction
 from sparse_rcnn.ops.deltas import apply_deltas
 from sparse_rcnn.ops.roi_align import Pyramid, pyramid_roi_align
 
+__all__ = ["INTERACTIONS", "Stage", "tower"]
+
 INTERACTIONS = ("dynamic", "fully_connected")
 
 
 def tower(hidden_dim: int, num_layers: int) -> nn.Sequential:
-    """``num_layers`` of linear (no bias), layer norm and ReLU."""
+    """`num_layers` of linear (no bias), layer norm and ReLU."""
     layers: list[nn.Module] = []
     for _ in range(num_layers):
         layers += [nn.Linear(hidden_dim, hidden_dim, bias=False), nn.LayerNorm(hidden_dim), nn.ReLU()]
@@ -36,7 +38,7 @@ class Stage(nn.Module):
         num_heads: of the self-attention.
         pool_size: side of the pooled RoI, P.
         sampling_ratio: RoIAlign samples per bin and side.
-        interaction: "dynamic", or "fully_connected": :class:`BoxHead` on the RoI.
+        interaction: "dynamic", or "fully_connected": `BoxHead` on the RoI.
         self_attention: proposals attend to each other before the interaction.
         feature_reuse: the box head sees the proposal's feature; the dynamic interaction always does.
         fully_connected_dim: inner channels of the box head.
@@ -44,7 +46,7 @@ class Stage(nn.Module):
         regression_layers: layers of the tower before the box deltas.
 
     Raises:
-        ValueError: if ``interaction`` is unknown, or nothing reads what self-attention gives.
+        ValueError: if `interaction` is unknown, or nothing reads what self-attention gives.
     """
 
     def __init__(
@@ -98,11 +100,11 @@ class Stage(nn.Module):
 
         Args:
             pyramid: flattened feature pyramid of the batch.
-            boxes: ``[B, N, 4]`` xyxy in pixels of the padded batch.
-            features: ``[B, N, C]``, or ``[1, N, C]`` shared by the batch.
+            boxes: `[B, N, 4]` xyxy in pixels of the padded batch.
+            features: `[B, N, C]`, or `[1, N, C]` shared by the batch.
 
         Returns:
-            logits ``[B, N, K]``, refined boxes ``[B, N, 4]``, and object features ``[B, N, C]`` for the
+            logits `[B, N, K]`, refined boxes `[B, N, 4]`, and object features `[B, N, C]` for the
             next stage.
         """
         if self.attention is not None:
@@ -126,7 +128,7 @@ class Stage(nn.Module):
         """Lets proposals see each other: self-attention, residual and norm.
 
         Args:
-            features: ``[B, N, C]``, or ``[1, N, C]`` shared by the batch.
+            features: `[B, N, C]`, or `[1, N, C]` shared by the batch.
 
         Returns:
             The same shape.

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+__all__ = ["require_finite", "require_same_keys"]
+
 
 def require_same_keys(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
     """Refuses a state dict that lacks an entry, has one too many, or one of another shape.

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from sparse_rcnn.nn.digest import DIGEST_KEY, content_digest
 
+__all__ = ["SAFETENSORS_KEY", "UNREAD", "Unread", "read_checkpoint"]
+
 SAFETENSORS_KEY = "sparse_rcnn"  # of the header, where a .safetensors file keeps its plain data as JSON
 
 
@@ -40,14 +42,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         state_dict = read_checkpoint("model_final.pth")["model"]
 
     Args:
-        path: of a file written by ``torch.save``, or of a ``.safetensors`` file.
+        path: of a file written by `torch.save`, or of a `.safetensors` file.
 
     Returns:
         What the file holds, on the CPU.
 
     Raises:
         ValueError: if the file is missing or damaged, or holds more than tensors and plain data.
-        ImportError: if it is a ``.safetensors`` file and safetensors is not installed.
+        ImportError: if it is a `.safetensors` file and safetensors is not installed.
     """
     path = Path(path)
     if not path.exists():

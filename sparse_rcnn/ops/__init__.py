@@ -1,6 +1,6 @@
 """Stateless functions of tensors: boxes, IoU, deltas, RoIAlign, interaction, assignment, detections.
 
-``add_positional_encoding`` is not part of Sparse R-CNN but of an ablation.
+`add_positional_encoding` is not part of Sparse R-CNN but of an ablation.
 """
 
 from sparse_rcnn.ops.assignment import linear_sum_assignment

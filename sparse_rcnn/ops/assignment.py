@@ -1,7 +1,7 @@
 """Optimal one-to-one assignment of many small problems at once, by SciPy's solver as a custom operator.
 
 The operator is opaque to TorchScript, torch.compile and torch.export, and has a shape that depends on its
-input's shape only: matching stays inside the graph. SciPy's ``linear_sum_assignment`` is the solver of the
+input's shape only: matching stays inside the graph. SciPy's `linear_sum_assignment` is the solver of the
 published implementations (Crouse 2016, On implementing 2D rectangular assignment algorithms).
 """
 
@@ -11,6 +11,8 @@ from scipy.optimize import linear_sum_assignment as solve
 from torch import Tensor
 
 from sparse_rcnn.ops.guards import require_flags, require_real
+
+__all__ = ["linear_sum_assignment"]
 
 
 def linear_sum_assignment(cost: Tensor, valid: Tensor) -> Tensor:
@@ -23,12 +25,12 @@ def linear_sum_assignment(cost: Tensor, valid: Tensor) -> Tensor:
         linear_sum_assignment(torch.tensor([[4.0, 1.0], [2.0, 0.0]]), torch.tensor([True, True]))  # [1, 0]
 
     Args:
-        cost: ``[..., N, M]`` real numbers.
-        valid: ``[..., M]`` bool; a column that is not valid is ignored. Broadcasts to the batch
-            of ``cost``.
+        cost: `[..., N, M]` real numbers.
+        valid: `[..., M]` bool; a column that is not valid is ignored. Broadcasts to the batch
+            of `cost`.
 
     Returns:
-        ``[..., M]`` int64, the row of each column, no row twice; -1 where the column is not valid, or was
+        `[..., M]` int64, the row of each column, no row twice; -1 where the column is not valid, or was
         left over because there are more columns than rows or no finite cost. No gradient.
 
     Raises:

@@ -5,9 +5,20 @@ from torch import Tensor
 
 from sparse_rcnn.ops.guards import require_boxes, require_broadcast, require_sizes
 
+__all__ = [
+    "at_least_float32",
+    "box_area",
+    "clip_boxes",
+    "cxcywh_to_xyxy",
+    "largest",
+    "rescale_boxes",
+    "whwh",
+    "xyxy_to_cxcywh",
+]
+
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """``x`` in float32 if it is of an integer or half-precision type, unchanged otherwise.
+    """`x` in float32 if it is of an integer or half-precision type, unchanged otherwise.
 
     Box and loss arithmetic is never done in half precision: at a coordinate of 1000 px, bfloat16
     resolves 4 to 8 px.
@@ -26,10 +37,10 @@ def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
     """(center x, center y, width, height) to (x1, y1, x2, y2).
 
     Args:
-        boxes: ``[..., 4]`` in any unit.
+        boxes: `[..., 4]` in any unit.
 
     Returns:
-        ``[..., 4]`` in the same unit.
+        `[..., 4]` in the same unit.
     """
     require_boxes("boxes", boxes, "CXCYWH")
     center, half = boxes[..., :2], 0.5 * boxes[..., 2:]
@@ -40,10 +51,10 @@ def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
     """(x1, y1, x2, y2) to (center x, center y, width, height).
 
     Args:
-        boxes: ``[..., 4]`` in any unit.
+        boxes: `[..., 4]` in any unit.
 
     Returns:
-        ``[..., 4]`` in the same unit.
+        `[..., 4]` in the same unit.
     """
     require_boxes("boxes", boxes)
     low, high = boxes[..., :2], boxes[..., 2:]
@@ -54,10 +65,10 @@ def box_area(boxes: Tensor) -> Tensor:
     """Area, 0 for a box whose corners are swapped (a box of negative width or height is empty).
 
     Args:
-        boxes: ``[..., 4]`` xyxy.
+        boxes: `[..., 4]` xyxy.
 
     Returns:
-        ``[...]`` in square units, at least float32; infinite where the type has no larger number.
+        `[...]` in square units, at least float32; infinite where the type has no larger number.
     """
     require_boxes("boxes", boxes)
     boxes = at_least_float32(boxes)
@@ -70,10 +81,10 @@ def whwh(image_sizes: Tensor) -> Tensor:
     """Image sizes (height, width) as the box scale (width, height, width, height).
 
     Args:
-        image_sizes: ``[..., 2]`` (height, width) in pixels.
+        image_sizes: `[..., 2]` (height, width) in pixels.
 
     Returns:
-        ``[..., 4]``, at least float32.
+        `[..., 4]`, at least float32.
     """
     require_sizes("image_sizes", image_sizes)
     height, width = at_least_float32(image_sizes).unbind(-1)
@@ -84,11 +95,11 @@ def clip_boxes(boxes: Tensor, image_sizes: Tensor) -> Tensor:
     """Moves every corner into its image.
 
     Args:
-        boxes: ``[B, N, 4]`` xyxy in pixels.
-        image_sizes: ``[B, 2]`` (height, width) in pixels, on any device.
+        boxes: `[B, N, 4]` xyxy in pixels.
+        image_sizes: `[B, 2]` (height, width) in pixels, on any device.
 
     Returns:
-        ``[B, N, 4]`` with 0 <= x <= width and 0 <= y <= height.
+        `[B, N, 4]` with 0 <= x <= width and 0 <= y <= height.
 
     Raises:
         ValueError: if an argument is no tensor of real numbers, or its shape or an image size does not fit.
@@ -105,12 +116,12 @@ def rescale_boxes(boxes: Tensor, from_sizes: Tensor, to_sizes: Tensor) -> Tensor
     """Boxes of a resized image in the pixels of another size of the same image.
 
     Args:
-        boxes: ``[B, N, 4]`` xyxy in pixels of images of ``from_sizes``.
-        from_sizes: ``[B, 2]`` (height, width) the boxes refer to.
-        to_sizes: ``[B, 2]`` (height, width) wanted.
+        boxes: `[B, N, 4]` xyxy in pixels of images of `from_sizes`.
+        from_sizes: `[B, 2]` (height, width) the boxes refer to.
+        to_sizes: `[B, 2]` (height, width) wanted.
 
     Returns:
-        ``[B, N, 4]`` xyxy in pixels of images of ``to_sizes``.
+        `[B, N, 4]` xyxy in pixels of images of `to_sizes`.
 
     Raises:
         ValueError: if an argument is no tensor of real numbers, or its shape or a size does not fit.

@@ -11,6 +11,8 @@ from torch import Tensor
 from sparse_rcnn.ops.boxes import at_least_float32, xyxy_to_cxcywh
 from sparse_rcnn.ops.guards import require_boxes, require_broadcast, require_list, require_number
 
+__all__ = ["SCALE_CLAMP", "apply_deltas", "get_deltas"]
+
 # ln(100000 / 16): the largest dw and dh, so that exp cannot overflow. The published code's value.
 SCALE_CLAMP = 8.740336742730447
 
@@ -24,16 +26,16 @@ def apply_deltas(
     """Moves and scales boxes by predicted deltas.
 
     Args:
-        deltas: ``[..., 4]`` (dx, dy, dw, dh), weighted and relative to the box size.
-        boxes: ``[..., 4]`` xyxy in pixels, of a shape that broadcasts with ``deltas``.
+        deltas: `[..., 4]` (dx, dy, dw, dh), weighted and relative to the box size.
+        boxes: `[..., 4]` xyxy in pixels, of a shape that broadcasts with `deltas`.
         weights: the divisors of the four deltas.
         scale_clamp: upper bound of dw and dh after the division.
 
     Returns:
-        ``[..., 4]`` xyxy in pixels, at least float32; not clipped to the image.
+        `[..., 4]` xyxy in pixels, at least float32; not clipped to the image.
 
     Raises:
-        ValueError: if a shape does not fit, a weight is not positive or ``scale_clamp`` is no number.
+        ValueError: if a shape does not fit, a weight is not positive or `scale_clamp` is no number.
     """
     require_boxes("deltas", deltas)
     require_boxes("boxes", boxes)
@@ -62,15 +64,15 @@ def get_deltas(
     target_boxes: Tensor,
     weights: tuple[float, float, float, float] = (2.0, 2.0, 1.0, 1.0),
 ) -> Tensor:
-    """The deltas that take ``boxes`` to ``target_boxes``: the inverse of :func:`apply_deltas`.
+    """The deltas that take `boxes` to `target_boxes`: the inverse of `apply_deltas`.
 
     Args:
-        boxes: ``[..., 4]`` xyxy in pixels, of positive width and height.
-        target_boxes: ``[..., 4]`` xyxy in pixels, of positive width and height.
+        boxes: `[..., 4]` xyxy in pixels, of positive width and height.
+        target_boxes: `[..., 4]` xyxy in pixels, of positive width and height.
         weights: the multipliers of the four deltas.
 
     Returns:
-        ``[..., 4]`` (dx, dy, dw, dh); infinite or NaN where a box is empty.
+        `[..., 4]` (dx, dy, dw, dh); infinite or NaN where a box is empty.
 
     Raises:
         ValueError: if a shape does not fit, or a weight is not positive.

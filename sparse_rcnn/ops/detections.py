@@ -10,14 +10,16 @@ from torch import Tensor
 from sparse_rcnn.ops.boxes import at_least_float32, clip_boxes, rescale_boxes
 from sparse_rcnn.ops.guards import require_boxes, require_count, require_real, require_sizes
 
+__all__ = ["Detections", "select_detections"]
+
 
 class Detections(NamedTuple):
     """Detections of a batch, best first.
 
     Attributes:
-        boxes: ``[B, D, 4]`` xyxy in pixels.
-        scores: ``[B, D]`` in [0, 1].
-        labels: ``[B, D]`` int64 in 0..K-1.
+        boxes: `[B, D, 4]` xyxy in pixels.
+        scores: `[B, D]` in [0, 1].
+        labels: `[B, D]` int64 in 0..K-1.
     """
 
     boxes: Tensor
@@ -35,17 +37,17 @@ def select_detections(
     """The highest of all N*K scores of each image with their boxes.
 
     Args:
-        logits: ``[B, N, K]`` of one stage, usually the last.
-        boxes: ``[B, N, 4]`` xyxy in pixels of the padded batch.
-        image_sizes: ``[B, 2]`` true (height, width) of each image in the batch; boxes are clipped to it.
+        logits: `[B, N, K]` of one stage, usually the last.
+        boxes: `[B, N, 4]` xyxy in pixels of the padded batch.
+        image_sizes: `[B, 2]` true (height, width) of each image in the batch; boxes are clipped to it.
         max_detections: number of detections, D; N*K if that is less.
-        original_sizes: ``[B, 2]`` (height, width) before resizing. If given, boxes are in its pixels.
+        original_sizes: `[B, 2]` (height, width) before resizing. If given, boxes are in its pixels.
 
     Returns:
         Detections with scores in descending order. A NaN logit scores 0, so that it outranks nothing.
 
     Raises:
-        ValueError: if the shapes do not fit, a size is not positive, or ``max_detections`` is less than 1.
+        ValueError: if the shapes do not fit, a size is not positive, or `max_detections` is less than 1.
     """
     require_real("logits", logits)
     require_boxes("boxes", boxes)

@@ -9,6 +9,23 @@ import numbers
 import torch
 from torch import Tensor
 
+__all__ = [
+    "REAL_TYPES",
+    "readable",
+    "require_boxes",
+    "require_broadcast",
+    "require_count",
+    "require_dtype",
+    "require_flags",
+    "require_floating",
+    "require_integers",
+    "require_list",
+    "require_number",
+    "require_real",
+    "require_shape",
+    "require_sizes",
+]
+
 REAL_TYPES = (
     *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
@@ -18,7 +35,7 @@ REAL_TYPES = (
 def readable(*tensors: Tensor) -> bool:
     """Whether values can be looked at without breaking a graph or waiting for a device.
 
-    Not where a tensor has no value of its own, either: under ``torch.vmap`` and ``FakeTensorMode``, which
+    Not where a tensor has no value of its own, either: under `torch.vmap` and `FakeTensorMode`, which
     refuse to make a Python bool of one.
     """
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
@@ -32,7 +49,7 @@ def readable(*tensors: Tensor) -> bool:
 
 
 def require_number(name: str, value: float, low: float = 0.0, high: float = 1e6) -> None:
-    """Refuses what is no number, NaN, and what is outside of ``low..high``."""
+    """Refuses what is no number, NaN, and what is outside of `low..high`."""
     if not torch.jit.is_scripting():
         _require_type(name, value, numbers.Real, "a number")
     if not (value >= low and value <= high):  # so that NaN is refused
@@ -40,7 +57,7 @@ def require_number(name: str, value: float, low: float = 0.0, high: float = 1e6)
 
 
 def require_count(name: str, value: int, low: int = 1, high: int = 2**31) -> None:
-    """Refuses what is no whole number, and what is outside of ``low..high``."""
+    """Refuses what is no whole number, and what is outside of `low..high`."""
     if not torch.jit.is_scripting():
         _require_type(name, value, numbers.Integral, "a whole number")
     if value < low:
@@ -85,13 +102,13 @@ def require_dtype(name: str, x: Tensor, like: Tensor) -> None:
 
 
 def require_boxes(name: str, boxes: Tensor, layout: str = "XYXY") -> None:
-    """Refuses what is no ``[..., 4]`` of real numbers, and torchvision's boxes of another layout."""
+    """Refuses what is no `[..., 4]` of real numbers, and torchvision's boxes of another layout."""
     if not torch.jit.is_scripting():
         _require_boxes(name, boxes, layout)
 
 
 def require_sizes(name: str, sizes: Tensor) -> None:
-    """Refuses what is no ``[..., 2]`` (height, width), and sizes below 1 or not finite."""
+    """Refuses what is no `[..., 2]` (height, width), and sizes below 1 or not finite."""
     if not torch.jit.is_scripting():
         _require_sizes(name, sizes)
 

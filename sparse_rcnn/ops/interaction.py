@@ -18,6 +18,8 @@ from sparse_rcnn.ops.guards import (
     require_shape,
 )
 
+__all__ = ["dynamic_interaction"]
+
 
 def dynamic_interaction(
     pro_feats: Tensor,
@@ -37,25 +39,25 @@ def dynamic_interaction(
     """Two 1x1 convolutions generated from each proposal's feature, applied to that proposal's RoI.
 
     Args:
-        pro_feats: ``[..., N, C]`` proposal features; leading dimensions of size 1 are shared by the batch.
-        roi_feats: ``[..., N, S*S, C]`` pooled features of each proposal's box.
-        generator_weight: ``[2*C*D, C]`` of the linear layer that generates both kernels.
-        generator_bias: ``[2*C*D]``.
-        norm1_weight: ``[D]`` of the layer norm after the first convolution.
-        norm1_bias: ``[D]``.
-        norm2_weight: ``[C]`` of the layer norm after the second convolution.
-        norm2_bias: ``[C]``.
-        out_weight: ``[C, S*S*C]`` of the linear layer on the flattened result.
-        out_bias: ``[C]``.
-        norm3_weight: ``[C]`` of the layer norm after the linear layer.
-        norm3_bias: ``[C]``.
+        pro_feats: `[..., N, C]` proposal features; leading dimensions of size 1 are shared by the batch.
+        roi_feats: `[..., N, S*S, C]` pooled features of each proposal's box.
+        generator_weight: `[2*C*D, C]` of the linear layer that generates both kernels.
+        generator_bias: `[2*C*D]`.
+        norm1_weight: `[D]` of the layer norm after the first convolution.
+        norm1_bias: `[D]`.
+        norm2_weight: `[C]` of the layer norm after the second convolution.
+        norm2_bias: `[C]`.
+        out_weight: `[C, S*S*C]` of the linear layer on the flattened result.
+        out_bias: `[C]`.
+        norm3_weight: `[C]` of the layer norm after the linear layer.
+        norm3_bias: `[C]`.
         eps: of the layer norms.
 
     Returns:
-        ``[..., N, C]`` object features.
+        `[..., N, C]` object features.
 
     Raises:
-        ValueError: if an argument is not of floating point or of another shape, or ``eps`` is not positive.
+        ValueError: if an argument is not of floating point or of another shape, or `eps` is not positive.
     """
     require_floating("norm1_weight", norm1_weight)
     require_floating("norm2_weight", norm2_weight)
@@ -118,6 +120,6 @@ def dynamic_interaction(
 def _apply_kernels(
     features: Tensor, kernels: Tensor, norm_weight: Tensor, norm_bias: Tensor, eps: float
 ) -> Tensor:
-    """One 1x1 convolution per proposal, ``[..., N, S*S, I]`` to ``[..., N, S*S, O]``, with norm and ReLU."""
+    """One 1x1 convolution per proposal, `[..., N, S*S, I]` to `[..., N, S*S, O]`, with norm and ReLU."""
     x = torch.matmul(features, kernels)
     return F.relu(F.layer_norm(x, [kernels.shape[-1]], norm_weight, norm_bias, eps))

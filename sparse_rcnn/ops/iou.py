@@ -11,19 +11,21 @@ from torch import Tensor
 from sparse_rcnn.ops.boxes import at_least_float32, largest
 from sparse_rcnn.ops.guards import require_boxes, require_broadcast
 
+__all__ = ["paired_giou", "paired_iou", "pairwise_giou", "pairwise_iou"]
+
 
 def paired_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """IoU of each box with its partner.
 
     Args:
-        boxes1: ``[..., 4]`` xyxy.
-        boxes2: ``[..., 4]`` xyxy in the same unit, of a shape that broadcasts with ``boxes1``.
+        boxes1: `[..., 4]` xyxy.
+        boxes2: `[..., 4]` xyxy in the same unit, of a shape that broadcasts with `boxes1`.
 
     Returns:
-        ``[...]`` in [0, 1]; 0 where both boxes are empty.
+        `[...]` in [0, 1]; 0 where both boxes are empty.
 
     Raises:
-        ValueError: if a tensor is not ``[..., 4]`` or the shapes do not broadcast.
+        ValueError: if a tensor is not `[..., 4]` or the shapes do not broadcast.
     """
     boxes1, boxes2 = _checked(boxes1, boxes2)
     intersection, union = _intersection_and_union(boxes1, boxes2, _unit(boxes1, boxes2))
@@ -34,14 +36,14 @@ def paired_giou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """Generalized IoU of each box with its partner.
 
     Args:
-        boxes1: ``[..., 4]`` xyxy.
-        boxes2: ``[..., 4]`` xyxy in the same unit, of a shape that broadcasts with ``boxes1``.
+        boxes1: `[..., 4]` xyxy.
+        boxes2: `[..., 4]` xyxy in the same unit, of a shape that broadcasts with `boxes1`.
 
     Returns:
-        ``[...]`` in [-1, 1], never above the IoU; 0 where both boxes are the same point.
+        `[...]` in [-1, 1], never above the IoU; 0 where both boxes are the same point.
 
     Raises:
-        ValueError: if a tensor is not ``[..., 4]`` or the shapes do not broadcast.
+        ValueError: if a tensor is not `[..., 4]` or the shapes do not broadcast.
     """
     boxes1, boxes2 = _checked(boxes1, boxes2)
     unit = _unit(boxes1, boxes2)
@@ -56,14 +58,14 @@ def pairwise_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """IoU of every box of the one set with every box of the other.
 
     Args:
-        boxes1: ``[..., N, 4]`` xyxy.
-        boxes2: ``[..., M, 4]`` xyxy in the same unit.
+        boxes1: `[..., N, 4]` xyxy.
+        boxes2: `[..., M, 4]` xyxy in the same unit.
 
     Returns:
-        ``[..., N, M]`` in [0, 1].
+        `[..., N, M]` in [0, 1].
 
     Raises:
-        ValueError: if a tensor is not ``[..., N, 4]`` or the shapes do not broadcast.
+        ValueError: if a tensor is not `[..., N, 4]` or the shapes do not broadcast.
     """
     _require_sets(boxes1, boxes2)
     return paired_iou(boxes1[..., :, None, :], boxes2[..., None, :, :])
@@ -73,14 +75,14 @@ def pairwise_giou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """Generalized IoU of every box of the one set with every box of the other.
 
     Args:
-        boxes1: ``[..., N, 4]`` xyxy.
-        boxes2: ``[..., M, 4]`` xyxy in the same unit.
+        boxes1: `[..., N, 4]` xyxy.
+        boxes2: `[..., M, 4]` xyxy in the same unit.
 
     Returns:
-        ``[..., N, M]`` in [-1, 1].
+        `[..., N, M]` in [-1, 1].
 
     Raises:
-        ValueError: if a tensor is not ``[..., N, 4]`` or the shapes do not broadcast.
+        ValueError: if a tensor is not `[..., N, 4]` or the shapes do not broadcast.
     """
     _require_sets(boxes1, boxes2)
     return paired_giou(boxes1[..., :, None, :], boxes2[..., None, :, :])
@@ -103,7 +105,7 @@ def _require_sets(boxes1: Tensor, boxes2: Tensor) -> None:
 
 
 def _unit(boxes1: Tensor, boxes2: Tensor) -> Tensor:
-    """``[..., 1]`` factor of a pair's sides, a power of two and so exact: 1 unless an area could overflow.
+    """`[..., 1]` factor of a pair's sides, a power of two and so exact: 1 unless an area could overflow.
 
     In float32 it would above sides of 1.8e19, and infinity by infinity is NaN.
     """

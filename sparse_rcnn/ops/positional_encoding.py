@@ -12,6 +12,8 @@ from torch import Tensor
 
 from sparse_rcnn.ops.guards import require_floating, require_list, require_number, require_sizes
 
+__all__ = ["add_positional_encoding"]
+
 
 def add_positional_encoding(
     levels: list[Tensor], image_sizes: Tensor, temperature: float = 10000.0
@@ -19,15 +21,15 @@ def add_positional_encoding(
     """Adds to every cell where it is in its image; Sparse R-CNN does without (paper, Table 10).
 
     Args:
-        levels: feature pyramid ``[B, C, H/4, W/4]``, ``[B, C, H/8, W/8]``, ...; C a multiple of 4.
-        image_sizes: ``[B, 2]`` true (height, width) of each image in pixels.
+        levels: feature pyramid `[B, C, H/4, W/4]`, `[B, C, H/8, W/8]`, ...; C a multiple of 4.
+        image_sizes: `[B, 2]` true (height, width) of each image in pixels.
         temperature: T, as in DETR.
 
     Returns:
         Levels of the same shapes and types.
 
     Raises:
-        ValueError: if the channels are no multiple of 4, a level is not ``[B, C, H, W]`` of floating point,
+        ValueError: if the channels are no multiple of 4, a level is not `[B, C, H, W]` of floating point,
             or an image size or the temperature is not positive.
     """
     if not torch.jit.is_scripting():
@@ -61,7 +63,7 @@ def add_positional_encoding(
 
 
 def _encode(positions: Tensor, num_frequencies: int, temperature: float) -> Tensor:
-    """``[B, S]`` positions relative to the image to ``[B, S, 2 F]``."""
+    """`[B, S]` positions relative to the image to `[B, S, 2 F]`."""
     exponent = torch.arange(num_frequencies, device=positions.device) / num_frequencies
     angles = 2 * math.pi * positions[..., None] / temperature**exponent  # [B, S, F]
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)

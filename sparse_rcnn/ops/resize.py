@@ -2,11 +2,13 @@
 
 from sparse_rcnn.ops.guards import require_count
 
+__all__ = ["shortest_side_resize"]
+
 
 def shortest_side_resize(
     height: int, width: int, shortest_side: int, longest_side: int | None = None
 ) -> tuple[int, int]:
-    """New size of an image that keeps its proportions; detectron2's ``ResizeShortestEdge``, to the pixel.
+    """New size of an image that keeps its proportions; detectron2's `ResizeShortestEdge`, to the pixel.
 
     Args:
         height: in pixels.

@@ -21,13 +21,15 @@ from sparse_rcnn.ops.guards import (
     require_number,
 )
 
+__all__ = ["Pyramid", "assign_levels", "flatten_pyramid", "pyramid_roi_align"]
+
 
 class Pyramid(NamedTuple):
     """A feature pyramid as one table of rows.
 
     Attributes:
-        table: ``[B, R, C]``, the cells of all levels one after the other, each level row by row.
-        geometry: ``[B, L, 4]`` int32, for each level, finest first: its width and height in cells, its first
+        table: `[B, R, C]`, the cells of all levels one after the other, each level row by row.
+        geometry: `[B, L, 4]` int32, for each level, finest first: its width and height in cells, its first
             row in the tables of all images one after the other, and its stride in pixels.
     """
 
@@ -39,11 +41,11 @@ def flatten_pyramid(features: list[Tensor]) -> Pyramid:
     """Flattens the levels of a feature pyramid to one table.
 
     Args:
-        features: levels ``[B, C, H/4, W/4]``, ``[B, C, H/8, W/8]``, ..., finest first. Channels-last
+        features: levels `[B, C, H/4, W/4]`, `[B, C, H/8, W/8]`, ..., finest first. Channels-last
             memory makes the copy cheap.
 
     Returns:
-        The pyramid that :func:`pyramid_roi_align` samples, of the levels' type; where they need gradients
+        The pyramid that `pyramid_roi_align` samples, of the levels' type; where they need gradients
         at least in float32.
 
     Raises:
@@ -84,17 +86,17 @@ def assign_levels(
     """The pyramid level of each box: floor(4 + log2(sqrt(area) / 224 + 1e-8)), levels counted from 2.
 
     Args:
-        boxes: ``[..., 4]`` xyxy in pixels.
+        boxes: `[..., 4]` xyxy in pixels.
         num_levels: number of levels; larger and smaller boxes go to the last and the first.
-        canonical_size: side in pixels of the box that belongs to ``canonical_level``.
+        canonical_size: side in pixels of the box that belongs to `canonical_level`.
         canonical_level: 4 in FPN's counting, where level l has stride 2^l.
 
     Returns:
-        ``[...]`` int64 in 0..num_levels-1, 0 being the finest level. The published code's float32
+        `[...]` int64 in 0..num_levels-1, 0 being the finest level. The published code's float32
         arithmetic, step by step: a box near a limit must fall on the same side.
 
     Raises:
-        ValueError: if boxes are not ``[..., 4]``, or a number is not positive.
+        ValueError: if boxes are not `[..., 4]`, or a number is not positive.
     """
     require_boxes("boxes", boxes)
     require_count("num_levels", num_levels)
@@ -112,21 +114,21 @@ def assign_levels(
 def pyramid_roi_align(pyramid: Pyramid, boxes: Tensor, pool_size: int = 7, sampling_ratio: int = 2) -> Tensor:
     """Pools a grid of features inside each box, from the pyramid level that fits the box's size.
 
-    Equal to torchvision's ``roi_align(aligned=True)`` on the level of :func:`assign_levels`. As there,
+    Equal to torchvision's `roi_align(aligned=True)` on the level of `assign_levels`. As there,
     no gradient reaches the boxes.
 
     Args:
-        pyramid: the flattened levels of :func:`flatten_pyramid`, strides 4, 8, 16, ...
-        boxes: ``[B, N, 4]`` xyxy in pixels of the padded batch. Any box is allowed; what lies outside the
+        pyramid: the flattened levels of `flatten_pyramid`, strides 4, 8, 16, ...
+        boxes: `[B, N, 4]` xyxy in pixels of the padded batch. Any box is allowed; what lies outside the
             image reads as 0, and a box that is not finite gives values that are not finite.
         pool_size: bins per side, P.
         sampling_ratio: samples per bin and side.
 
     Returns:
-        ``[B, N, P*P, C]`` of the table's type, bins row by row.
+        `[B, N, P*P, C]` of the table's type, bins row by row.
 
     Raises:
-        ValueError: if the batch sizes of pyramid and boxes differ, or boxes are not ``[B, N, 4]``.
+        ValueError: if the batch sizes of pyramid and boxes differ, or boxes are not `[B, N, 4]`.
     """
     if not torch.jit.is_scripting() and not isinstance(pyramid, Pyramid):
         raise ValueError(f"pyramid must be a Pyramid of flatten_pyramid, got {type(pyramid).__name__}")
@@ -158,7 +160,7 @@ def _must_gather(table: Tensor) -> bool:
 
 
 def _bin_rows(pyramid: Pyramid, boxes: Tensor, pool_size: int, sampling_ratio: int) -> tuple[Tensor, Tensor]:
-    """Rows of all images' tables and their weights, both ``[B, N, P*P, (2*sampling_ratio)²]``."""
+    """Rows of all images' tables and their weights, both `[B, N, P*P, (2*sampling_ratio)²]`."""
     boxes = at_least_float32(boxes)
     levels = assign_levels(boxes, pyramid.geometry.shape[1])  # [B, N]
     geometry = pyramid.geometry.gather(1, levels[..., None].expand(-1, -1, 4))  # [B, N, 4]
@@ -178,13 +180,13 @@ def _axis_samples(
     """Cells and weights along each axis: x and y at a time, for each operator costs a GPU's host the same.
 
     Args:
-        corners: ``[B, N, 4]`` xyxy of each box in cells.
-        size: ``[B, N, 2]`` width and height in cells of the box's level.
+        corners: `[B, N, 4]` xyxy of each box in cells.
+        size: `[B, N, 2]` width and height in cells of the box's level.
         pool_size: bins along an axis.
         sampling_ratio: samples per bin.
 
     Returns:
-        cell indices and weights, both ``[B, N, 2, P, 2*sampling_ratio]``.
+        cell indices and weights, both `[B, N, 2, P, 2*sampling_ratio]`.
     """
     half = 0.5 / sampling_ratio
     steps = torch.linspace(

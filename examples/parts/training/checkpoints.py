@@ -98,7 +98,7 @@ class CheckpointDirectory:
             repair: False to leave everything where it is.
 
         Returns:
-            Its path, or None if there is none. Of files that were put there by hand, ``checkpoint.pth``.
+            Its path, or None if there is none. Of files that were put there by hand, `checkpoint.pth`.
 
         Raises:
             ValueError: If there are checkpoints of which none can be read now: the next try may find them.

@@ -30,10 +30,10 @@ MOST_NAMED = 5
 
 
 class Evaluated(NamedTuple):
-    """What an evaluation found; all but ``metrics`` is empty on other processes than rank 0.
+    """What an evaluation found; all but `metrics` is empty on other processes than rank 0.
 
     Attributes:
-        metrics: As from ``evaluate_coco``, and "left_out", the number of images that could not be read.
+        metrics: As from `evaluate_coco`, and "left_out", the number of images that could not be read.
         pictures: Of the first images, by the name of their file.
         num_images: That were evaluated.
     """
@@ -163,7 +163,7 @@ class Evaluation:
 def metrics_of(
     dataset: DetectionDataset, results: list[dict[str, Any]], left_out: Iterable[int]
 ) -> dict[str, float]:
-    """COCO's figures of all images but those with the ids ``left_out``.
+    """COCO's figures of all images but those with the ids `left_out`.
 
     NaN for each of them without pycocotools, or without an image: a run of days does not end for that.
     """

@@ -15,7 +15,7 @@ class Outcome(NamedTuple):
     """How a step went, the same on all processes.
 
     Attributes:
-        losses: As ``loss_vector`` has them, of the whole step.
+        losses: As `loss_vector` has them, of the whole step.
         gradient_norm: Before clipping.
         is_stopped: Whether a process was asked to stop.
         is_overdue: Whether the last checkpoint is too old.
@@ -51,7 +51,7 @@ class Exchange:
     def before(self, parts: list[Batch], problems: list[str], is_stopped: bool, is_overdue: bool) -> Tensor:
         """The number of targets of the whole step: what one device with all its images would divide by.
 
-        What else this process has to say goes along, and comes back in :meth:`after`.
+        What else this process has to say goes along, and comes back in `after`.
         """
         flags = torch.tensor([is_stopped, is_overdue, len(problems), is_gone(problems)], dtype=torch.float32)
         if self.processes.device.type == "cuda":

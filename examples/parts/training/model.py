@@ -10,7 +10,7 @@ from sparse_rcnn.nn import Checkpoint, ModelConfig, load_checkpoint, load_weight
 
 
 def model_config(arguments: argparse.Namespace, num_classes: int, stored: ModelConfig | None) -> ModelConfig:
-    """The recipe's options, over them those of --weights (``stored``), over them those given."""
+    """The recipe's options, over them those of --weights (`stored`), over them those given."""
     options = {name: getattr(arguments, name) for name in MODEL_OPTIONS}
     if stored is not None:
         given = {name: value for name, value in options.items() if name in arguments.given}
@@ -23,7 +23,7 @@ def build_model(
 ) -> tuple[SparseRCNN, dict[str, Any]]:
     """The model, with pretrained weights or those of --weights, and the options that it was built with.
 
-    The one of a run that goes on (its checkpoint is ``resumed``) is as it was, without weights: the file of
+    The one of a run that goes on (its checkpoint is `resumed`) is as it was, without weights: the file of
     --weights may be gone by now.
     """
     weights: Checkpoint | None = None

@@ -31,7 +31,7 @@ def seed_everything(seed: int) -> None:
 
 
 def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
-    """Sets what ``random_states`` gave; a device without a state keeps its own."""
+    """Sets what `random_states` gave; a device without a state keeps its own."""
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
     name, key, *rest = states["numpy"]

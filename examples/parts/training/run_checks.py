@@ -151,7 +151,7 @@ def is_count(value: Any) -> bool:
 
 
 def is_options(value: Any) -> bool:
-    """Whether it is what ``settings`` gives: names with plain values, or lists of them."""
+    """Whether it is what `settings` gives: names with plain values, or lists of them."""
     return isinstance(value, Mapping) and all(
         isinstance(name, str)
         and all(isinstance(part, PLAIN) for part in (option if isinstance(option, list) else [option]))

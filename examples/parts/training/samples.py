@@ -16,10 +16,10 @@ Sample = tuple[Tensor, Target, list[str]]
 
 
 class ReadableSamples(Dataset[Sample]):
-    """Samples that always come: ``readable[draw] -> (image, Target, what could not be read)``.
+    """Samples that always come: `readable[draw] -> (image, Target, what could not be read)`.
 
     In the place of an image that cannot be read comes the next in the data set that can; if none does of
-    many, an empty one, and a last problem that says so (``is_gone``).
+    many, an empty one, and a last problem that says so (`is_gone`).
     """
 
     def __init__(self, dataset: SeededDataset) -> None:

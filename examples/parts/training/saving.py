@@ -70,7 +70,7 @@ class RunState:
         return self.resumed_at
 
     def to_checkpoint(self) -> dict[str, Any]:
-        """What :meth:`load` takes up, on all processes; weights of rank 0."""
+        """What `load` takes up, on all processes; weights of rank 0."""
         return {
             **self.state.to_checkpoint(),
             "seconds": self.seconds,
@@ -144,7 +144,7 @@ class Saver:
         """Writes a checkpoint, together with all processes.
 
         Raises:
-            ValueError: If it cannot be written, such as on a full disk, and is ``needed``: there is no later
+            ValueError: If it cannot be written, such as on a full disk, and is `needed`: there is no later
                 chance.
         """
         processes = self.run.processes

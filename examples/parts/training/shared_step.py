@@ -64,7 +64,7 @@ class SharedStep:
             num_targets: Of the whole step, over all processes: the normaliser of the loss.
 
         Returns:
-            The losses of this process, as ``loss_vector`` has them, and the predictions for the last part.
+            The losses of this process, as `loss_vector` has them, and the predictions for the last part.
         """
         losses, predictions = self._add(parts[0], num_targets, last=len(parts) == 1)
         for number, part in enumerate(parts[1:], start=2):

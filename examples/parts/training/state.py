@@ -99,7 +99,7 @@ class TrainingState:
         return checkpoint
 
     def load(self, checkpoint: dict[str, Any]) -> None:
-        """Takes up what ``to_checkpoint`` gave."""
+        """Takes up what `to_checkpoint` gave."""
         self.model.load_state_dict(checkpoint.get("trained", checkpoint["model"]))
         if self.average is not None:
             self.average.module.load_state_dict(checkpoint["model"])

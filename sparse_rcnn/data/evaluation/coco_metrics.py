@@ -12,6 +12,8 @@ from torch import Tensor
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.ops.detections import Detections
 
+__all__ = ["AP", "AR", "SUMMARY", "coco_results", "evaluate_coco", "format_metrics"]
+
 AP, AR = "Average Precision  (AP)", "Average Recall     (AR)"
 # Name, then IoU, area and detections an image as in the table that COCO prints, in its order.
 SUMMARY = (

@@ -9,6 +9,8 @@ from torch import Tensor
 from sparse_rcnn.data.target import Target
 from sparse_rcnn.ops.guards import require_boxes
 
+__all__ = ["Batch", "Targets", "collate"]
+
 
 class Targets(NamedTuple):
     """The objects of a batch, padded to one number M per image.

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
+__all__ = ["Draw", "TrainingSampler"]
+
 
 class Draw(NamedTuple):
     """One image of the stream.

@@ -17,6 +17,8 @@ from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.data.loading.sampler import Draw
 from sparse_rcnn.data.target import Target
 
+__all__ = ["SeededDataset", "seeded_by"]
+
 
 class SeededDataset(Dataset[tuple[Tensor, Target]]):
     """A data set that is asked for a `Draw`: `seeded[Draw(image_index, epoch)] -> (image, Target)`.

@@ -12,6 +12,8 @@ from sparse_rcnn.data.formats.coco import CocoDetection
 from sparse_rcnn.data.formats.detection_dataset import Transform
 from sparse_rcnn.data.shapes.drawing import CLASS_NAMES, DRAWING_VERSION, SPLITS, draw_shapes
 
+__all__ = ["JPEG_QUALITY", "NUM_IMAGES", "SETTINGS_FILE", "ShapesDataset"]
+
 NUM_IMAGES = {"train": 4000, "val": 300}
 JPEG_QUALITY = 95
 SETTINGS_FILE = "shapes.json"

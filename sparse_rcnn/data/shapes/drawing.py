@@ -8,6 +8,25 @@ from PIL import Image, ImageDraw
 
 from sparse_rcnn.data.shapes.outlines import OUTLINES
 
+__all__ = [
+    "CLASS_NAMES",
+    "DRAWING_VERSION",
+    "HUE_SPREAD",
+    "LARGEST_SIDE",
+    "LEAST_VISIBLE",
+    "MOST_COVERED",
+    "PLACEMENTS",
+    "SHRINKING",
+    "SIDE_EXPONENT",
+    "SMALLEST_SIDE",
+    "SPLITS",
+    "SUPERSAMPLING",
+    "TEXTURES",
+    "Mask",
+    "Shape",
+    "draw_shapes",
+]
+
 DRAWING_VERSION = 1  # raise it with every change of what is drawn: data sets on disk remember it
 CLASS_NAMES = ("circle", "square", "triangle", "star", "ring", "cross")
 SPLITS = {"train": 0, "val": 1}

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+__all__ = ["OUTLINES"]
+
 
 def _round(radii: list[float], corners: int) -> np.ndarray:
     angles = np.linspace(0, 2 * np.pi, corners, endpoint=False)

@@ -13,6 +13,8 @@ from sparse_rcnn.nn.backbones.feature_pyramid import FeaturePyramid
 from sparse_rcnn.nn.backbones.frozen_norm import FrozenNorm2d
 from sparse_rcnn.nn.backbones.pooling import ASKS_FOR_EVEN_SIZES, pool_of_slices
 
+__all__ = ["BACKBONES", "NORMS", "RESNETS", "Backbone", "MobileNetV2Trunk", "ResNetTrunk", "norm_layer"]
+
 # One block per stage: not published, but enough for small images and minutes of training on a CPU.
 RESNETS = {
     "resnet10": partial(ResNet, BasicBlock, [1, 1, 1, 1]),
@@ -53,7 +55,7 @@ class ResNetTrunk(nn.Module):
 
     Args:
         name: "resnet10", "resnet18", "resnet34", "resnet50" or "resnet101".
-        norm: see :func:`norm_layer`.
+        norm: see `norm_layer`.
     """
 
     def __init__(self, name: str, norm: str) -> None:
@@ -66,7 +68,7 @@ class ResNetTrunk(nn.Module):
         self.channels = [width // 8, width // 4, width // 2, width]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Outputs of the four residual stages, strides 4, 8, 16 and 32, of ``[B, 3, H, W]``."""
+        """Outputs of the four residual stages, strides 4, 8, 16 and 32, of `[B, 3, H, W]`."""
         x = self.pool(self.relu(self.bn1(self.conv1(images))))  # [B, 64, H/4, W/4]
         c2 = self.layer1(x)
         c3 = self.layer2(c2)
@@ -74,7 +76,7 @@ class ResNetTrunk(nn.Module):
         return [c2, c3, c4, self.layer4(c4)]
 
     def pool(self, x: Tensor) -> Tensor:
-        """The stem's max pooling of ``[B, 64, H/2, W/2]``."""
+        """The stem's max pooling of `[B, 64, H/2, W/2]`."""
         if not torch.jit.is_scripting():  # noqa: SIM102 (what scripts)
             if ASKS_FOR_EVEN_SIZES and torch.compiler.is_compiling():
                 return pool_of_slices(x)
@@ -93,7 +95,7 @@ class MobileNetV2Trunk(nn.Module):
     """torchvision's MobileNetV2 without its classifier; parameter names are torchvision's.
 
     Args:
-        norm: see :func:`norm_layer`.
+        norm: see `norm_layer`.
     """
 
     def __init__(self, norm: str) -> None:
@@ -102,7 +104,7 @@ class MobileNetV2Trunk(nn.Module):
         self.channels = [24, 32, 96, 1280]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Features of strides 4, 8, 16 and 32 of ``[B, 3, H, W]``."""
+        """Features of strides 4, 8, 16 and 32 of `[B, 3, H, W]`."""
         levels: list[Tensor] = []
         x = images
         for index, layer in enumerate(self.features):
@@ -124,8 +126,8 @@ class Backbone(nn.Module):
     """A trunk and its feature pyramid.
 
     Args:
-        name: one of :data:`BACKBONES`.
-        norm: see :func:`norm_layer`. With "frozen", the stem and the first residual stage don't train
+        name: one of `BACKBONES`.
+        norm: see `norm_layer`. With "frozen", the stem and the first residual stage don't train
             either, as published: they are meant to hold pretrained weights.
         out_channels: channels of every level, C.
 
@@ -149,9 +151,9 @@ class Backbone(nn.Module):
         """Features of normalised images.
 
         Args:
-            images: ``[B, 3, H, W]`` normalised, floating point.
+            images: `[B, 3, H, W]` normalised, floating point.
 
         Returns:
-            Levels ``[B, C, H/4, W/4]``, ..., ``[B, C, H/32, W/32]``.
+            Levels `[B, C, H/4, W/4]`, ..., `[B, C, H/32, W/32]`.
         """
         return self.fpn(self.trunk(images))

@@ -5,6 +5,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+__all__ = ["STRIDES", "PyramidBackbone", "require_backbone"]
+
 STRIDES = (4, 8, 16, 32)
 
 
@@ -12,13 +14,13 @@ STRIDES = (4, 8, 16, 32)
 class PyramidBackbone(Protocol):
     """A module from normalised images to four pyramid levels of equal width.
 
-    ``forward(images)`` takes ``[B, 3, H, W]``, floating point, normalised with ImageNet's statistics, 0 where
-    there is padding, of any height and width. It returns a list of four levels ``[B, C, H/4, W/4]``,
-    ``[B, C, H/8, W/8]``, ``[B, C, H/16, W/16]`` and ``[B, C, H/32, W/32]``, sizes rounded up.
+    `forward(images)` takes `[B, 3, H, W]`, floating point, normalised with ImageNet's statistics, 0 where
+    there is padding, of any height and width. It returns a list of four levels `[B, C, H/4, W/4]`,
+    `[B, C, H/8, W/8]`, `[B, C, H/16, W/16]` and `[B, C, H/32, W/32]`, sizes rounded up.
 
-    What is frozen is the module's own affair: it calls ``requires_grad_(False)`` on what must not train, and
+    What is frozen is the module's own affair: it calls `requires_grad_(False)` on what must not train, and
     the optimizer leaves that out. Its batch norms behave as they are: with pretrained weights and few images
-    per device, take frozen ones (``torchvision.ops.FrozenBatchNorm2d``).
+    per device, take frozen ones (`torchvision.ops.FrozenBatchNorm2d`).
 
     Any trunk of torchvision or timm becomes one in a few lines:
 
@@ -37,11 +39,11 @@ class PyramidBackbone(Protocol):
 
         model = build_sparse_rcnn(MobileNetV3(), num_classes=3)
 
-    With timm, the trunk is ``timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4))``, its
-    channels are ``trunk.feature_info.channels()``, and it gives a list: give the pyramid a dict of it.
+    With timm, the trunk is `timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4))`, its
+    channels are `trunk.feature_info.channels()`, and it gives a list: give the pyramid a dict of it.
 
     Attributes:
-        channels: C of every level; must be the model's ``hidden_dim``.
+        channels: C of every level; must be the model's `hidden_dim`.
         strides: of the levels in pixels: (4, 8, 16, 32).
     """
 
@@ -57,7 +59,7 @@ def require_backbone(backbone: nn.Module, hidden_dim: int) -> None:
     """Refuses a module that cannot be the backbone of a model of that width.
 
     Raises:
-        ValueError: if ``channels`` or ``strides`` is missing or does not fit.
+        ValueError: if `channels` or `strides` is missing or does not fit.
     """
     kind = type(backbone).__name__
     for name in ("channels", "strides"):

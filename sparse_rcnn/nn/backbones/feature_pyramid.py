@@ -5,12 +5,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import FeaturePyramidNetwork
 
+__all__ = ["FeaturePyramid"]
+
 
 class FeaturePyramid(FeaturePyramidNetwork):
     """torchvision's layer with the same parameters, of lists, and in half precision under autocast."""
 
     def forward(self, levels: list[Tensor]) -> list[Tensor]:
-        """Levels ``[B, C_l, H_l, W_l]`` of the trunk, finest first, to levels ``[B, C, H_l, W_l]``."""
+        """Levels `[B, C_l, H_l, W_l]` of the trunk, finest first, to levels `[B, C, H_l, W_l]`."""
         merged = self.get_result_from_inner_blocks(levels[-1], -1)
         pyramid = [self.get_result_from_layer_blocks(merged, -1)]
         for index in range(len(levels) - 2, -1, -1):

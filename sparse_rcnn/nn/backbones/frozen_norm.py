@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import FrozenBatchNorm2d
 
+__all__ = ["FrozenNorm2d"]
+
 
 class FrozenNorm2d(FrozenBatchNorm2d):
     """torchvision's layer with the same buffers, in one pass over the activations instead of two.
@@ -25,7 +27,7 @@ class FrozenNorm2d(FrozenBatchNorm2d):
         self._prepare()
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, C, H, W]`` scaled and shifted per channel."""
+        """`[B, C, H, W]` scaled and shifted per channel."""
         if torch.jit.is_scripting() or torch.compiler.is_compiling():
             factors = self._scale_and_shift()
         else:
@@ -34,7 +36,7 @@ class FrozenNorm2d(FrozenBatchNorm2d):
         return torch.addcmul(factors[1], x, factors[0])
 
     def _scale_and_shift(self) -> Tensor:
-        """``[2, C, 1, 1]``."""
+        """`[2, C, 1, 1]`."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         shift = self.bias - self.running_mean * scale
         return torch.stack((scale, shift))[..., None, None]

@@ -7,6 +7,8 @@ from sparse_rcnn.nn.backbones.backbone import Backbone
 from sparse_rcnn.nn.state_dict import require_same_keys
 from sparse_rcnn.nn.weight_file import read_checkpoint
 
+__all__ = ["IMAGENET_WEIGHTS", "load_backbone_weights"]
+
 # Version 1: what the published models start from.
 IMAGENET_WEIGHTS = {
     "resnet18": torchvision.models.ResNet18_Weights.IMAGENET1K_V1,
@@ -24,7 +26,7 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
         backbone: the backbone whose trunk is loaded.
         name: its name, such as "resnet50".
         weights: "imagenet", or the path of a state dict in torchvision's layout. A classifier in it is
-            ignored, and MobileNetV2 may come as the state dict of its ``features`` alone.
+            ignored, and MobileNetV2 may come as the state dict of its `features` alone.
 
     Raises:
         ValueError: if the file cannot be read or downloaded, or an entry is missing, surplus or of

@@ -23,6 +23,8 @@ from sparse_rcnn.nn.model_config import OWN_BACKBONE, ModelConfig
 from sparse_rcnn.nn.state_dict import require_finite, require_same_keys
 from sparse_rcnn.nn.weight_file import read_checkpoint
 
+__all__ = ["Checkpoint", "expected_state_dict", "load_checkpoint", "our_state_dict", "validate_checkpoint"]
+
 
 class Checkpoint(NamedTuple):
     """A checkpoint of this library, detectron2 or mmdetection: all of it fits together."""
@@ -44,15 +46,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         model = build_from_checkpoint(checkpoint)
 
     Args:
-        path: of a ``.pth`` or ``.safetensors`` file of this library, detectron2 or mmdetection.
+        path: of a `.pth` or `.safetensors` file of this library, detectron2 or mmdetection.
 
     Returns:
-        The checkpoint; its ``remarks`` say what is odd, such as a file without a digest.
+        The checkpoint; its `remarks` say what is odd, such as a file without a digest.
 
     Raises:
         ValueError: if the file is missing or damaged, holds code, or its parts do not fit together; the
             message starts with the path and names the entry.
-        ImportError: if it is a ``.safetensors`` file and safetensors is not installed.
+        ImportError: if it is a `.safetensors` file and safetensors is not installed.
     """
     content = read_checkpoint(path)
     try:
@@ -65,7 +67,7 @@ def validate_checkpoint(content: Mapping[str, Any]) -> Checkpoint:
     """The checkpoint that the content of a file is, if all of it fits together.
 
     Args:
-        content: what :func:`~sparse_rcnn.nn.read_checkpoint` gives.
+        content: what `read_checkpoint` gives.
 
     Returns:
         The checkpoint.

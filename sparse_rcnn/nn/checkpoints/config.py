@@ -10,6 +10,8 @@ from torch import Tensor
 
 from sparse_rcnn.nn.checkpoints.published_names import Naming
 
+__all__ = ["RESNET_BLOCKS", "read_off_config"]
+
 RESNET_BLOCKS = {
     "resnet10": ((1, 1, 1, 1), False),
     "resnet18": ((2, 2, 2, 2), False),
@@ -20,7 +22,7 @@ RESNET_BLOCKS = {
 
 
 def read_off_config(state_dict: Mapping[str, Tensor], name: Naming) -> dict[str, Any]:
-    """Arguments of ``build_sparse_rcnn`` but ``num_heads``, which no shape tells.
+    """Arguments of `build_sparse_rcnn` but `num_heads`, which no shape tells.
 
     Args:
         state_dict: of a model with a ResNet, in any layout.

@@ -11,6 +11,8 @@ from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.model_config import OWN_BACKBONE
 from sparse_rcnn.nn.state_dict import require_same_keys
 
+__all__ = ["build_from_checkpoint", "load_weights"]
+
 
 def load_weights(
     model: SparseRCNN, checkpoint: Checkpoint | Mapping[str, Any], new_classes: bool = False
@@ -22,7 +24,7 @@ def load_weights(
 
     Args:
         model: the model to load.
-        checkpoint: what ``load_checkpoint`` gives, or the content of a file of this library, detectron2 or
+        checkpoint: what `load_checkpoint` gives, or the content of a file of this library, detectron2 or
             mmdetection, recognised by its keys.
         new_classes: the classes differ although their number may not.
 
@@ -63,13 +65,13 @@ def build_from_checkpoint(
         model = build_from_checkpoint(load_checkpoint("runs/shapes/checkpoint.pth"))
 
     Args:
-        checkpoint: what ``load_checkpoint`` gives; or plain data with the options of ``build_sparse_rcnn``
-            under ``"config"`` and the state dict under ``"model"``; or a state dict of this library (with a
+        checkpoint: what `load_checkpoint` gives; or plain data with the options of `build_sparse_rcnn`
+            under `"config"` and the state dict under `"model"`; or a state dict of this library (with a
             ResNet and 8 heads), detectron2 or mmdetection.
         backbone: the module, where the model was built with one of its user's; its weights are loaded.
 
     Returns:
-        The model in evaluation mode; its ``image_size`` is what its images are to be resized to.
+        The model in evaluation mode; its `image_size` is what its images are to be resized to.
 
     Raises:
         ValueError: if the checkpoint is unknown or incomplete, its parts do not fit together, or a backbone

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from reprlib import repr as short
 from typing import Any
 
+__all__ = ["checkpoint_class_names"]
+
 
 def checkpoint_class_names(checkpoint: Mapping[str, Any]) -> list[str] | None:
     """The class names that a checkpoint carries, by label.
@@ -12,7 +14,7 @@ def checkpoint_class_names(checkpoint: Mapping[str, Any]) -> list[str] | None:
         checkpoint: as loaded from its file.
 
     Returns:
-        ``"class_names"`` of this library's files, or what mmdetection keeps in ``"meta"``; None where the
+        `"class_names"` of this library's files, or what mmdetection keeps in `"meta"`; None where the
         file carries no names, as the authors' do.
 
     Raises:

@@ -22,15 +22,25 @@ from sparse_rcnn.nn.checkpoints.published_names import (
 )
 from sparse_rcnn.nn.state_dict import require_same_keys
 
+__all__ = [
+    "from_detectron2",
+    "from_mmdetection",
+    "infer_config",
+    "recognize_layout",
+    "to_detectron2",
+    "to_mmdetection",
+    "unwrap",
+]
+
 
 def from_detectron2(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """A checkpoint of the authors' code as this library's state dict.
 
     Args:
-        checkpoint: state dict in detectron2's layout, with or without the outer ``"model"``.
+        checkpoint: state dict in detectron2's layout, with or without the outer `"model"`.
 
     Returns:
-        State dict for a :func:`~sparse_rcnn.build_sparse_rcnn` model of the same size.
+        State dict for a `build_sparse_rcnn` model of the same size.
 
     Raises:
         ValueError: if an entry is missing, surplus or of another shape; the message names it.
@@ -42,10 +52,10 @@ def from_mmdetection(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """A checkpoint of mmdetection as this library's state dict.
 
     Args:
-        checkpoint: state dict in mmdetection's layout, with or without the outer ``"state_dict"``.
+        checkpoint: state dict in mmdetection's layout, with or without the outer `"state_dict"`.
 
     Returns:
-        State dict for a :func:`~sparse_rcnn.build_sparse_rcnn` model of the same size.
+        State dict for a `build_sparse_rcnn` model of the same size.
 
     Raises:
         ValueError: if an entry is missing, surplus or of another shape; the message names it.
@@ -58,10 +68,10 @@ def to_detectron2(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Args:
         state_dict: of a model with a ResNet. Shapes must tell all of it: no layout has a place for the
-            ablations ``positional_encoding`` and ``feature_reuse``, and their models would load as others.
+            ablations `positional_encoding` and `feature_reuse`, and their models would load as others.
 
     Returns:
-        State dict in detectron2's layout (their files wrap it as ``{"model": ...}``).
+        State dict in detectron2's layout (their files wrap it as `{"model": ...}`).
 
     Raises:
         ValueError: if an entry is missing, surplus or of another shape; the message names it.
@@ -75,10 +85,10 @@ def to_mmdetection(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Args:
         state_dict: of a model with a ResNet. Shapes must tell all of it: no layout has a place for the
-            ablations ``positional_encoding`` and ``feature_reuse``, and their models would load as others.
+            ablations `positional_encoding` and `feature_reuse`, and their models would load as others.
 
     Returns:
-        State dict in mmdetection's layout (their files wrap it as ``{"state_dict": ...}``).
+        State dict in mmdetection's layout (their files wrap it as `{"state_dict": ...}`).
 
     Raises:
         ValueError: if an entry is missing, surplus or of another shape; the message names it.
@@ -117,7 +127,7 @@ def recognize_layout(checkpoint: Mapping[str, Any]) -> str:
 
 
 def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state dict of a checkpoint: below ``"model"`` or ``"state_dict"``, or the checkpoint itself.
+    """The state dict of a checkpoint: below `"model"` or `"state_dict"`, or the checkpoint itself.
 
     Args:
         checkpoint: a checkpoint as loaded from its file.
@@ -146,13 +156,13 @@ def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def infer_config(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of :func:`~sparse_rcnn.build_sparse_rcnn` for a checkpoint, read off its shapes.
+    """Arguments of `build_sparse_rcnn` for a checkpoint, read off its shapes.
 
     Args:
         checkpoint: a checkpoint of this library (of a model with a ResNet), detectron2 or mmdetection.
 
     Returns:
-        The arguments but ``num_heads``, which no shape tells and which is 8 in every published model, and
+        The arguments but `num_heads`, which no shape tells and which is 8 in every published model, and
         those that say which part of the head is there or used, as in Sparse R-CNN: what trained an ablation
         writes its config.
 

@@ -3,6 +3,16 @@
 import re
 from collections.abc import Callable
 
+__all__ = [
+    "DETECTRON2_RULES",
+    "MMDETECTION_RULES",
+    "NAMINGS",
+    "Naming",
+    "detectron2_name",
+    "mmdetection_name",
+    "our_name",
+]
+
 # (our key, theirs): applied in order, every rule that matches.
 DETECTRON2_RULES = (
     (r"^proposals\.boxes_norm_cxcywh$", "init_proposal_boxes.weight"),

@@ -14,6 +14,8 @@ from sparse_rcnn.nn.digest import DIGEST_KEY, content_digest
 from sparse_rcnn.nn.image_size import ImageSize
 from sparse_rcnn.nn.weight_file import SAFETENSORS_KEY
 
+__all__ = ["save_checkpoint"]
+
 
 def save_checkpoint(
     path: str | Path,
@@ -30,8 +32,8 @@ def save_checkpoint(
     The file is written whole or not at all.
 
     Args:
-        path: ``.safetensors`` for that format, which needs the package; any other for ``torch.save``'s.
-        model: as ``build_sparse_rcnn`` or ``build_from_checkpoint`` gives it: its ``config`` is written, too.
+        path: `.safetensors` for that format, which needs the package; any other for `torch.save`'s.
+        model: as `build_sparse_rcnn` or `build_from_checkpoint` gives it: its `config` is written, too.
         class_names: by label, K of them.
         category_ids: of the data set, by label, K of them.
         image_size: that images are resized to; the model's, or else the paper's, unless given.

@@ -6,16 +6,18 @@ from sparse_rcnn.nn.detector import whole_image_sizes
 from sparse_rcnn.ops.detections import select_detections
 from sparse_rcnn.ops.guards import require_count
 
+__all__ = ["EndToEndDetector"]
+
 
 class EndToEndDetector(nn.Module):
     """A detector and the choice of its detections as one module, to script, export or compile as one graph.
 
     Args:
-        model: the detector, such as :class:`SparseRCNN`; its last stage counts.
+        model: the detector, such as `SparseRCNN`; its last stage counts.
         max_detections: detections per image, D.
 
     Raises:
-        ValueError: if ``max_detections`` is less than 1.
+        ValueError: if `max_detections` is less than 1.
     """
 
     def __init__(self, model: nn.Module, max_detections: int = 100) -> None:
@@ -29,17 +31,17 @@ class EndToEndDetector(nn.Module):
         """Detections of a batch.
 
         Args:
-            images: ``[B, 3, H, W]`` RGB, ``uint8`` 0..255 or floating 0..1, padded right and bottom.
-            image_sizes: ``[B, 2]`` int64, true (height, width) of each image in the batch. None if no
+            images: `[B, 3, H, W]` RGB, `uint8` 0..255 or floating 0..1, padded right and bottom.
+            image_sizes: `[B, 2]` int64, true (height, width) of each image in the batch. None if no
                 image is padded.
 
         Returns:
-            boxes ``[B, D, 4]`` xyxy in pixels of the batch and clipped to the image, scores ``[B, D]`` in
-            descending order, labels ``[B, D]`` int64. A plain tuple: a named one would need this package
+            boxes `[B, D, 4]` xyxy in pixels of the batch and clipped to the image, scores `[B, D]` in
+            descending order, labels `[B, D]` int64. A plain tuple: a named one would need this package
             wherever an exported program is loaded.
 
         Raises:
-            ValueError: as :meth:`SparseRCNN.forward`.
+            ValueError: as `SparseRCNN.forward`.
         """
         if image_sizes is None:
             image_sizes = whole_image_sizes(images)

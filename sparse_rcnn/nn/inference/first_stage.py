@@ -16,13 +16,15 @@ from sparse_rcnn.nn.head import Head
 from sparse_rcnn.nn.proposals import Proposals
 from sparse_rcnn.nn.stage import Stage
 
+__all__ = ["FixedInteraction", "fold_first_stage"]
+
 
 class FixedInteraction(nn.Module):
     """A dynamic interaction that has its kernels in place of what generates them.
 
     Args:
         interaction: whose other parameters are used, not copied.
-        pro_feats: ``[N, C]`` features of the proposals, the same for every image.
+        pro_feats: `[N, C]` features of the proposals, the same for every image.
     """
 
     kernel1: Tensor
@@ -41,11 +43,11 @@ class FixedInteraction(nn.Module):
         """Filters each RoI with its proposal's kernels.
 
         Args:
-            pro_feats: not read; as in :class:`DynamicInteraction`.
-            roi_feats: ``[..., N, S*S, C]``.
+            pro_feats: not read; as in `DynamicInteraction`.
+            roi_feats: `[..., N, S*S, C]`.
 
         Returns:
-            ``[..., N, C]`` object features.
+            `[..., N, C]` object features.
         """
         x = F.relu(self.norm1(torch.matmul(roi_feats, self.kernel1)))
         x = F.relu(self.norm2(torch.matmul(x, self.kernel2)))
@@ -56,13 +58,13 @@ def fold_first_stage(model: SparseRCNN) -> SparseRCNN:
     """A copy of a detector whose first stage has what it needs of the proposals as constants.
 
     The proposal features become those after the first stage's self-attention, and its dynamic interaction
-    gets the kernels: ``N * 2 * C * D`` numbers in place of ``C * 2 * C * D``. The figures stay the same; but
+    gets the kernels: `N * 2 * C * D` numbers in place of `C * 2 * C * D`. The figures stay the same; but
     under autocast, which has no part in these constants, they are nearer to the parameters' precision. A
     detector whose stages do not reuse features (paper, Table 4) is copied as it is: there, every stage reads
     the proposal features; so is one with proposals from the image.
 
     Args:
-        model: in evaluation mode, built of :class:`Proposals`, :class:`Head` and :class:`Stage`.
+        model: in evaluation mode, built of `Proposals`, `Head` and `Stage`.
 
     Returns:
         The copy, with other entries in its state dict than the model's: keep the model to save or train it.

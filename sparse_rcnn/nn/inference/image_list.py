@@ -13,6 +13,8 @@ from sparse_rcnn.ops.detections import select_detections
 from sparse_rcnn.ops.guards import require_boxes
 from sparse_rcnn.ops.resize import shortest_side_resize
 
+__all__ = ["PAPER_SIZES", "ImageListDetector"]
+
 PAPER_SIZES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
 
 
@@ -20,7 +22,7 @@ class ImageListDetector(nn.Module):
     """Sparse R-CNN for code written for torchvision's detectors, such as torchvision's reference engine.
 
     Labels are 0..K-1 of the model, there is no background class. Where labels are COCO's category ids, or
-    start at 1 as is torchvision's habit, give ``category_ids``: they go out as they came in.
+    start at 1 as is torchvision's habit, give `category_ids`: they go out as they came in.
 
         detector = ImageListDetector(build_from_checkpoint(load_checkpoint("runs/shapes/checkpoint.pth")))
         (found,) = detector([torchvision.io.decode_image("photo.jpg", "RGB")])
@@ -35,8 +37,8 @@ class ImageListDetector(nn.Module):
         score_threshold: detections below it are left out, and so are boxes without area.
         size_divisor: batches are padded to a multiple of it.
         category_ids: by label, K different numbers that stand for the labels in targets and detections, such
-            as ``range(1, K + 1)``, or a checkpoint's ``category_ids``.
-        _skip_resize: images come resized in training, as torchvision's ``multiscale`` and ``lsj`` presets
+            as `range(1, K + 1)`, or a checkpoint's `category_ids`.
+        _skip_resize: images come resized in training, as torchvision's `multiscale` and `lsj` presets
             give them; the name is theirs.
 
     Raises:
@@ -82,15 +84,15 @@ class ImageListDetector(nn.Module):
         """Losses in training mode, detections in evaluation mode.
 
         Args:
-            images: ``[3, H, W]`` each, RGB, floating 0..1 (or uint8), of any sizes. Floating images that
+            images: `[3, H, W]` each, RGB, floating 0..1 (or uint8), of any sizes. Floating images that
                 hold whole levels, as image files do, are resized as the files are: scores are the same.
-            targets: one dict per image with ``boxes`` ``[M, 4]`` xyxy in pixels of the image and ``labels``
-                ``[M]`` int64; other entries are ignored. Needed in training mode only.
+            targets: one dict per image with `boxes` `[M, 4]` xyxy in pixels of the image and `labels`
+                `[M]` int64; other entries are ignored. Needed in training mode only.
 
         Returns:
             In training mode a dict of scalar losses, summed over stages and ready to be added up; each is
             normalised by the number of targets of this call. In evaluation mode a list with one dict per
-            image: ``boxes`` ``[D, 4]`` in its pixels, ``labels`` ``[D]`` and ``scores`` ``[D]``, best first.
+            image: `boxes` `[D, 4]` in its pixels, `labels` `[D]` and `scores` `[D]`, best first.
 
         Raises:
             ValueError: if there are no images, an image or target is malformed, or targets are missing in

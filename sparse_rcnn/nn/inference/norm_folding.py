@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 
+__all__ = ["Model", "fold_norms"]
+
 Model = TypeVar("Model", bound=nn.Module)
 
 
