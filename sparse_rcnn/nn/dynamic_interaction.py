@@ -1,4 +1,4 @@
-"""The module that owns the parameters of `dynamic_interaction`."""
+"""The module with the parameters of `sparse_rcnn.ops.dynamic_interaction`."""
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +12,18 @@ __all__ = ["DynamicInteraction"]
 class DynamicInteraction(nn.Module):
     """Dynamic instance interaction (paper, section 3.2 and figure 4).
 
-    The same arithmetic as the function, by calls of the layers: hooks on them run, and other modules may take
-    their places (adapters, quantised layers).
+    The arithmetic is that of `sparse_rcnn.ops.dynamic_interaction`. It calls layers, so hooks on them run,
+    and other modules (adapters, quantised layers) can replace them.
 
     Args:
-        hidden_dim: channels of proposals and RoI features, C.
-        dynamic_dim: inner channels, D.
-        pool_size: side of the pooled RoI, S.
+        hidden_dim: Channels of proposals and RoI features, C.
+        dynamic_dim: Inner channels, D.
+        pool_size: Side of the pooled RoI, S.
+
+    Example:
+        >>> interaction = DynamicInteraction(hidden_dim=8, dynamic_dim=4)
+        >>> interaction(torch.zeros(2, 5, 8), torch.zeros(2, 5, 49, 8)).shape
+        torch.Size([2, 5, 8])
     """
 
     def __init__(self, hidden_dim: int = 256, dynamic_dim: int = 64, pool_size: int = 7) -> None:
@@ -47,7 +52,7 @@ class DynamicInteraction(nn.Module):
         return F.relu(self.norm3(self.out(x.flatten(-2))))
 
     def kernels(self, pro_feats: Tensor) -> tuple[Tensor, Tensor]:
-        """What the generator makes of each proposal.
+        """The two kernels of each proposal.
 
         Args:
             pro_feats: `[..., N, C]`.

@@ -84,7 +84,7 @@ def require_floating(name: str, x: Tensor) -> None:
     if not torch.jit.is_scripting():
         _require_real(name, x)
         if not x.is_floating_point():
-            raise ValueError(f"{name} must be of floating point, got {x.dtype}")
+            raise ValueError(f"{name} must be floating point, got {x.dtype}")
 
 
 def require_shape(name: str, x: Tensor, shape: list[int]) -> None:
