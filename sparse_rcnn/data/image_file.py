@@ -102,8 +102,8 @@ def read_image(
         pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # [H, W, 3], read-only
         if upper_bytes and pixels.max() < _UNUSED_BITS:
             raise ValueError(
-                "the file has 16 bits per channel, but its values use 14 or less, so the image would be nearly "
-                "black; scale them to 8 bits first"
+                "the file has 16 bits per channel, but its values use 14 or less, so the image would be "
+                "nearly black; scale them to 8 bits first"
             )
     # NumPy transposes, since it copies in this thread. torch would start a pool of threads in every worker.
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())  # [3, H, W]
@@ -169,8 +169,8 @@ def check_image_files(
     turned = [path for path, (_, turned) in zip(paths, found, strict=True) if turned]
     if turned and exif_orientation == "apply":
         warnings.warn(
-            f"EXIF turns {len(turned)} image(s) without changing their size, such as {turned[0]}: their boxes "
-            "are used for the upright image; if they were drawn on the stored pixels, give "
+            f"EXIF turns {len(turned)} image(s) without changing their size, such as {turned[0]}: their "
+            "boxes are used for the upright image; if they were drawn on the stored pixels, give "
             "exif_orientation='ignore'",
             stacklevel=2,
         )

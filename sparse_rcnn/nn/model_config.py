@@ -37,9 +37,7 @@ def _switch(default: bool, text: str) -> Any:
 class ModelConfig:
     """The options of a Sparse R-CNN. The defaults are the paper's (section 4, implementation details)."""
 
-    backbone: str = _choice(
-        "resnet50", BACKBONES, f"one of {', '.join(BACKBONES)}; resnet10 is not published"
-    )
+    backbone: str = _choice("resnet50", BACKBONES, f"{', '.join(BACKBONES)}; resnet10 is not published")
     num_classes: int = _size(80, "K; labels are 0..K-1, there is no background class", at_most=100_000)
     num_proposals: int = _size(100, "proposals, N: at most so many objects are found", at_most=100_000)
     num_stages: int = _size(6, "stages of the head, L", at_most=100)

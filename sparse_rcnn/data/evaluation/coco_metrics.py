@@ -68,7 +68,7 @@ def coco_results(
         raise ValueError(f"detections of {len(labels)} images came with {len(ids)} image ids")
     if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < len(category_ids):
         raise ValueError(
-            f"labels must be in 0..{len(category_ids) - 1}, since there are {len(category_ids)} category ids, "
+            f"labels must be in 0..{len(category_ids) - 1} for {len(category_ids)} category ids, "
             f"got {int(labels.min())}..{int(labels.max())}"
         )
     return [
@@ -116,7 +116,8 @@ def evaluate_coco(
     Example:
         >>> from sparse_rcnn.data import ShapesDataset
         >>> truth = ShapesDataset("shapes", "val", num_images=2).coco_ground_truth()
-        >>> evaluate_coco(truth, [{**entry, "score": 1.0} for entry in truth["annotations"]])["AP"]
+        >>> results = [{**entry, "score": 1.0} for entry in truth["annotations"]]
+        >>> round(evaluate_coco(truth, results)["AP"], 3)
         1.0
     """
     try:
