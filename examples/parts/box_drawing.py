@@ -1,16 +1,16 @@
-"""Boxes drawn on an image, each with its class and score."""
+"""Draws boxes on an image, each with its class and score."""
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-# Told apart on most photos and from each other (Okabe & Ito's palette without black).
+# Colours that are easy to distinguish on most photos (Okabe & Ito's palette without black).
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
 
 def draw_boxes(
     image: Tensor, boxes: Tensor, labels: Tensor, class_names: list[str], scores: Tensor | None = None
 ) -> Image.Image:
-    """The image with a frame and a caption per box; images below 480 px are enlarged to be legible."""
+    """The image with a frame and a caption per box. Images below 480 px are enlarged."""
     picture = Image.fromarray(image.permute(1, 2, 0).numpy())
     zoom = max(1, round(480 / max(picture.size)))
     picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.LANCZOS)

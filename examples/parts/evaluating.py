@@ -1,4 +1,4 @@
-"""A data set through a detector: its detections as COCO results."""
+"""Runs a detector on a data set. The result is a list of COCO results."""
 
 import importlib.util
 import math
@@ -41,24 +41,25 @@ def detect_dataset(
 ) -> list[dict[str, Any]]:
     """COCO results of every `world_size`-th batch of a data set.
 
-    Whole batches are shared: an image's padding, and with it the last digits of its results, depends on the
-    others in its batch, and these do not change with the number of processes.
+    Processes share whole batches, so the results do not depend on the number of processes. The padding of an
+    image depends on the other images of its batch, and the last digits of its results depend on the padding.
 
     Args:
-        detect: the detector.
-        dataset: the images.
-        device: where the detector is.
-        batch_size: images in a batch.
-        workers: processes that read images.
-        rank: of this process.
-        world_size: number of processes.
-        unreadable: gets the id of each image that cannot be read, and what is wrong with it; such images are
-            left out. Without it, the first one is an error.
-        category_ids: of each label, None to leave it out; those of the data set unless given.
+        detect: The detector.
+        dataset: The images.
+        device: The device of the detector.
+        batch_size: Images per batch.
+        workers: Processes that read images.
+        rank: The number of this process.
+        world_size: The number of processes.
+        unreadable: It gets the id and the problem of each image that cannot be read. Such images are left
+            out. Without it, the first of them is an error.
+        category_ids: The category id of each label. None leaves a label out. The default is those of the data
+            set.
 
     Raises:
-        UnreadableImageError: for an image that cannot be read, unless `unreadable` is given.
-        ValueError: naming the images, if the detector's figures are not finite (`refuse_not_finite`).
+        UnreadableImageError: If an image cannot be read and `unreadable` is not given.
+        ValueError: If boxes or scores are not finite (`refuse_not_finite`). The message names the images.
     """
     batches = list(BatchSampler(range(len(dataset)), batch_size, drop_last=False))
     loader = DataLoader(
@@ -67,7 +68,7 @@ def detect_dataset(
         collate_fn=_collate,
         num_workers=workers,
         worker_init_fn=outlive_signals,
-        generator=torch.Generator(),  # of its own: training's goes on as if nobody had looked
+        generator=torch.Generator(),  # its own generator: an evaluation must not change training
         pin_memory=device.type == "cuda",
     )
     ids = dataset.category_ids if category_ids is None else category_ids
@@ -89,7 +90,7 @@ def detect_dataset(
 
 
 def without_nan(values: Any) -> Any:
-    """None for what has no value, such as the AP of an absent class: JSON knows neither NaN nor infinity."""
+    """None for a metric without a value, such as the AP of an absent class: JSON has no NaN."""
     if isinstance(values, dict):
         return {key: without_nan(value) for key, value in values.items()}
     if isinstance(values, list):
@@ -98,7 +99,7 @@ def without_nan(values: Any) -> Any:
 
 
 class _WithProblems(Dataset[Any]):
-    """Samples of a data set; for an image that cannot be read, its id and what is wrong with it."""
+    """Samples of a data set. For an image that cannot be read, its id and the problem."""
 
     def __init__(self, dataset: DetectionDataset) -> None:
         self.dataset = dataset
@@ -111,7 +112,7 @@ class _WithProblems(Dataset[Any]):
 
 
 def _collate(samples: Sequence[tuple[Any, Any]]) -> tuple[Batch | None, dict[int, str]]:
-    """A batch of the images that could be read, if any, and what is wrong with the others."""
+    """A batch of the images that could be read, if any, and the problems with the others."""
     problems = {first: second for first, second in samples if isinstance(second, str)}
     readable = [(first, second) for first, second in samples if not isinstance(second, str)]
     return collate(readable) if readable else None, problems

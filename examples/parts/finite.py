@@ -1,4 +1,4 @@
-"""A detector whose figures are not finite: an error, and not a picture without objects."""
+"""Raises an error if boxes or scores of a detector are not finite."""
 
 from torch import Tensor
 
@@ -6,14 +6,13 @@ from parts.detector_file import Detect
 
 
 class NotFiniteError(ValueError):
-    """What a detector computes is not finite."""
+    """Boxes or scores of a detector are not finite."""
 
 
 def refuse_not_finite(detect: Detect, checkpoint: str) -> Detect:
-    """The detector, which raises `NotFiniteError` in the place of results that are not finite.
+    """The detector. It raises `NotFiniteError` if its results are not finite.
 
-    A NaN scores 0, so that it outranks nothing (`select_detections`): a score of exactly 0 at the top of an
-    image is one.
+    `select_detections` gives a NaN the score 0. So if the best score of an image is exactly 0, it is NaN.
     """
 
     def checked(images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:

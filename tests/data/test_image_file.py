@@ -79,7 +79,7 @@ def test_16_bits_a_channel_are_read_if_they_are_used(tmp_path, color_type, chann
     path = tmp_path / "deep.png"
     write_png(path, values, 16, color_type)
     if bits < 16:
-        with pytest.raises(UnreadableImageError, match=r"deep\.png.* values need 14 or less.* black"):
+        with pytest.raises(UnreadableImageError, match=r"deep\.png.* values use 14 or less.* black"):
             read_image(path)
     else:
         expected = torch.from_numpy(values[..., : 1 if channels == 2 else 3] / 257).permute(2, 0, 1)

@@ -185,7 +185,7 @@ def test_a_run_before_is_set_aside(trained: Path) -> None:
     options = ("--shapes-images", "16", "--iterations", "1", "--output", "runs/again", "--hidden-dim", "32")
     done = run_script("train.py", *options, cwd=trained)
     assert done.returncode == 0, done.stderr
-    assert "runs/again holds a run already, which is now runs/again.1 (complete)" in done.stdout
+    assert "runs/again already has a run, which is now runs/again.1 (complete)" in done.stdout
     for directory in ("again", "again.1"):
         assert (trained / "runs" / directory / "checkpoint.pth").is_file()
 
@@ -275,7 +275,7 @@ def test_compiled_training_on_any_sizes_evaluates_saves_and_resumes(trained: Pat
         (
             "train.py",
             ("--num-proposals", "9" * 13),
-            "out of memory: these take less memory and make",
+            "out of memory: these options save memory and",
         ),
         ("train.py", ("--weights", "runs/shapes/checkpoint.pth"), "must not lie in --output"),
         ("evaluate.py", ("garbage.pth", "--data", "data/shapes"), "garbage.pth: not a checkpoint"),

@@ -1,4 +1,4 @@
-"""Evaluation by all processes together, in between and at the end; it never costs the run."""
+"""Evaluation by all processes, during training and at the end. Its problems do not end the run."""
 
 import argparse
 import contextlib
@@ -30,12 +30,12 @@ MOST_NAMED = 5
 
 
 class Evaluated(NamedTuple):
-    """What an evaluation found; all but `metrics` is empty on other processes than rank 0.
+    """The result of an evaluation. On other processes than rank 0, only `metrics` is filled.
 
     Attributes:
-        metrics: As from `evaluate_coco`, and "left_out", the number of images that could not be read.
-        pictures: Of the first images, by the name of their file.
-        num_images: That were evaluated.
+        metrics: The result of `evaluate_coco`, and "left_out", the number of images that could not be read.
+        pictures: Pictures of the first images, by file name.
+        num_images: The number of images that were evaluated.
     """
 
     metrics: dict[str, float]
@@ -48,11 +48,11 @@ class Evaluation:
 
     Args:
         arguments: The options.
-        state: Of the run: the model, or its average.
+        state: The state of the run, with the model or its average.
         dataset: The validation set.
-        processes: They share the images.
-        journal: Where the metrics go.
-        stop: A signal ends an evaluation: it can be repeated.
+        processes: The processes that share the images.
+        journal: The metrics are written to it.
+        stop: The request to stop. It ends an evaluation, since this can be repeated.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ class Evaluation:
         return interval > 0 and iteration % interval == 0 and 0 < iteration < self.arguments.iterations
 
     def was_interrupted(self, start: int) -> bool:
-        """Whether the run that goes on ended in the middle of one."""
+        """Whether the resumed run ended in the middle of an evaluation."""
         return self.is_due(start) and self.processes.from_first(
             all(entry["iteration"] != start or "AP" not in entry for entry in self.journal.entries)
         )
 
     def run(self, iteration: int) -> Evaluated:
-        """Metrics and pictures of what the model finds by now.
+        """Metrics of the model, and pictures of its detections.
 
         Images that cannot be read are left out, named and counted.
 
@@ -104,14 +104,14 @@ class Evaluation:
             pictures = draw_predictions(self.detector, self.dataset, self.processes.device, 8)
             self._show_progress(iteration, pictures)
             found = found._replace(metrics=metrics, pictures=pictures)
-        self.processes.wait()  # for pycocotools, with more patience than the next step has
+        self.processes.wait()  # pycocotools can take long: this wait has a longer timeout than a step
         self.state.model.train()
         return found
 
     def _detect(self) -> tuple[list[dict[str, Any]], dict[int, str]]:
-        """COCO results on rank 0; on all processes, the ids of images that could not be read, and why.
+        """COCO results on rank 0; on all processes, ids of images that could not be read, and the reasons.
 
-        The batches are the same however many processes share them, and so are the results.
+        Neither the batches nor the results depend on the number of processes.
         """
         processes = self.processes
         processes.copy_first(self.state.evaluated.buffers())  # batch norm has its own on every rank
@@ -134,10 +134,10 @@ class Evaluation:
                 processes.world_size,
                 unreadable,
             )
-        # Nobody waits for results of a process that has none: all learn first how it went.
+        # All processes first learn whether one has stopped. Otherwise the others would wait for its results.
         outcomes = processes.gather((bool(self.stop), unreadable))
         if any(stopped for stopped, _ in outcomes):
-            raise StopRequestedError("stopped in an evaluation")
+            raise StopRequestedError("stopped during an evaluation")
         left_out = {number: problem for _, share in outcomes for number, problem in share.items()}
         return [result for share in processes.gather_to_first(found) for result in share], left_out
 
@@ -165,7 +165,7 @@ def metrics_of(
 ) -> dict[str, float]:
     """COCO's figures of all images but those with the ids `left_out`.
 
-    NaN for each of them without pycocotools, or without an image: a run of days does not end for that.
+    Without pycocotools or without images, all of them are NaN, and the run goes on.
     """
     image_ids = sorted({*dataset.image_ids} - {*left_out})
     if not can_evaluate() or not image_ids:

@@ -1,6 +1,7 @@
 """States of all random generators of a process, as plain data that a checkpoint may hold.
 
-Nothing in the trainer draws from them (data have seeds of their own); what one adds, such as dropout, may.
+The trainer itself does not use these generators, since data have their own seeds. Added code, such as
+dropout, may use them.
 """
 
 import random

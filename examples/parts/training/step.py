@@ -60,7 +60,7 @@ class TrainingStep(nn.Module):
 
 
 def leave_open(images: Tensor, boxes: Tensor, labels: Tensor, valid: Tensor) -> None:
-    """Tells the compiler what differs between batches, so that it compiles once and not once a size."""
+    """Tells the compiler which sizes differ between batches, so that it compiles once for all sizes."""
     for tensor, dimensions in ((images, (2, 3)), (boxes, (1,)), (labels, (1,)), (valid, (1,))):
         for dimension in dimensions:
             torch._dynamo.maybe_mark_dynamic(tensor, dimension)

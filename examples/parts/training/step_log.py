@@ -1,4 +1,4 @@
-"""What is written down of a step: losses, rates, memory."""
+"""The log of a step: losses, rates, memory."""
 
 import argparse
 import math
@@ -18,9 +18,9 @@ class StepLog:
 
     Args:
         arguments: The options.
-        run: What it says of itself is written, too; its processes add up the IoU of their matches.
-        journal: Where to.
-        start: Step to begin after.
+        run: The run. Its figures are written, too, and its processes add up the IoU of their matches.
+        journal: The journal of the run.
+        start: The step before the first.
     """
 
     def __init__(self, arguments: argparse.Namespace, run: RunState, journal: Journal, start: int) -> None:
@@ -32,7 +32,7 @@ class StepLog:
         self.restart(start)
 
     def restart(self, iteration: int) -> None:
-        """Measures the rate from here on: what came before was no training."""
+        """Starts to measure the rate again, for example after an evaluation."""
         self._last, self._time = iteration, time.perf_counter()
 
     def note(
@@ -43,14 +43,14 @@ class StepLog:
         batch: Batch,
         learning_rate: float,
     ) -> None:
-        """Takes note of a step.
+        """Logs a step.
 
         Args:
-            iteration: Of the step, from 1.
-            outcome: How it went.
-            predictions: For a batch of this process ...
-            batch: ... which was this one.
-            learning_rate: Of the step.
+            iteration: The number of the step, from 1.
+            outcome: The outcome of the step.
+            predictions: The predictions for `batch`.
+            batch: The last batch of this process.
+            learning_rate: The learning rate of the step.
         """
         arguments, journal = self.arguments, self.journal
         if self.compiling:

@@ -31,4 +31,4 @@ def test_images_with_more_objects_than_proposals_are_counted(dataset: CocoDetect
     said = remark_on_proposals(dataset, 4)
     assert said.startswith("2 of 3 training images have more objects than the 4 proposals, up to 9 (")
     assert "c.jpg). In each step with such an image, only 4 of its objects are matched: 6 of 16" in said
-    assert said.endswith("--num-proposals 9 would hold them all")
+    assert said.endswith("--num-proposals 9 is enough for all")
