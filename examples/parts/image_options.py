@@ -11,7 +11,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         "--exif-orientation",
         choices=("apply", "ignore"),
         default="apply",
-        help="apply: turn images upright as EXIF says, for boxes on upright images; ignore: do not turn them, "
+        help="apply: turn images upright as EXIF says, for boxes on upright images; ignore: do not turn, "
         "for boxes on the stored pixels (apply)",
     )
     parser.add_argument(

@@ -16,6 +16,8 @@ from sparse_rcnn.loss.box_losses import paired_giou_loss
 from sparse_rcnn.ops.boxes import at_least_float32
 from sparse_rcnn.ops.iou import pairwise_iou
 
+__all__ = ["DenseLoss", "dense_prediction_loss", "task_aligned_assignment"]
+
 
 class DenseLoss(NamedTuple):
     """Weighted losses of dense predictions.
@@ -132,7 +134,7 @@ def dense_prediction_loss(
         target_boxes: ``[B, M, 4]`` xyxy in pixels; M may be 0.
         target_labels: ``[B, M]`` int64 in 0..K-1; anything where not valid.
         target_valid: ``[B, M]`` bool, False for padding.
-        num_targets: scalar normaliser, as in :func:`sparse_rcnn.loss.set_prediction_loss`: losses of
+        num_targets: scalar normaliser, as in `set_prediction_loss`: losses of
             parts of a batch add up to that of the whole.
         classification_weight: of the varifocal loss.
         giou_weight: of the GIoU loss.
@@ -144,7 +146,14 @@ def dense_prediction_loss(
         targets weigh.
 
     Raises:
-        ValueError: as :func:`task_aligned_assignment`.
+        ValueError: as `task_aligned_assignment`.
+
+    Example:
+        >>> logits, boxes = torch.zeros(1, 2, 1), torch.tensor([[[0.0, 0, 8, 8], [40, 40, 48, 48]]])
+        >>> points, labels = torch.tensor([[4.0, 4], [44, 44]]), torch.zeros(1, 1, dtype=torch.int64)
+        >>> targets = boxes[:, :1], labels, torch.ones(1, 1, dtype=torch.bool)
+        >>> dense_prediction_loss(logits, boxes, points, *targets, torch.tensor(1)).giou
+        tensor(0.)
     """
     owner, quality = task_aligned_assignment(
         logits, boxes, points, target_boxes, target_labels, target_valid, most
