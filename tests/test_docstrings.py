@@ -13,6 +13,8 @@ import sparse_rcnn
 
 PACKAGE = Path(sparse_rcnn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
+VOC_PAGE = """<annotation><size><width>640</width><height>480</height></size><object><name>cat</name><bndbox>
+<xmin>9</xmin><ymin>9</ymin><xmax>90</xmax><ymax>90</ymax></bndbox></object></annotation>"""
 ROLES = ("func", "class", "meth", "data", "mod", "attr")
 MODULES = {
     ".".join(("sparse_rcnn", *path.relative_to(PACKAGE).with_suffix("").parts)): path
@@ -23,9 +25,14 @@ MODULES = {
 
 @pytest.fixture
 def photo_folder(tmp_path, monkeypatch):
-    """Examples read photo.jpg, and write where they run."""
+    """The examples read photo.jpg and VOC2007, and write into the same folder."""
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (640, 480)).save("photo.jpg")
+    for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        Path("VOC2007", folder).mkdir(parents=True)
+    Image.new("RGB", (640, 480)).save("VOC2007/JPEGImages/1.jpg")
+    Path("VOC2007/ImageSets/Main/train.txt").write_text("1\n")
+    Path("VOC2007/Annotations/1.xml").write_text(VOC_PAGE)
 
 
 @pytest.mark.parametrize("module", list(MODULES))

@@ -1,4 +1,4 @@
-"""torch.compile for inference, with weights as constants where that pays."""
+"""torch.compile for inference, with weights as constants if that is faster."""
 
 import threading
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import torch
 
 from sparse_rcnn.nn.inference.compiling import MOST_GRAPHS
 
-_settings = threading.RLock()  # what is set below is the whole process's
+_settings = threading.RLock()  # the settings below hold for the whole process
 
 
 def compile_for_inference(

@@ -1,6 +1,6 @@
-"""Pictures of proposals: their boxes on an image, how these move, and where they end up.
+"""Pictures of proposals: their boxes on an image, their movement, and their final places.
 
-Boxes are xyxy divided by the image's size; each proposal has a colour of its own in all stages.
+Boxes are xyxy divided by the image's size. Each proposal has the same colour in all stages.
 """
 
 import colorsys
@@ -18,7 +18,7 @@ from sparse_rcnn.ops import clip_boxes, pairwise_iou, rescale_boxes, xyxy_to_cxc
 matplotlib.use("Agg")
 
 KINDS = {"small": "#2CA02C", "large, horizontal": "#D62728", "large, vertical": "#1F77B4"}  # DETR, figure 7
-REST = "#909090"  # of proposals that are shown nowhere; seen on white as well as on most photos
+REST = "#909090"  # the colour of proposals without a caption, visible on white and on most photos
 LEARNED = "learned proposal boxes"
 GAP = 8  # between panels, in pixels
 MOVING_FRAMES, MOVING_MS, RESTING_MS = 5, 80, 1000
@@ -148,7 +148,7 @@ def plot_places(
     order: list[int],
     caption: str,
 ) -> None:
-    """Where proposals end up, a panel for each, as figure 7 of DETR (Carion et al. 2020).
+    """The final places of proposals, one panel for each, as figure 7 of DETR (Carion et al. 2020).
 
     Args:
         path: where to.
@@ -197,10 +197,10 @@ def _legible(picture: Image.Image, longest: int) -> Image.Image:
 
 
 def _proposal_colors(captions: list[list[str]]) -> list[str]:
-    """A colour for each proposal that has a caption at any time, grey for the others."""
+    """A colour for each proposal that has a caption in any stage, and grey for the others."""
     colors, rank = [], 0
     for mine in zip(*captions, strict=True):
-        # Hues a golden section apart: told apart however many there are.
+        # Steps of the golden section around the hue circle: colours stay different for any number.
         rgb = colorsys.hls_to_rgb((0.05 + rank * 0.618034) % 1, 0.6, 0.95)
         colors.append("#" + "".join(f"{round(255 * part):02x}" for part in rgb) if any(mine) else REST)
         rank += any(mine)

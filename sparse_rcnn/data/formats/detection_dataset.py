@@ -60,7 +60,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         max_pixels: The largest number of pixels of an image, as for `read_image`.
 
     Example:
-        >>> dataset = DetectionDataset.from_boxes(["photo.jpg"], [[[9, 9, 90, 90]]], [["cat"]], ["cat", "dog"])
+        >>> dataset = DetectionDataset.from_boxes(["photo.jpg"], [[[9, 9, 90, 90]]], [[0]], ["cat", "dog"])
         >>> image, target = dataset[0]
         >>> target.boxes
         tensor([[ 9.,  9., 90., 90.]])

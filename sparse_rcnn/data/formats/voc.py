@@ -54,10 +54,8 @@ class VocDetection(DetectionDataset):
             (counted from 0) and the field.
 
     Example:
-        >>> from sparse_rcnn.data import ShapesDataset, write_dataset
-        >>> remarks = write_dataset({"val": ShapesDataset("shapes", "val", num_images=2)}, "voc", "voc")
-        >>> len(VocDetection("voc", "val"))
-        2
+        >>> VocDetection("VOC2007", "train").class_names
+        ['cat']
     """
 
     def __init__(
