@@ -140,7 +140,7 @@ def test_what_cannot_be_loaded_again_is_not_written(model, tmp_path):
     path = tmp_path / "new.pth"
     with pytest.raises(ValueError, match="does not fit the model of its config"):
         save_checkpoint(path, fold_norms(model), NAMES)
-    with pytest.raises(ValueError, match="2 class names"):
+    with pytest.raises(ValueError, match="class_names has 2 names"):
         save_checkpoint(path, model, ["a", "b"])
     by_hand = build_small_model()
     by_hand.config = None
