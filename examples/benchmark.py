@@ -4,23 +4,23 @@
     python examples/benchmark.py --only inference head --repeats 9 --output runs/benchmark
     python examples/benchmark.py --only loading --data /data/coco
 
-Each table comes from one run on the same inputs: its rows take turns, and what is shown are medians, so
-that a machine that is busy with something else disturbs all of them alike. Ratios say more than times.
+Each table comes from one run on the same inputs. Its rows take turns, and the tables show medians. So other
+work on the machine disturbs all rows equally. Ratios are more reliable than times.
 On a CPU, rows of the network, the head, RoIAlign and training live in processes of their own.
 
-`published style` is examples/parts/published_style.py, eager, with this library's weights. `memory kept` is
-host_memory.py, which train.py, evaluate.py and detect.py use on a CPU; nothing but habit would keep the
-published code from it, so it is shown with it, too. Weights are random, since speed does not depend on them;
-boxes are kept at realistic sizes, log-uniform from a fiftieth of the image to all of it, in all stages.
-`over floor` is time over the time that the model's FLOPs take at the rate
-of the machine's matrix product, of the same type and measured in the same rounds.
+`published style` is examples/parts/published_style.py, eager, with this library's weights. `memory kept`
+means that the process keeps freed memory (host_memory.py), as train.py, evaluate.py and detect.py do on a
+CPU. The published code could do so, too, and has a row with it. Weights are random, since speed does not
+depend on them. Boxes have realistic sizes in all stages: log-uniform from a fiftieth of the image to all of
+it. `over floor` is the time divided by a lower limit: the time of as many FLOPs in a matrix product of the
+same type on this machine, measured in the same rounds.
 
-With --gpu, other tables: those that say what a GPU does, a row at a time, with kernels, waits, memory and how
-much of the time the GPU works; gpu_check.py runs them, and the tests of a GPU, within nine minutes.
+With --gpu, there are other tables, about kernels, waits, memory and the working time of the GPU. Each row is
+measured alone. gpu_check.py runs them, and the tests of a GPU, within nine minutes.
 
     python examples/benchmark.py --gpu --only gpu-inference gpu-training
 
-The output directory gets benchmark.md and benchmark.json. A row that fails says why, and the script then ends
+The output directory gets benchmark.md and benchmark.json. A row that fails says why. The script then ends
 with an error.
 """
 
@@ -75,7 +75,7 @@ GPU_SECTIONS: dict[str, Callable[[Machine], Iterable[Table]]] = {
 
 
 def header(machine: Machine) -> str:
-    """What ran where."""
+    """The command, the machine and the versions."""
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         models = [x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")]
@@ -93,11 +93,11 @@ def header(machine: Machine) -> str:
 
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
-    parser.add_argument("--gpu", action="store_true", help="the tables of a GPU in place of the others")
+    parser.add_argument("--gpu", action="store_true", help="the tables of a GPU instead of the others")
     parser.add_argument("--only", nargs="+", choices=(*SECTIONS, *GPU_SECTIONS), help="these tables (all)")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds that count, after one (5)")
-    parser.add_argument("--no-compile", action="store_true", help="leave out what takes minutes to compile")
-    parser.add_argument("--tiny", action="store_true", help="tiny images: to see that the script runs")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds to measure, after one to warm up (5)")
+    parser.add_argument("--no-compile", action="store_true", help="no rows that take minutes to compile")
+    parser.add_argument("--tiny", action="store_true", help="tiny images, only to check that the script runs")
     parser.add_argument("--data", metavar="DIR", help="COCO or VOC directory to read (generated pictures)")
     parser.add_argument("--output", default="runs/benchmark", metavar="DIR", help="(runs/benchmark)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -1,16 +1,17 @@
-"""The paper's recipe on COCO, to be read from top to bottom: plain PyTorch and this library.
+"""The paper's recipe on COCO in plain PyTorch and this library. Read it from top to bottom.
 
     torchrun --nproc-per-node 8 examples/coco_8gpu.py /data/coco
     python examples/evaluate.py runs/coco_8gpu/checkpoint.pth --data /data/coco
 
-It trains for 36 epochs, 16 images a step over all processes, with AdamW at 2.5e-5. The rate drops to a tenth
-after epochs 27 and 33. Images are flipped, cropped half of the time, and resized to a shortest side of 480 to
-800 pixels. The gradient's norm is clipped at 1. There is no average of the weights. Then it evaluates.
+It trains for 36 epochs with 16 images per step over all processes, and AdamW at 2.5e-5. The rate drops to a
+tenth after epochs 27 and 33. Images are flipped, cropped half of the time, and resized to a shortest side of
+480 to 800 pixels. The gradient's norm is clipped at 1. There is no average of the weights. Then it evaluates.
 
-train.py makes the same steps with `--num-proposals 300 --crop`; its drops are at epochs 28 and 33.3. It adds
-what a run of days needs: going on bit by bit after an interruption, checkpoints and evaluation in between,
-bad batches, unreadable images, fewer GPUs by accumulating gradients, mixed precision, compiling, less memory
-by recomputing, an average of the weights, curves, pictures, Pascal VOC, fine-tuning and a dry run.
+train.py makes the same steps with `--num-proposals 300 --crop`. Its drops are at epochs 28 and 33.3. It adds
+what a run of days needs: an exact resume after an interruption, checkpoints and evaluation during training,
+handling of bad batches and unreadable images, accumulation of gradients on fewer GPUs, mixed precision,
+compiling, recomputing to save memory, an average of the weights, curves, pictures, Pascal VOC, fine-tuning
+and a dry run.
 """
 
 import argparse
@@ -40,10 +41,10 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("data", help="COCO directory: annotations/, train2017/, val2017/")
     parser.add_argument("--output", default="runs/coco_8gpu", help="directory of the checkpoint")
     parser.add_argument("--epochs", type=int, default=36, help="passes over the training images (36)")
-    parser.add_argument("--batch-size", type=int, default=16, help="images a step, over all processes (16)")
+    parser.add_argument("--batch-size", type=int, default=16, help="images per step, over all processes (16)")
     parser.add_argument("--backbone", default="resnet50", help="resnet50, resnet101, ... (resnet50)")
     parser.add_argument("--backbone-weights", default="imagenet", help="imagenet, or a file (imagenet)")
-    parser.add_argument("--num-proposals", type=int, default=300, help="most objects of an image (300)")
+    parser.add_argument("--num-proposals", type=int, default=300, help="proposals, N (300)")
     parser.add_argument("--max-size", type=int, default=1333, help="longest side of an image, in px (1333)")
     options = parser.parse_args()
     if "RANK" not in os.environ:
@@ -52,7 +53,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def main() -> None:
-    # Processes: torchrun starts one for each GPU, and tells each its number.
+    # Processes: torchrun starts one for each GPU and gives each its number.
     options = parse_options()
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     device = torch.device("cpu")
@@ -88,7 +89,7 @@ def main() -> None:
     optimizer = torch.optim.AdamW(parameters, LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
-    # Loop: batches have no end.
+    # Loop: the batches are endless.
     for iteration, batch in zip(range(1, iterations + 1), batches, strict=False):
         sizes = batch.image_sizes.to(device)
         boxes, labels, valid = (part.to(device) for part in batch.targets)
@@ -97,7 +98,7 @@ def main() -> None:
         logits, refined = network(batch.images.to(device), sizes)
         losses = set_prediction_loss(logits, refined, boxes, labels, valid, sizes, num_targets)
         optimizer.zero_grad()
-        (losses.total * world_size).backward()  # their sum: DistributedDataParallel takes the mean
+        (losses.total * world_size).backward()  # times world_size: DistributedDataParallel takes the mean
         torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
         optimizer.step()
         schedule.step()
@@ -122,7 +123,7 @@ def open_coco(directory: str, split: str, transform: Any) -> data.CocoDetection:
 
 
 def evaluate(model: torch.nn.Module, options: argparse.Namespace, device: torch.device) -> None:
-    """Each process detects in its share of the images; the first compares with the annotations."""
+    """Each process detects objects in its share of the images. The first process computes the metrics."""
     rank, world_size = dist.get_rank(), dist.get_world_size()
     dataset = open_coco(options.data, "val", data.evaluation_transform(800, options.max_size))
     share = Subset(dataset, range(rank, len(dataset), world_size))

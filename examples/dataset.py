@@ -1,10 +1,10 @@
-"""A look at a data set before training: a table, what looks wrong, a picture; or the set in another format.
+"""Shows a data set before training: a table, possible faults and a picture. Or converts it.
 
     python examples/dataset.py photos/
     python examples/dataset.py photos/ --classes RBC WBC --num-proposals 300
     python examples/dataset.py photos/ --convert coco photos_coco/
 
-The picture (dataset.png) holds samples with their boxes, the boxes by class, and their sizes.
+The picture (dataset.png) shows samples with their boxes, the boxes by class, and the sizes of boxes.
 """
 
 import argparse
@@ -24,10 +24,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("data", nargs="?", metavar="DATA", help=DATA)
     add_data_options(parser)
     parser.add_argument(
-        "--num-proposals", type=int, default=100, help="images with more objects than this are named (100)"
+        "--num-proposals",
+        type=int,
+        default=100,
+        help="images with more objects than this are named (100)",
     )
     parser.add_argument(
-        "--picture", default="dataset.png", metavar="FILE", help="where it is drawn (dataset.png)"
+        "--picture", default="dataset.png", metavar="FILE", help="file of the picture (dataset.png)"
     )
     parser.add_argument(
         "--convert",
@@ -35,7 +38,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar=("FORMAT", "OUT"),
         help=f"write all splits into the new folder OUT: {', '.join(FORMATS)}",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the samples in the picture (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the choice of samples (0)")
     arguments: argparse.Namespace = parser.parse_args()
     if arguments.convert and arguments.convert[0] not in FORMATS:
         parser.error(f"--convert: the format must be one of {', '.join(FORMATS)}, got {arguments.convert[0]}")
@@ -43,7 +46,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def open_splits(arguments: argparse.Namespace) -> dict[str, DetectionDataset]:
-    """Training and validation images, and what other splits there are."""
+    """Training and validation images, and other splits if there are any."""
     names = ["train", "val"]
     if arguments.data and not arguments.train_annotations:
         there = list_splits(arguments.data)

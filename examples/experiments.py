@@ -1,4 +1,4 @@
-"""The experiments of the paper, by name: each a row of one of its tables, and options of train.py.
+"""The experiments of the paper, by name. Each is a row of one of its tables, with options of train.py.
 
     python examples/experiments.py list
     python examples/experiments.py show self-attention
@@ -7,10 +7,11 @@
     python examples/experiments.py table 5 --seeds 0 1 2 --jobs 2
     python examples/experiments.py table 5 --scale photos --data bccd -- --backbone-weights mobilenet_v2.pth
 
-Without --data the built-in shapes, minutes for each model; with --data the paper's recipe, or with
---scale photos a small model for a few hundred photos. What follows "--" goes to train.py as it is, for all
-models alike. `table` trains what is not there yet, and writes tableN.md, tableN.json and tableN.png into the
-output directory: the paper's figures beside ours, mean and standard deviation over the seeds.
+Without --data, it uses the built-in shapes, and a model takes minutes. With --data, it uses the paper's
+recipe. With --data and --scale photos, it uses a small model for a few hundred photos. Options after "--" go
+to train.py, for all models. `table` trains the models that are missing. It writes tableN.md, tableN.json and
+tableN.png into the output directory: the paper's figures beside ours, mean and standard deviation over the
+seeds.
 """
 
 import argparse
@@ -41,7 +42,7 @@ def make_run(arguments: argparse.Namespace, name: str, seed: int) -> Run:
 
 
 def output_of(scale: str, data: str | None) -> str:
-    """Where the runs of a scale and a data set are unless told."""
+    """The default directory for the runs of a scale and a data set."""
     return f"runs/experiments/{scale}" + (f"-{Path(data).resolve().name}" if data else "")
 
 
@@ -55,7 +56,7 @@ def list_experiments() -> None:
 
 
 def paper_figures(name: str) -> list[str]:
-    """What the paper has on a model, or on a peer that is only measured, table by table."""
+    """The paper's figures of a model, or of a peer that is only measured, table by table."""
     lines = []
     for number, table in TABLES.items():
         for row in table.rows:
@@ -104,7 +105,7 @@ def parse_arguments() -> argparse.Namespace:
     where.add_argument(
         "--scale", choices=tuple(SCALES), help="paper with --data, shapes without; show: both, unless given"
     )
-    where.add_argument("--output", metavar="DIR", help="runs/experiments/ and the scale and the data's name")
+    where.add_argument("--output", metavar="DIR", help="runs/experiments/, then scale and data")
     show_parser = commands.add_parser(
         "show", parents=[where], help="a model: figures, options, costs, command"
     )
@@ -115,9 +116,9 @@ def parse_arguments() -> argparse.Namespace:
     table = commands.add_parser("table", parents=[where], help="train or collect the rows of a table")
     table.add_argument("number", type=int, choices=tuple(TABLES))
     table.add_argument("--seeds", type=int, nargs="+", default=[0], help="a run of every model for each (0)")
-    table.add_argument("--jobs", type=int, default=1, help="trainings at a time, each with a log (1)")
-    table.add_argument("--collect", action="store_true", help="train nothing: report what is there")
-    table.add_argument("--repeats", type=int, default=15, help="rounds of measuring speed (15)")
+    table.add_argument("--jobs", type=int, default=1, help="trainings at the same time, each with a log (1)")
+    table.add_argument("--collect", action="store_true", help="do not train, only report the complete runs")
+    table.add_argument("--repeats", type=int, default=15, help="rounds to measure speed (15)")
     table.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="for speed")
     for one in (train_parser, table):
         one.add_argument("--processes", type=int, default=1, help="devices for a training, with torchrun (1)")
@@ -166,7 +167,7 @@ def main() -> None:
         }
         problems: list[str] = []
         in_turn = [run for seed in zip(*runs.values(), strict=True) for run in seed]
-        for run in in_turn:  # train.py would set them aside and begin anew
+        for run in in_turn:  # train.py would rename them and start again
             if (found := run.found()) and found[1]:
                 raise ValueError(
                     f'{run.output} is complete, but {"; ".join(found[1])}: give what followed "--" then, or '
@@ -190,4 +191,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, ValueError, OSError, interrupted="interrupted; the same command goes on from there")
+    run(main, ValueError, OSError, interrupted="interrupted; the same command continues the runs")

@@ -1,15 +1,15 @@
-"""Everything that only a GPU can show, in one command and less than nine minutes: tests, tables and targets.
+"""Runs all tests and tables that need a GPU, in one command and less than nine minutes.
 
     python examples/gpu_check.py
     python examples/gpu_check.py --only inference training "tests figures"
     python examples/gpu_check.py --device cpu --tiny
     PYTHONPATH=. python examples/gpu_check.py  # in a copy of the repository that is not installed
 
-Each part is a process of its own with a limit. The tests of tests/gpu/ come first, side by side, then the
-tables of `benchmark.py --gpu`, one after the other. A part that hangs is killed with all processes that it
-started. A part that fails does not end the others. A part that no time is left for is named as skipped. The
-exit code is the number of parts that failed. The output directory ($OUT, if it is set) gets gpu_check.md,
-gpu_check.json and gpu_check.log. With `--device cpu --tiny` everything runs in small, to see that it runs.
+Each part runs in its own process with a time limit. The tests of tests/gpu/ come first and run side by side.
+Then come the tables of `benchmark.py --gpu`, one after the other. If a part hangs, it is killed with all
+processes that it started. If a part fails, the others go on. If no time is left for a part, it is named as
+skipped. The exit code is the number of parts that failed. The output directory ($OUT, if it is set) gets
+gpu_check.md, gpu_check.json and gpu_check.log. `--device cpu --tiny` only checks that everything runs.
 """
 
 import argparse
@@ -33,21 +33,21 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", metavar="PART", help="these parts (all)")
-    parser.add_argument("--deadline", type=float, default=500, metavar="S", help="for all parts (500)")
+    parser.add_argument("--deadline", type=float, default=500, metavar="S", help="for all parts, in s (500)")
     parser.add_argument("--workers", type=int, default=6, help="tests that run side by side (6)")
     parser.add_argument("--repeats", type=int, default=10, help="timed calls of each row (10)")
     parser.add_argument("--output", metavar="DIR", help="($OUT, or runs/gpu_check)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--tiny", action="store_true", help="tiny images: to see that the script runs")
+    parser.add_argument("--tiny", action="store_true", help="tiny images, only to check that the script runs")
     return parser.parse_args()
 
 
 def main() -> int:
     arguments = parse_arguments()
     if arguments.device == "cpu" and not arguments.tiny:
-        raise ValueError("--device cpu needs --tiny: it shows that the script runs, and measures nothing")
+        raise ValueError("--device cpu needs --tiny: it only checks that the script runs")
     if arguments.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("PyTorch finds no GPU that it can use; --device cpu --tiny runs everything in small")
+        raise ValueError("PyTorch finds no GPU that it can use; --device cpu --tiny checks the script")
     output = Path(arguments.output or os.environ.get("OUT") or "runs/gpu_check")
     deadline = Deadline(arguments.deadline)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,7 +61,7 @@ def main() -> int:
         if arguments.only:
             names = [part.name for part in parts]
             if unknown := sorted({*arguments.only} - {*names}):
-                raise ValueError(f"--only {unknown}: there is no such part, but {', '.join(names)}")
+                raise ValueError(f"--only {unknown}: there is no such part; the parts are {', '.join(names)}")
             parts = [part for part in parts if part.name in arguments.only]
 
         def tell(result: Result) -> None:

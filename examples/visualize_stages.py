@@ -1,12 +1,12 @@
-"""How stages refine the learned proposal boxes, as figure 5 of the paper: on an image, or over a data set.
+"""Shows how the stages refine the learned boxes (paper, figure 5), on an image or over a data set.
 
     python examples/visualize_stages.py runs/coco/checkpoint.pth photo.jpg --stages 1 3 6 --output six.png
     python examples/visualize_stages.py runs/shapes/checkpoint.pth photo.jpg --animate stages.gif
     python examples/visualize_stages.py runs/shapes/checkpoint.pth --data data/shapes --max-images 500
 
-The last writes, named after --output: stages_drift.png, how far each stage moves the boxes;
-stages_places.png, where each proposal ends up; and both as numbers, stages.json. The file is a checkpoint of
-this library, detectron2 or mmdetection.
+With --data, it writes three files, named after --output: stages_drift.png shows how far each stage moves the
+boxes, stages_places.png shows the final places of each proposal, and stages.json has both as numbers. The
+first argument is a checkpoint of this library, detectron2 or mmdetection.
 """
 
 import argparse
@@ -51,7 +51,7 @@ class Refinement(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """Means over images, and the boxes of the last stage that score enough."""
+    """Means over images, and the boxes of the last stage with a score above the threshold."""
 
     iou: Tensor  # [L, N] of each stage's box with that of the stage before
     scores: Tensor  # [L, N]
@@ -79,7 +79,7 @@ def refine(detector: Detector, image: Tensor, device: torch.device) -> Refinemen
 def survey(
     detector: Detector, dataset: DetectionDataset, num_images: int, device: torch.device, threshold: float
 ) -> Survey:
-    """Drift and places of proposals over the first images; keeps sums, and boxes that score enough."""
+    """Drift and places of proposals over the first images. Keeps sums, and boxes above the threshold."""
     iou = scores = torch.zeros(())
     learned, ends, unreadable = torch.zeros(0, 4), [], []
     for index in progress(range(num_images), unit="image"):
@@ -110,7 +110,7 @@ def survey(
 
 
 def numbers_of(found: Survey) -> dict[str, object]:
-    """A survey as JSON takes it: per stage and proposal, and per proposal."""
+    """A survey as plain data for JSON: per stage and proposal, and per proposal."""
     columns = zip(found.learned_norm, found.boxes_norm, found.kinds, strict=True)
     return {
         "mean_iou_with_stage_before": found.iou.mean(1).tolist(),
@@ -130,7 +130,7 @@ def numbers_of(found: Survey) -> dict[str, object]:
 
 
 def choose_stages(wanted: list[int] | None, num_stages: int) -> list[int]:
-    """Stages to draw, counted from 1, each once; first, middle and last unless told."""
+    """Stages to draw, counted from 1, each once. The default is first, middle and last."""
     stages = list(dict.fromkeys(wanted or (1, (num_stages + 1) // 2, num_stages)))
     for stage in stages:
         if not 1 <= stage <= num_stages:
@@ -144,7 +144,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("image", nargs="?", help="image file to draw the stages on")
     parser.add_argument("--stages", type=int, nargs="+", metavar="S", help="from 1 (first, middle and last)")
     parser.add_argument("--output", default="stages.png", metavar="FILE", help="PNG to write (stages.png)")
-    parser.add_argument("--threshold", type=float, default=0.3, help="lowest score named, 0 to 1 (0.3)")
+    parser.add_argument(
+        "--threshold", type=float, default=0.3, help="lowest score with a caption, 0 to 1 (0.3)"
+    )
     parser.add_argument("--animate", metavar="FILE", help="all stages as an animation: .gif, .png or .webp")
     parser.add_argument("--data", metavar="PATH", help=f"data set to survey: {DATA}")
     parser.add_argument(
@@ -162,7 +164,7 @@ def parse_arguments() -> argparse.Namespace:
         help="shortest side of the images (as stored in the checkpoint, or 800)",
     )
     parser.add_argument(
-        "--max-size", type=int, metavar="PX", help="bound of the longest side (as stored, or 1333)"
+        "--max-size", type=int, metavar="PX", help="limit of the longest side (as stored, or 1333)"
     )
     add_image_options(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -220,7 +222,7 @@ def visualize_image(
 
 
 def visualize_dataset(arguments: argparse.Namespace, detector: Detector, device: torch.device) -> None:
-    """Surveys a data set, and draws and writes what was found."""
+    """Surveys a data set, and draws and writes the results."""
     threshold, output = arguments.threshold, Path(arguments.output)
     dataset = load_dataset(arguments.data, arguments.split, None, drop_degenerate=True)
     dataset.exif_orientation, dataset.max_pixels = arguments.exif_orientation, arguments.max_pixels

@@ -1,1 +1,1 @@
-"""What the commands in examples/ share: training, benchmarks, the paper's experiments, and loose parts."""
+"""Code that the commands in examples/ share: training, benchmarks, the paper's experiments and more."""

@@ -1,4 +1,4 @@
-"""The command line of a script: options without surprises, and words that any terminal can show."""
+"""The command line of a script: strict options, and output that any terminal can show."""
 
 import argparse
 import difflib
@@ -11,11 +11,11 @@ from typing import Any, NoReturn
 
 
 class CommandLine(argparse.ArgumentParser):
-    """A parser that takes no abbreviated options, and says which option may have been meant.
+    """A parser that takes no abbreviated options. For an unknown option, it suggests similar ones.
 
     Args:
-        description: usually the script's docstring; its lines stay as they are.
-        options: of ``argparse.ArgumentParser``.
+        description: The description, usually the script's docstring. Its lines are not wrapped.
+        options: Options of `argparse.ArgumentParser`.
     """
 
     def __init__(self, description: str | None = None, **options: Any) -> None:
@@ -23,12 +23,12 @@ class CommandLine(argparse.ArgumentParser):
         super().__init__(description=description, **options)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As of ``argparse``; from here on, standard output and error take every character."""
+        """As in `argparse`. After it, standard output and error accept every character."""
         take_every_character()
         return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Ends the script; where an option is unknown, names those like it."""
+        """Ends the script. If an option is unknown, the message names similar ones."""
         _, unknown, rest = message.partition("unrecognized arguments: ")
         words = [word.partition("=")[0] for word in rest.split() if unknown and word.startswith("--")]
         known = self._all_options()
@@ -49,14 +49,14 @@ class CommandLine(argparse.ArgumentParser):
 
 
 def take_every_character() -> None:
-    """What a stream cannot encode it shows with a backslash; an error there would end the script."""
+    """Lets a stream write characters that it cannot encode as backslash codes, instead of an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def printable(text: object) -> str:
-    """On one line, and with no character that would steer a terminal: file and class names have all kinds."""
+    """The text on one line, without control characters. Names of files and classes may have some."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
         for character in str(text)
@@ -85,7 +85,7 @@ def run(main: Callable[[], None], *expected: type[Exception], interrupted: str =
 
 
 def message_of(error: Exception) -> str:
-    """What an error says. That of a DataLoader's worker comes below its traceback."""
+    """The message of an error. In an error of a DataLoader's worker, it comes after the traceback."""
     text = str(error).strip()
     if "Original Traceback" in text:
         text = re.split(r"\n[\w.]*(?:Error|Exception): ", text)[-1]

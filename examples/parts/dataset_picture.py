@@ -25,7 +25,7 @@ COLOURS = (
 
 
 def draw_dataset(splits: Mapping[str, DetectionDataset], file: Path, seed: int = 0) -> list[str]:
-    """Draws the picture; returns what is wrong with samples that cannot be read."""
+    """Draws the picture, and returns the problems with samples that cannot be read."""
     figure = Figure(figsize=(16, 15), layout="constrained")
     grid = figure.add_gridspec(4, 4, height_ratios=(1, 1, 1, 1.3))
     unreadable = []
@@ -47,7 +47,7 @@ def draw_dataset(splits: Mapping[str, DetectionDataset], file: Path, seed: int =
 
 
 def draw_sample(axes: Any, dataset: DetectionDataset, index: int) -> None:
-    """An image with its boxes, a colour a class."""
+    """An image with its boxes, one colour per class."""
     image, target = dataset[index]
     axes.imshow(image.permute(1, 2, 0).numpy())
     for (x1, y1, x2, y2), label in zip(target.boxes.tolist(), target.labels.tolist(), strict=True):
@@ -60,7 +60,7 @@ def draw_sample(axes: Any, dataset: DetectionDataset, index: int) -> None:
 
 
 def draw_classes(axes: Any, splits: Mapping[str, DetectionDataset]) -> None:
-    """Boxes by class, the most frequent first, a bar a split."""
+    """Boxes by class, the most frequent first, one bar per split."""
     first = next(iter(splits.values()))
     counts = {name: boxes_by_class(dataset) for name, dataset in splits.items()}
     order = sorted(first.class_names, key=lambda name: -max(count.get(name, 0) for count in counts.values()))
@@ -77,7 +77,7 @@ def draw_classes(axes: Any, splits: Mapping[str, DetectionDataset]) -> None:
 
 
 def boxes_by_class(dataset: DetectionDataset) -> dict[str, int]:
-    """Boxes to learn from, by name of the class."""
+    """The number of boxes in the targets, by class name."""
     labels = dataset.annotations.labels[dataset.is_target]
     counts = np.bincount(labels, minlength=len(dataset.class_names)).tolist()
     return dict(zip(dataset.class_names, counts, strict=True))
@@ -99,5 +99,5 @@ def draw_sizes(axes: Any, splits: Mapping[str, DetectionDataset]) -> None:
 
 
 def plain(text: str) -> str:
-    """Text that is drawn as it is: "$" would begin a formula, and some characters have no picture."""
+    """Text that matplotlib can draw: "$" would start a formula, and some characters are not in the font."""
     return text.encode("utf-8", "replace").decode().replace("$", r"\$")[:40]

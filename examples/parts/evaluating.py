@@ -16,7 +16,7 @@ from sparse_rcnn.inference import detect_dataset as detect_quietly
 
 
 def can_evaluate() -> bool:
-    """Whether pycocotools is installed, which ``evaluate_coco`` needs."""
+    """Whether pycocotools is installed, which `evaluate_coco` needs."""
     return importlib.util.find_spec("pycocotools") is not None
 
 
@@ -38,7 +38,7 @@ def detect_dataset(
 
 
 def without_nan(values: Any) -> Any:
-    """None for what has no value, such as the AP of an absent class: JSON knows neither NaN nor infinity."""
+    """None for a metric without a value, such as the AP of an absent class: JSON has no NaN."""
     if isinstance(values, dict):
         return {key: without_nan(value) for key, value in values.items()}
     if isinstance(values, list):

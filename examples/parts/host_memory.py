@@ -1,8 +1,8 @@
-"""Whether memory that tensors leave on a CPU is kept for the next ones, or goes back to the system at once.
+"""What happens with freed memory of tensors on a CPU: the process keeps it, or the system gets it back.
 
-The C library does something in between. The large tensors go back, so that the system maps and clears each
-page of the next one: in training, a GB in every step. The others stay, and leave holes in its heap. What
-either of the two gains is in BENCHMARKS.md.
+By default, the C library does both. It returns large tensors, and the system must then map and clear the
+pages of the next one: about a GB in every training step. It keeps small ones, and its heap gets holes.
+BENCHMARKS.md has the gains of both settings.
 """
 
 import ctypes
@@ -10,15 +10,15 @@ import os
 import platform
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # glibc's malloc.h
-RETURNED = 1 << 20  # bytes of a tensor that is worth a mapping of its own
+RETURNED = 1 << 20  # tensors of more bytes get a mapping of their own
 
 
 def can_set_freed_memory() -> bool:
-    """Whether this system and its environment leave it to a process.
+    """Whether this process can change the setting.
 
-    They do not without glibc, or where its allocator is set from outside: with ``MALLOC_PERTURB_=0`` in the
-    environment, its default, everything stays as it is. (Not with ``MALLOC_MMAP_MAX_``: whoever sets that
-    fixes the size from which pieces are mapped, too, and pays for more page faults than by default.)
+    It needs glibc, and the environment must not set glibc's allocator. To keep the default, set
+    `MALLOC_PERTURB_=0` in the environment: this is its default value, and nothing changes. Do not use
+    `MALLOC_MMAP_MAX_` for it: it also fixes the size from which memory is mapped, which is slower.
     """
     set_outside = any(name.startswith("MALLOC_") for name in os.environ)
     set_outside = set_outside or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
@@ -26,22 +26,22 @@ def can_set_freed_memory() -> bool:
 
 
 def keep_freed_memory() -> bool:
-    """Lets this process keep what it frees, for as long as it lives: faster.
+    """Lets this process keep freed memory until it ends. This is faster.
 
-    Only the main thread's tensors are kept. A GPU's memory is PyTorch's own affair.
+    It holds for tensors of the main thread. PyTorch itself manages the memory of a GPU.
 
     Returns:
-        Whether it does: see :func:`can_set_freed_memory`.
+        Whether the setting was made: see `can_set_freed_memory`.
     """
-    # No piece of memory of its own for a large tensor, and never shrink the heap.
+    # Large tensors get no mapping of their own, and the heap never shrinks.
     return can_set_freed_memory() and _set((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1))
 
 
 def return_freed_memory() -> bool:
-    """Lets this process return tensors that it frees at once: slower, but no holes in its memory.
+    """Lets this process return freed tensors at once. This is slower, but leaves no holes in its memory.
 
     Returns:
-        Whether it does: see :func:`can_set_freed_memory`.
+        Whether the setting was made: see `can_set_freed_memory`.
     """
     return can_set_freed_memory() and _set((M_MMAP_THRESHOLD, RETURNED), (M_TRIM_THRESHOLD, RETURNED))
 

@@ -1,4 +1,4 @@
-"""How benchmark.py and export.py measure: variants of one computation that take turns, and tables of them."""
+"""Measurements of benchmark.py and export.py: variants of a computation take turns and form tables."""
 
 import statistics
 import time
@@ -18,11 +18,11 @@ class Machine(NamedTuple):
     device: torch.device
     repeats: int
     compiled: bool  # the compiled variants, too
-    tiny: bool  # a fraction of the work, to see that the script runs
+    tiny: bool  # a fraction of the work, only to check that the script runs
 
 
 class Table(NamedTuple):
-    """Rows of one comparison; ratios refer to the first."""
+    """Rows of one comparison. Ratios refer to the first row."""
 
     title: str
     rows: list[dict[str, Any]]
@@ -30,7 +30,7 @@ class Table(NamedTuple):
 
 
 def take_turns(runs: dict[str, Run], repeats: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each run; one round warms up, then all run once in each of ``repeats`` rounds."""
+    """Median seconds of each run; one round warms up, then all run once in each of `repeats` rounds."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for round_number in range(repeats + 1):
         for name, run in runs.items():
@@ -107,7 +107,7 @@ def compare(
 
 
 def to_markdown(table: Table) -> str:
-    """The table with its title and note; numbers with three digits that count."""
+    """The table with its title and note. Numbers have three significant digits."""
     columns = list(dict.fromkeys(key for row in table.rows for key in row))
     lines = [f"### {table.title}", ""]
     lines.append("| " + " | ".join(columns) + " |")

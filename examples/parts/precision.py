@@ -4,9 +4,9 @@ import torch
 
 
 def use_tf32(device: torch.device) -> None:
-    """Lets float32 products and convolutions round their inputs to 10 bits of mantissa, in the whole process.
+    """Sets TF32 for the whole process: inputs of products and convolutions have 10 bits of mantissa.
 
-    PyTorch's own setting for a GPU is TF32 in convolutions and full float32 in matrix products.
+    PyTorch's default on a GPU is TF32 in convolutions and full float32 in matrix products.
 
     Raises:
         ValueError: if the device is no GPU of CUDA.

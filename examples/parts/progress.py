@@ -1,4 +1,4 @@
-"""How far a loop has come: on a terminal, and nowhere else."""
+"""A progress bar, on a terminal only."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -9,5 +9,5 @@ Item = TypeVar("Item")
 
 
 def progress(items: Iterable[Item], rank: int = 0, *, desc: str | None = None, unit: str) -> Iterator[Item]:
-    """The items, with a bar on the terminal of the first process; a file would fill with bars."""
+    """The items, with a progress bar if this is the first process and its output is a terminal."""
     return iter(tqdm(items, desc=desc, unit=unit, leave=False, disable=True if rank else None))

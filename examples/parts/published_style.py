@@ -22,7 +22,7 @@ STRIDES = (4, 8, 16, 32)
 
 
 class PublishedStyle(nn.Module):
-    """The detector around the parameters of a :class:`SparseRCNN`.
+    """The detector around the parameters of a `SparseRCNN`.
 
     Args:
         model: whose parameters are used, not copied; its backbone a ResNet of bottlenecks with frozen norms.
@@ -33,7 +33,7 @@ class PublishedStyle(nn.Module):
         self.model: Any = model
 
     def forward(self, images: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Logits ``[B, N, K]`` and boxes ``[B, N, 4]`` of every stage for images ``[3, h, w]`` 0..255."""
+        """Logits `[B, N, K]` and boxes `[B, N, 4]` of every stage for images `[3, h, w]` 0..255."""
         normalized = [(image.float() - self.model.pixel_mean) / self.model.pixel_std for image in images]
         height, width = (-(-max(image.shape[side] for image in images) // 32) * 32 for side in (1, 2))
         batch = torch.zeros(len(images), 3, height, width, device=normalized[0].device)
@@ -91,7 +91,7 @@ def backbone_features(backbone: Any, x: Tensor) -> list[Tensor]:
 
 
 def pool_levels(features: list[Tensor], boxes: Tensor, pool_size: int) -> Tensor:
-    """``[B*N, C, P, P]``: on every level, the boxes that belong to it, wherever they are in the batch."""
+    """`[B*N, C, P, P]`: on every level, the boxes that belong to it, wherever they are in the batch."""
     image = torch.arange(len(boxes), device=boxes.device, dtype=boxes.dtype)
     rois = torch.cat((image.repeat_interleave(boxes.shape[1])[:, None], boxes.flatten(0, 1)), dim=1)
     levels = assign_levels(rois[:, 1:], len(features))
@@ -180,9 +180,9 @@ def published_loss(
     """The weighted sum of all stages' losses.
 
     Args:
-        results: what :class:`PublishedStyle` returns.
-        targets: (boxes ``[M, 4]`` xyxy in pixels, labels ``[M]``) of each image, at least one in the batch.
-        sizes: ``[B, 4]`` width, height, width, height of each image.
+        results: what `PublishedStyle` returns.
+        targets: (boxes `[M, 4]` xyxy in pixels, labels `[M]`) of each image, at least one in the batch.
+        sizes: `[B, 4]` width, height, width, height of each image.
     """
     num_targets = max(sum(len(labels) for _, labels in targets), 1)
     total = torch.zeros((), device=sizes.device)

@@ -1,4 +1,4 @@
-"""Processes that read images for another, and how long they live: as long as that one wants them."""
+"""The processes that read images for another process, and their end."""
 
 import multiprocessing
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-LAST_SECONDS = 600  # after a SIGTERM, should nobody say that it is over: longer than any step
+LAST_SECONDS = 600  # a reader lives at most so long after a SIGTERM: longer than any step
 
 
 def at_most_one_a_core(workers: int) -> int:
@@ -19,17 +19,17 @@ def at_most_one_a_core(workers: int) -> int:
 
 
 def cores_of_a_process() -> int:
-    """The share that each process of torchrun has of the cores of this machine; at least 1."""
+    """The number of cores for each process of torchrun on this machine, at least 1."""
     # The cores that this process may use, where the system says so.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def outlive_signals(worker: int) -> None:
-    """For a DataLoader's ``worker_init_fn``: goes on after signals, and ends with the process that it serves.
+    """A DataLoader's `worker_init_fn`. The reader ignores signals and ends with the process that it serves.
 
-    Ctrl-C, torchrun and Slurm signal all processes at once. The one that trains finishes its step first, for
-    which it needs its readers.
+    Ctrl-C, torchrun and Slurm signal all processes at once. The training process first finishes its step, and
+    needs its readers for that.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_SECONDS))
@@ -37,7 +37,7 @@ def outlive_signals(worker: int) -> None:
 
 
 def end_with_parent() -> None:
-    """Ends this process as soon as the one that started it is gone, killed or not."""
+    """Ends this process as soon as the process that started it has ended."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         # torch watches the parent's id, which is another process's where workers come from a fork server.
@@ -45,7 +45,7 @@ def end_with_parent() -> None:
 
 
 def read_all(loader: DataLoader) -> Generator[Any, None, None]:
-    """Batches of a loader; closing this generator ends its workers."""
+    """The batches of a loader. Closing this generator ends its workers."""
     yield from loader
 
 

@@ -1,6 +1,6 @@
-"""Pictures of proposals: their boxes on an image, how these move, and where they end up.
+"""Pictures of proposals: their boxes on an image, their movement, and their final places.
 
-Boxes are xyxy divided by the image's size; each proposal has a colour of its own in all stages.
+Boxes are xyxy divided by the image's size. Each proposal has the same colour in all stages.
 """
 
 import colorsys
@@ -18,7 +18,7 @@ from sparse_rcnn.ops import clip_boxes, pairwise_iou, rescale_boxes, xyxy_to_cxc
 matplotlib.use("Agg")
 
 KINDS = {"small": "#2CA02C", "large, horizontal": "#D62728", "large, vertical": "#1F77B4"}  # DETR, figure 7
-REST = "#909090"  # of proposals that are shown nowhere; seen on white as well as on most photos
+REST = "#909090"  # the colour of proposals without a caption, visible on white and on most photos
 LEARNED = "learned proposal boxes"
 GAP = 8  # between panels, in pixels
 MOVING_FRAMES, MOVING_MS, RESTING_MS = 5, 80, 1000
@@ -36,8 +36,8 @@ def draw_stages(
 
     Args:
         photo: the image.
-        boxes_norm: ``[L+1, N, 4]``, the learned ones first.
-        opacity: ``[L+1, N]``.
+        boxes_norm: `[L+1, N, 4]`, the learned ones first.
+        opacity: `[L+1, N]`.
         captions: of the N boxes at each of the L+1 times; empty for boxes below the threshold.
         stages: numbers of those to draw, 1 to L.
         threshold: as the panels' titles say it.
@@ -66,7 +66,7 @@ def moving_stages(
 ) -> Iterator[tuple[Image.Image, int]]:
     """Frames and how long each lasts in ms: every stage, and the straight way from one to the next.
 
-    Arguments are those of :func:`draw_stages`.
+    Arguments are those of `draw_stages`.
     """
     photo = _legible(photo, longest=640)
     colors = _proposal_colors(captions)
@@ -88,8 +88,8 @@ def draw_proposals(
 
     Args:
         picture: what is drawn on a copy of.
-        boxes_norm: ``[N, 4]``; clipped to the picture, and left out where nothing remains.
-        opacity: ``[N]`` of the frames, 0 to 1.
+        boxes_norm: `[N, 4]`; clipped to the picture, and left out where nothing remains.
+        opacity: `[N]` of the frames, 0 to 1.
         colors: of the N frames.
         captions: of the N frames, opaque; empty for none.
     """
@@ -122,7 +122,7 @@ def draw_proposals(
 
 
 def plot_drift(path: Path, iou: Tensor, scores: Tensor) -> None:
-    """IoU of each stage's boxes with those before it, and scores: ``[L, N]`` each, means over images."""
+    """IoU of each stage's boxes with those before it, and scores: `[L, N]` each, means over images."""
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
@@ -148,13 +148,13 @@ def plot_places(
     order: list[int],
     caption: str,
 ) -> None:
-    """Where proposals end up, a panel for each, as figure 7 of DETR (Carion et al. 2020).
+    """The final places of proposals, one panel for each, as figure 7 of DETR (Carion et al. 2020).
 
     Args:
         path: where to.
-        learned_norm: ``[N, 4]``.
-        boxes_norm: of each of the N proposals, ``[D, 4]``.
-        kinds: of each of the N proposals, ``[D]`` indices into :data:`KINDS`.
+        learned_norm: `[N, 4]`.
+        boxes_norm: of each of the N proposals, `[D, 4]`.
+        kinds: of each of the N proposals, `[D]` indices into `KINDS`.
         order: proposals to show.
         caption: above all.
     """
@@ -197,10 +197,10 @@ def _legible(picture: Image.Image, longest: int) -> Image.Image:
 
 
 def _proposal_colors(captions: list[list[str]]) -> list[str]:
-    """A colour for each proposal that has a caption at any time, grey for the others."""
+    """A colour for each proposal that has a caption in any stage, and grey for the others."""
     colors, rank = [], 0
     for mine in zip(*captions, strict=True):
-        # Hues a golden section apart: told apart however many there are.
+        # Steps of the golden section around the hue circle: colours stay different for any number.
         rgb = colorsys.hls_to_rgb((0.05 + rank * 0.618034) % 1, 0.6, 0.95)
         colors.append("#" + "".join(f"{round(255 * part):02x}" for part in rgb) if any(mine) else REST)
         rank += any(mine)
@@ -223,7 +223,7 @@ def _with_title(picture: Image.Image, title: str) -> Image.Image:
 
 
 def _caption_place(box: Tensor, width: float, height: float, taken: Tensor, size: Tensor) -> Tensor:
-    """``[4]`` at a corner of the box inside the picture: off other captions if possible, first above it."""
+    """`[4]` at a corner of the box inside the picture: off other captions if possible, first above it."""
     x1, y1, x2, y2 = box.tolist()
     corners = [(x, y) for y in (y1 - height, y1, y2 - height, y2) for x in (x1, x2 - width)]
     places = torch.tensor([(x, y, x + width, y + height) for x, y in corners])  # [8, 4]

@@ -1,4 +1,4 @@
-"""Data sets, augmentation, batches and evaluation: from files to tensors, and from tensors to COCO AP."""
+"""Data sets, augmentation, batches and evaluation."""
 
 from sparse_rcnn.data.evaluation.coco_metrics import coco_results, evaluate_coco, format_metrics
 from sparse_rcnn.data.formats.coco import CocoDetection, find_coco

@@ -1,4 +1,4 @@
-"""Image files: decoding to RGB, and checking their headers before training starts."""
+"""Image files: decodes them to RGB, and checks their headers before training starts."""
 
 import os
 import re
@@ -16,15 +16,26 @@ import torch
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-MAX_PIXELS = 89_478_485  # where Pillow begins to warn: 268 MB as RGB, from a file that may have 100 kB
-MOST_NAMED = 5  # a message that lists 100,000 files helps nobody
+__all__ = [
+    "MAX_PIXELS",
+    "MOST_NAMED",
+    "ExifOrientation",
+    "UnreadableImageError",
+    "check_image_files",
+    "check_size",
+    "read_image",
+    "read_image_size",
+]
+
+MAX_PIXELS = 89_478_485  # Pillow warns above it. As RGB, it is 268 MB, even if the file has 100 kB.
+MOST_NAMED = 5  # a message names at most so many files
 ExifOrientation = Literal["apply", "ignore"]
 
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-_VECTOR_FORMATS = ("EPS", "WMF")  # Pillow gives them to another program, which draws them
-# How Pillow calls 16 bits a channel of which it takes the upper 8; other depths it scales.
+_VECTOR_FORMATS = ("EPS", "WMF")  # Pillow runs another program to draw them
+# Pillow's names for 16 bits per channel. It takes the upper 8 bits of these. It scales other depths.
 _UPPER_BYTES = re.compile(r";16[BLN]|SGI16")
-_UNUSED_BITS = 64  # of 256: 14 bits of 16, and the picture is four times too dark
+_UNUSED_BITS = 64  # below 64 of 256: two of 16 bits are never used, and the picture is four times too dark
 _OPPOSITE = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 _ITSELF = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -36,7 +47,15 @@ _ITSELF = {
 
 
 class UnreadableImageError(ValueError):
-    """The fault lies with an image file, not with its annotations or the program."""
+    """An image file cannot be read. Its annotations and the program are not the cause.
+
+    Example:
+        >>> try:
+        ...     read_image("absent.jpg")
+        ... except UnreadableImageError as error:
+        ...     print("skipped")
+        skipped
+    """
 
 
 def read_image(
@@ -44,23 +63,23 @@ def read_image(
 ) -> Tensor:
     """Decodes an image file to RGB.
 
-    Grey, palette and CMYK images become RGB. Transparency is left out: a pixel keeps the colour that is
-    stored under it. Of several frames or pages the first is read. Of 16 bits a channel the upper 8 are taken.
+    Grey, palette and CMYK images become RGB. Transparency is ignored: a pixel keeps its stored colour. If a
+    file has several frames or pages, the first is read. If a channel has 16 bits, the upper 8 are read.
 
     Args:
         path: A file in any raster format that Pillow reads.
-        exif_orientation: "apply" turns the image upright, as its EXIF orientation says. "ignore" leaves the
-            pixels as they are stored, for boxes that were drawn on these.
-        max_pixels: The most pixels to decode. A number above Pillow's own limit raises that one, too
-            (`PIL.Image.MAX_IMAGE_PIXELS`).
+        exif_orientation: "apply" turns the image upright, as its EXIF orientation says. "ignore" does not
+            turn it. Use "ignore" if the boxes were drawn on the stored pixels.
+        max_pixels: The largest number of pixels to decode. If it is above Pillow's limit
+            (`PIL.Image.MAX_IMAGE_PIXELS`), that limit is raised, too.
 
     Returns:
         [3, H, W] uint8, RGB.
 
     Raises:
         UnreadableImageError: If the path is no regular file, the file cannot be decoded, it has more than
-            `max_pixels`, or its depth cannot be told: grey values of more than 8 bits, and 16 bits a
-            channel of which two or more are never used. Such pixels have no certain scale.
+            `max_pixels`, or its scale is unknown. The scale is unknown for grey values of more than 8 bits,
+            and for 16 bits per channel of which two or more are never used.
         ValueError: If `exif_orientation` is neither "apply" nor "ignore".
 
     Example:
@@ -96,18 +115,18 @@ def image_pixels(
 def read_image_size(
     path: str | Path, *, exif_orientation: ExifOrientation = "apply", max_pixels: int = MAX_PIXELS
 ) -> tuple[int, int]:
-    """Reads (height, width) in pixels from an image file's header, without decoding it.
+    """Reads (height, width) in pixels from an image file's header, without decoding the file.
 
     Args:
         path: As for `read_image`.
-        exif_orientation: "apply": the size of the upright image. "ignore": that of the stored pixels.
+        exif_orientation: "apply" gives the size of the upright image, "ignore" that of the stored pixels.
         max_pixels: As for `read_image`.
 
     Returns:
-        (height, width), as `read_image` gives them.
+        (height, width), the same as after `read_image`.
 
     Raises:
-        UnreadableImageError: As `read_image`, for what the header tells.
+        UnreadableImageError: If the header cannot be read, or has too many pixels or an unknown scale.
         ValueError: If `exif_orientation` is neither "apply" nor "ignore".
 
     Example:
@@ -128,23 +147,24 @@ def check_image_files(
     exif_orientation: ExifOrientation = "apply",
     max_pixels: int = MAX_PIXELS,
 ) -> None:
-    """Opens all images and compares their sizes with the annotated ones.
+    """Opens all images and compares their sizes with the annotated sizes.
 
     Args:
         paths: Image files.
         sizes: The annotated (height, width) of each in pixels.
-        decode: Decode whole images instead of headers: slow, but it finds truncated files, too.
-        num_threads: Files opened at a time.
+        decode: Decode whole images, not only headers. This is slow, but also finds truncated files.
+        num_threads: The number of files that are opened at the same time.
         exif_orientation: As for `read_image`.
         max_pixels: As for `read_image`.
 
     Raises:
-        UnreadableImageError: Naming the first unreadable or wrongly sized files and how many there are.
+        UnreadableImageError: If files cannot be read or have a wrong size. The message names the first of
+            them and their number.
         ValueError: If `exif_orientation` is neither "apply" nor "ignore".
 
     Warns:
-        UserWarning: If EXIF turns images in a way that leaves their size as it is (by 180°, mirrored, or
-            square). Only the annotator knows whether their boxes are of the upright image.
+        UserWarning: If EXIF turns images without changing their size (by 180°, mirrored, or square). It is
+            not known whether their boxes were drawn on the upright image.
     """
     check = partial(_check_file, decode=decode, exif_orientation=exif_orientation, max_pixels=max_pixels)
     with ThreadPoolExecutor(num_threads) as threads:
@@ -152,9 +172,9 @@ def check_image_files(
     turned = [path for path, (_, turned) in zip(paths, found, strict=True) if turned]
     if turned and exif_orientation == "apply":
         warnings.warn(
-            f"{len(turned)} image(s) are turned by EXIF in a way that their size does not tell, such as "
-            f"{turned[0]}: their boxes are taken to be of the upright image; exif_orientation='ignore' takes "
-            "them to be of the pixels as stored",
+            f"EXIF turns {len(turned)} image(s) without changing their size, such as {turned[0]}: their "
+            "boxes are used for the upright image; if they were drawn on the stored pixels, give "
+            "exif_orientation='ignore'",
             stacklevel=2,
         )
     problems = [problem for problem, _ in found if problem]
@@ -165,7 +185,7 @@ def check_image_files(
 
 
 def check_size(path: str | Path, found: tuple[int, int], annotated: tuple[int, int]) -> None:
-    """Raises UnreadableImageError naming the file and both (height, width) if they differ."""
+    """Raises UnreadableImageError if the two sizes (height, width) differ. The message names the file."""
     if found != annotated:
         raise UnreadableImageError(
             f"{path}: the image is {found[0]} x {found[1]} (height x width) "
@@ -181,7 +201,7 @@ def _check_file(
     exif_orientation: ExifOrientation,
     max_pixels: int,
 ) -> tuple[str, bool]:
-    """What is wrong with a file, or an empty string; and whether EXIF turns it with no other size."""
+    """The problem with a file, or an empty string; and whether EXIF turns it without changing its size."""
     _check_orientation(exif_orientation)
     try:
         stored, orientation = _read_header(path, max_pixels)
@@ -236,7 +256,7 @@ def _read_header(path: str | Path, max_pixels: int) -> tuple[tuple[int, int], in
     with _opened(path, max_pixels) as image:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         width, height = image.size
-        tags = getattr(image, "tag_v2", None)  # of TIFF, whose size Pillow has turned already
+        tags = getattr(image, "tag_v2", None)  # of TIFF files: Pillow has already turned their size
         if tags is not None:
             width, height = tags[ExifTags.Base.ImageWidth], tags[ExifTags.Base.ImageLength]
         return (int(height), int(width)), orientation if orientation in range(1, 9) else 1
@@ -244,21 +264,20 @@ def _read_header(path: str | Path, max_pixels: int) -> tuple[tuple[int, int], in
 
 @contextmanager
 def _opened(path: str | Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
-    """An image file whose header has been read and checked; what goes wrong inside names the file."""
+    """Opens an image file and checks its header. All errors inside of the block name the file."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO would wait for ever
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO would never end
             raise ValueError("it is not a regular file")
         if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
             Image.MAX_IMAGE_PIXELS = max_pixels
-        # A stream and not the path, which Pillow would map into memory: a TIFF that EXIF turns, in the size
-        # that it is turned to, and what comes is no picture.
+        # Give Pillow a stream. It maps a path into memory, and then a TIFF that EXIF turns is read wrongly.
         with open(path, "rb") as stream, Image.open(stream) as image:
             _check_raster(image, max_pixels)
             yield image
-    except Exception as error:  # the decoders fail in any way where a file is damaged
+    except Exception as error:  # decoders can raise any error on a damaged file
         reason = str(error) or type(error).__name__
-        if isinstance(error, UnidentifiedImageError):  # which names the stream
+        if isinstance(error, UnidentifiedImageError):  # its message names the stream, not the file
             reason = "cannot identify image file"
-        if isinstance(error, _BOMBS):  # Pillow's own limit, which does not name ours
+        if isinstance(error, _BOMBS):  # Pillow's message does not name max_pixels
             reason = f"it has more pixels than max_pixels={max_pixels}"
         raise UnreadableImageError(f"{path}: cannot be read as an image: {reason}") from error

@@ -1,4 +1,4 @@
-"""A detector's classes and a data set's, matched by name."""
+"""Matches the classes of a detector with those of a data set, by name."""
 
 import difflib
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 def category_ids_of(
     class_names: Sequence[str], dataset: DetectionDataset, wanted: Sequence[str] | None = None
 ) -> list[int | None]:
-    """The data set's category id of each label of a detector; None for what is not to be evaluated.
+    """The category id in the data set for each label of a detector. None for labels that are not evaluated.
 
     Args:
-        class_names: of the detector, by label.
-        dataset: with the ground truth; its classes may come in another order, or be fewer.
-        wanted: classes to evaluate, which both must know; all of the data set unless given.
+        class_names: The class names of the detector, by label.
+        dataset: The data set. Its classes may be fewer or in another order.
+        wanted: The classes to evaluate. Both must have them. The default is all of the data set.
 
     Raises:
-        ValueError: naming the classes that one of the two does not have, and names like them.
+        ValueError: If a class is missing on one side. The message names it, and similar names.
     """
     ids, known = dataset.category_ids, dataset.class_names
     if wanted is None and list(class_names) == known:
@@ -26,7 +26,7 @@ def category_ids_of(
     for owner, names in both:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"{owner} has two classes of one name, {', '.join(twice)}: no match by name")
+            raise ValueError(f"{owner} has two classes of the same name, {', '.join(twice)}")
     common = [name for name in known if name in {*class_names}]
     if wanted is None:
         missing = [name for name in known if name not in {*class_names}]

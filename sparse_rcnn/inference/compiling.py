@@ -1,4 +1,4 @@
-"""torch.compile for inference, with weights as constants where that pays."""
+"""torch.compile for inference, with weights as constants if that is faster."""
 
 import threading
 from collections.abc import Callable
@@ -9,13 +9,13 @@ import torch
 
 from sparse_rcnn.nn import compile_detector
 
-_settings = threading.RLock()  # what is set below is the whole process's
+_settings = threading.RLock()  # the settings below hold for the whole process
 
 
 def compile_for_inference(
     call: Callable[..., Any], device: torch.device, dynamic: bool
 ) -> Callable[..., Any]:
-    """``call``, a model or a function of one, as one graph; the first call compiles, which takes minutes.
+    """`call`, a model or a function of one, as one graph; the first call compiles, which takes minutes.
 
     On a CPU weights become constants of the graph, folded and packed by oneDNN, a copy for each graph (one
     for batches of several images, another for single ones): they must not change any more. Calls must be

@@ -1,4 +1,4 @@
-"""A detector whose figures are not finite: an error, and not a picture without objects."""
+"""Raises an error if boxes or scores of a detector are not finite."""
 
 from torch import Tensor
 
@@ -6,11 +6,11 @@ from sparse_rcnn.inference.batch import Detect
 
 
 class NotFiniteError(ValueError):
-    """What a detector computes is not finite."""
+    """Boxes or scores of a detector are not finite."""
 
 
 def refuse_not_finite(detect: Detect, checkpoint: str) -> Detect:
-    """The detector, which raises ``NotFiniteError`` in the place of results that are not finite.
+    """The detector. It raises `NotFiniteError` if its results are not finite.
 
     A NaN scores 0, so that it outranks nothing (``select_detections``): a score of exactly 0 at the top of an
     image is one.

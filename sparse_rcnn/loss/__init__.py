@@ -1,4 +1,4 @@
-"""Stateless losses: focal, box losses, the matching cost and matcher, and the set prediction loss."""
+"""Stateless losses: focal loss, box losses, matching cost, matcher, and the set prediction loss."""
 
 from sparse_rcnn.loss.box_losses import paired_giou_loss, paired_l1_loss
 from sparse_rcnn.loss.cost import matching_cost

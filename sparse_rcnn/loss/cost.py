@@ -2,7 +2,7 @@
 
     cost = λ_cls focal + λ_L1 ‖b - b*‖₁ - λ_giou GIoU(b, b*)
 
-where focal is what the focal loss of the target's class would change by if the proposal were its match.
+focal is the change of the focal loss of the target's class when the proposal becomes its match.
 """
 
 import torch
@@ -13,6 +13,8 @@ from sparse_rcnn.loss.weights import LossWeights, require_weights
 from sparse_rcnn.ops.boxes import at_least_float32, whwh
 from sparse_rcnn.ops.guards import readable, require_boxes, require_integers, require_real, require_sizes
 from sparse_rcnn.ops.iou import pairwise_giou
+
+__all__ = ["matching_cost", "require_inputs", "require_labels"]
 
 
 def matching_cost(
@@ -26,28 +28,34 @@ def matching_cost(
     """Cost of every pair of proposal and target.
 
     Args:
-        logits: ``[..., B, N, K]``; leading dimensions, such as the stages, are optional.
-        boxes: ``[..., B, N, 4]`` xyxy in pixels.
-        target_boxes: ``[B, M, 4]`` xyxy in pixels.
-        target_labels: ``[B, M]`` integers in 0..K-1.
-        image_sizes: ``[B, 2]`` (height, width); boxes are divided by it for the L1 term.
-        weights: of the three terms, and the focal term's alpha and gamma.
+        logits: `[..., B, N, K]`. Leading dimensions, such as the stages, are optional.
+        boxes: `[..., B, N, 4]` xyxy in pixels.
+        target_boxes: `[B, M, 4]` xyxy in pixels.
+        target_labels: `[B, M]` integers in 0..K-1.
+        image_sizes: `[B, 2]` (height, width) in pixels. The L1 term divides boxes by it.
+        weights: The weights of the three terms, and alpha and gamma of the focal term.
 
     Returns:
-        ``[..., B, N, M]``, at least float32.
+        `[..., B, N, M]`, at least float32.
 
     Raises:
-        ValueError: if the shapes or types do not fit, a weight is negative, or a label is not in 0..K-1
-            (values are checked on the CPU, outside of a compiled graph).
+        ValueError: If the shapes or types do not fit, a weight is negative, or a label is not in 0..K-1.
+            Values are checked on the CPU only, outside of a compiled graph.
+
+    Example:
+        >>> logits, boxes = torch.zeros(1, 2, 1), torch.tensor([[[0.0, 0, 8, 8], [0.0, 0, 4, 8]]])
+        >>> matching_cost(logits, boxes, boxes[:, :1], torch.tensor([[0]]), torch.tensor([[8, 8]]))
+        tensor([[[-2.1733],
+                 [ 1.3267]]])
     """
     require_inputs(logits, boxes, target_boxes, target_labels, image_sizes)
     require_weights(weights)
     if not torch.jit.is_scripting():
         require_labels(target_labels, logits.shape[-1])
-    # Only the target's class of every proposal matters: gather first, then do the arithmetic on [N, M].
+    # Only the logits of the target's class count. Gather them first: the arithmetic is then on [N, M].
     labels = target_labels.to(torch.int64)[:, None, :].expand(logits.shape[:-1] + target_labels.shape[-1:])
     p = at_least_float32(logits).gather(-1, labels).sigmoid()  # [..., B, N, M]
-    # 1e-8: the published code's guard of the logarithm. It decides near-ties, so it is kept to the letter.
+    # 1e-8 keeps the logarithm finite. The value is that of the published code, since it decides near-ties.
     positive = (1 - p) ** weights.gamma * -(p + 1e-8).log()
     negative = p**weights.gamma * -(1 - p + 1e-8).log()
     if weights.alpha != -1:
@@ -62,7 +70,7 @@ def matching_cost(
 def require_inputs(
     logits: Tensor, boxes: Tensor, target_boxes: Tensor, target_labels: Tensor, image_sizes: Tensor
 ) -> None:
-    """Refuses types and shapes that do not fit together, by a ValueError."""
+    """Raises ValueError unless types and shapes fit together."""
     require_real("logits", logits)
     require_boxes("boxes", boxes)
     require_boxes("target_boxes", target_boxes)
@@ -84,9 +92,9 @@ def require_inputs(
 
 
 def require_labels(labels: Tensor, num_classes: int) -> None:
-    """Refuses a label that is not in 0..K-1, where values can be read.
+    """Raises ValueError if values can be read and a label is not in 0..K-1.
 
-    A label of K would count for class 0 of the next proposal: labels that are off by one would train.
+    Without this check, a label of K would mean class 0 of the next proposal, and training would go on.
     """
     if readable(labels):
         wrong = labels[(labels < 0) | (labels >= num_classes)]

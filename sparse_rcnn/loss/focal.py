@@ -11,21 +11,28 @@ from sparse_rcnn.loss.weights import require_alpha
 from sparse_rcnn.ops.boxes import at_least_float32
 from sparse_rcnn.ops.guards import readable, require_number, require_real
 
+__all__ = ["focal_terms", "sigmoid_focal_loss"]
+
 
 def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
     """Focal loss of each logit, not reduced.
 
     Args:
-        logits: ``[...]`` before the sigmoid.
-        targets: ``[...]`` 1 for the positive class and 0 otherwise, of any type.
-        alpha: weight of positives, in 0..1; negatives weigh ``1 - alpha``. -1 for neither, as in torchvision.
-        gamma: exponent that turns down well classified examples.
+        logits: `[...]` before the sigmoid.
+        targets: `[...]` of any type, 1 for the positive class and 0 otherwise.
+        alpha: The weight of positives, in 0..1. Negatives have `1 - alpha`. -1, as in torchvision:
+            no weights.
+        gamma: The exponent. The larger it is, the less well classified examples count.
 
     Returns:
-        ``[...]``, at least float32.
+        `[...]`, at least float32.
 
     Raises:
-        ValueError: if the shapes differ, ``alpha`` is neither in 0..1 nor -1, or ``gamma`` is negative.
+        ValueError: If the shapes differ, `alpha` is neither in 0..1 nor -1, or `gamma` is negative.
+
+    Example:
+        >>> sigmoid_focal_loss(torch.tensor([2.0, -2.0]), torch.tensor([1.0, 1.0]))
+        tensor([0.0005, 0.4125])
     """
     require_real("logits", logits)
     if not torch.jit.is_scripting() and not isinstance(targets, Tensor):
@@ -40,13 +47,13 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gam
 
 
 def focal_terms(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
-    """The same without a look at its arguments."""
+    """`sigmoid_focal_loss` without the checks of its arguments."""
     logits = at_least_float32(logits)
     targets = targets.to(logits.dtype)
     probability = logits.sigmoid()
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     wrong = probability * (1 - targets) + (1 - probability) * targets  # 1 - p_t
-    # Clamped: the derivative of 0 to a power below 1 is infinite, and infinity times 0 is NaN.
+    # The clamp keeps the gradient finite: the derivative of 0 to a power below 1 is infinite.
     focal = torch.pow(wrong.clamp(min=1e-37), gamma) * cross_entropy
     if alpha == -1:
         return focal

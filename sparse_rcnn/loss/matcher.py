@@ -1,4 +1,4 @@
-"""Optimal one-to-one matching of targets and proposals, all stages and images at once (section 3.3)."""
+"""Optimal one-to-one matching of targets and proposals, of all stages at once (paper, section 3.3)."""
 
 import torch
 from torch import Tensor
@@ -6,6 +6,8 @@ from torch import Tensor
 from sparse_rcnn.loss.cost import matching_cost, require_inputs, require_labels
 from sparse_rcnn.loss.weights import LossWeights
 from sparse_rcnn.ops.guards import readable, require_flags
+
+__all__ = ["match_proposals"]
 
 
 def match_proposals(
@@ -17,26 +19,31 @@ def match_proposals(
     image_sizes: Tensor,
     weights: LossWeights = LossWeights(),  # noqa: B008 (it is immutable)
 ) -> Tensor:
-    """Finds the proposal of each target such that the total matching cost is smallest.
+    """Finds one proposal for each target, so that the total matching cost is smallest.
 
     Args:
-        logits: ``[..., B, N, K]``; leading dimensions, such as the stages, are matched independently.
-        boxes: ``[..., B, N, 4]`` xyxy in pixels.
-        target_boxes: ``[B, M, 4]`` xyxy in pixels.
-        target_labels: ``[B, M]`` integers in 0..K-1; anything where not valid.
-        target_valid: ``[B, M]`` bool, False for padding.
-        image_sizes: ``[B, 2]`` (height, width) in pixels.
-        weights: of the matching cost.
+        logits: `[..., B, N, K]`. Leading dimensions, such as the stages, are matched independently.
+        boxes: `[..., B, N, 4]` xyxy in pixels.
+        target_boxes: `[B, M, 4]` xyxy in pixels.
+        target_labels: `[B, M]` integers in 0..K-1. Any number where not valid.
+        target_valid: `[B, M]` bool, False for padding.
+        image_sizes: `[B, 2]` (height, width) in pixels.
+        weights: The weights of the matching cost.
 
     Returns:
-        ``[..., B, M]`` int64: the proposal of each target, no proposal twice; -1 for padding, for targets
-        left over where there are more than proposals, and for targets that only a non-finite cost was
-        left for. No gradient.
+        `[..., B, M]` int64, the proposal of each target. No proposal comes twice. A target gets -1 if it is
+        padding, if all proposals are taken, or if no finite cost is left for it. No gradient.
 
     Raises:
-        ValueError: if the shapes or types do not fit, a weight is negative, a valid label is not in
-            0..K-1, or a valid box is not finite or has its corners swapped (values are checked on the CPU,
-            outside of a compiled graph).
+        ValueError: If the shapes or types do not fit, a weight is negative, a valid label is not in 0..K-1,
+            or a valid box is not finite or has its corners swapped. Values are checked on the CPU only,
+            outside of a compiled graph.
+
+    Example:
+        >>> logits, boxes = torch.zeros(1, 2, 1), torch.tensor([[[0.0, 0, 8, 8], [0.0, 0, 4, 8]]])
+        >>> label, valid = torch.tensor([[0]]), torch.tensor([[True]])
+        >>> match_proposals(logits, boxes, boxes[:, 1:], label, valid, torch.tensor([[8, 8]]))
+        tensor([[1]])
     """
     require_inputs(logits, boxes, target_boxes, target_labels, image_sizes)
     require_flags("target_valid", target_valid)

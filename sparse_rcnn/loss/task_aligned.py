@@ -26,6 +26,8 @@ from sparse_rcnn.ops.guards import (
 )
 from sparse_rcnn.ops.iou import pairwise_iou
 
+__all__ = ["DenseLoss", "dense_prediction_loss", "task_aligned_assignment"]
+
 
 class DenseLoss(NamedTuple):
     """Weighted losses of dense predictions.
@@ -131,7 +133,7 @@ def dense_prediction_loss(
         target_boxes: ``[B, M, 4]`` xyxy in pixels; M may be 0.
         target_labels: ``[B, M]`` int64 in 0..K-1; anything where not valid.
         target_valid: ``[B, M]`` bool, False for padding.
-        num_targets: scalar normaliser, as in :func:`sparse_rcnn.loss.set_prediction_loss`: losses of
+        num_targets: scalar normaliser, as in `set_prediction_loss`: losses of
             parts of a batch add up to that of the whole.
         classification_weight: of the varifocal loss.
         giou_weight: of the GIoU loss.

@@ -6,18 +6,22 @@ import torch
 
 from sparse_rcnn.ops.guards import require_number
 
+__all__ = ["LossWeights", "require_alpha", "require_weights"]
+
 
 class LossWeights(NamedTuple):
-    """Weights of the three terms, and the two numbers of the focal loss; the defaults are the paper's.
-
-        set_prediction_loss(*predictions, *targets, image_sizes, num_targets, LossWeights(giou=1.0))
+    """Weights of the three terms, and the two numbers of the focal loss. The defaults are the paper's.
 
     Attributes:
-        classification: λ_cls, of cost and loss.
-        l1: λ_L1.
-        giou: λ_giou.
-        alpha: weight of positives, in 0..1; negatives weigh ``1 - alpha``. -1 for neither.
-        gamma: exponent that turns down well classified examples.
+        classification: λ_cls of the matching cost and of the loss.
+        l1: λ_L1 of both.
+        giou: λ_giou of both.
+        alpha: The weight of positives in the focal loss, in 0..1. Negatives have `1 - alpha`. -1: no weights.
+        gamma: The exponent of the focal loss. The larger, the less well classified examples count.
+
+    Example:
+        >>> LossWeights(giou=1.0)
+        LossWeights(classification=2.0, l1=5.0, giou=1.0, alpha=0.25, gamma=2.0)
     """
 
     classification: float = 2.0
@@ -35,7 +39,7 @@ def require_alpha(name: str, alpha: float) -> None:
 
 
 def require_weights(weights: LossWeights) -> None:
-    """Refuses weights of another type, negative or not finite, by a ValueError."""
+    """Raises ValueError unless `weights` is a `LossWeights` of finite numbers that are not negative."""
     if not torch.jit.is_scripting() and not isinstance(weights, LossWeights):
         raise ValueError(f"weights must be LossWeights(...), got {type(weights).__name__}")
     require_number("weights.classification", weights.classification)

@@ -1,4 +1,4 @@
-"""Small modules that own parameters, the detector built of them, and its checkpoints."""
+"""Modules that own parameters, the detector that they form, and its checkpoints."""
 
 from sparse_rcnn.nn.backbones.backbone import Backbone
 from sparse_rcnn.nn.backbones.contract import PyramidBackbone

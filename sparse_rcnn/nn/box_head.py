@@ -1,19 +1,26 @@
-"""Faster R-CNN's box head: what a stage has in place of the dynamic interaction (paper, Tables 3 to 5)."""
+"""Faster R-CNN's box head. A stage can have it instead of the dynamic interaction (paper, Tables 3 to 5)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+__all__ = ["BoxHead"]
 
 
 class BoxHead(nn.Module):
     """Two fully connected layers on the flattened RoI (Lin et al. 2017, FPN, section 4.2).
 
     Args:
-        hidden_dim: channels of proposals and RoI features, C.
-        fully_connected_dim: width of the first layer; 1024 in Faster R-CNN.
-        pool_size: side of the pooled RoI, S.
-        feature_reuse: the second layer sees the proposal's feature, too: the object feature of the stage
-            before (Table 4).
+        hidden_dim: Channels of proposals and RoI features, C.
+        fully_connected_dim: Width of the first layer, 1024 in Faster R-CNN.
+        pool_size: Side of the pooled RoI, S.
+        feature_reuse: The second layer gets the proposal's feature, too. This is the object feature of the
+            previous stage (Table 4).
+
+    Example:
+        >>> box_head = BoxHead(hidden_dim=8, fully_connected_dim=16)
+        >>> box_head(torch.zeros(1, 5, 8), torch.zeros(2, 5, 49, 8)).shape
+        torch.Size([2, 5, 8])
     """
 
     def __init__(
@@ -33,11 +40,11 @@ class BoxHead(nn.Module):
         """Object features of each RoI.
 
         Args:
-            pro_feats: ``[B, N, C]``, or ``[1, N, C]`` shared by the batch; read if features are reused.
-            roi_feats: ``[B, N, S*S, C]``.
+            pro_feats: `[B, N, C]`, or `[1, N, C]` shared by the batch. Used only if features are reused.
+            roi_feats: `[B, N, S*S, C]`.
 
         Returns:
-            ``[B, N, C]`` object features.
+            `[B, N, C]` object features.
         """
         x = F.relu(self.fc1(roi_feats.flatten(-2)))
         if self.feature_reuse:

@@ -1,4 +1,4 @@
-"""Sparse R-CNN, built by its options: a backbone, learned proposals and the stages of the head."""
+"""Builds Sparse R-CNN from its options: a backbone, learned proposals and the stages of the head."""
 
 import inspect
 import math
@@ -17,6 +17,8 @@ from sparse_rcnn.nn.model_config import OWN_BACKBONE, ModelConfig
 from sparse_rcnn.nn.proposals import Proposals
 from sparse_rcnn.nn.stage import Stage
 
+__all__ = ["FOCAL_PRIOR", "build_sparse_rcnn", "initialize_class_logits", "initialize_stage"]
+
 # Probability of every class at the start (Lin et al. 2017, Focal Loss, section 4.1).
 FOCAL_PRIOR = 0.01
 
@@ -28,26 +30,29 @@ def build_sparse_rcnn(
     backbone_weights: str | None = "imagenet",
     **options: Any,
 ) -> SparseRCNN:
-    """Builds a detector; the defaults are the paper's (section 4, implementation details).
-
-        model = build_sparse_rcnn("resnet18", num_classes=3, num_proposals=50)
+    """Builds a detector. The defaults are the paper's (section 4, implementation details).
 
     Args:
-        backbone: a name of :class:`~sparse_rcnn.nn.ModelConfig`, or a module that keeps the contract of
-            :class:`~sparse_rcnn.nn.PyramidBackbone`. A module keeps its weights and its norms.
-        config: options to start from.
-        backbone_weights: of a named backbone: "imagenet" (torchvision's, downloaded once), the path of a
-            trunk's state dict in torchvision's layout, or None for none: then load a detector's weights, or
-            train with ``backbone_norm="group"``, since a frozen random stem learns poorly.
-        options: the fields of :class:`~sparse_rcnn.nn.ModelConfig`, by name; over those of ``config``.
+        backbone: A name that `ModelConfig` knows, or a module that keeps the contract of `PyramidBackbone`. A
+            module keeps its weights and its norms.
+        config: Options to start from.
+        backbone_weights: Weights of a named backbone: "imagenet" (torchvision's, downloaded once), the path
+            of a trunk's state dict in torchvision's layout, or None. After None, load a detector's weights,
+            or train with `backbone_norm="group"`: a model with a frozen random stem learns poorly.
+        options: Fields of `ModelConfig`, by name. They override those of `config`.
 
     Returns:
-        The detector; its options are its ``config``.
+        The detector. Its `config` holds its options.
 
     Raises:
-        ValueError: if an option is out of bounds or unknown to its field, a backbone does not keep the
-            contract, nothing reads what self-attention gives, or the backbone weights do not fit.
-        TypeError: if there is no such option.
+        ValueError: If an option is out of bounds or unknown, a backbone does not keep the contract, no layer
+            uses the result of self-attention, or the backbone weights do not fit.
+        TypeError: If there is no option of that name.
+
+    Example:
+        >>> model = build_sparse_rcnn("resnet18", num_classes=3, num_proposals=50, backbone_weights=None)
+        >>> model.config.num_stages
+        6
     """
     if backbone is not None:
         options["backbone"] = OWN_BACKBONE if isinstance(backbone, nn.Module) else backbone
@@ -56,7 +61,7 @@ def build_sparse_rcnn(
         require_backbone(backbone, config.hidden_dim)
         trunk_and_pyramid = backbone
     elif config.backbone == OWN_BACKBONE:
-        raise ValueError(f"backbone {OWN_BACKBONE!r} is its user's own: give the module as backbone")
+        raise ValueError(f"backbone {OWN_BACKBONE!r} stands for your own module: give the module as backbone")
     else:
         trunk_and_pyramid = Backbone(config.backbone, config.backbone_norm, config.hidden_dim)
         if backbone_weights is not None:
@@ -73,7 +78,7 @@ def build_sparse_rcnn(
 
 
 def _shown_signature() -> inspect.Signature:
-    """The call with every option and its default, for ``help`` and editors."""
+    """The signature with every option and its default, for `help` and editors."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     own = inspect.signature(build_sparse_rcnn).parameters
     first, *options = fields(ModelConfig)
@@ -92,7 +97,7 @@ build_sparse_rcnn.__signature__ = _shown_signature()  # type: ignore[attr-define
 def _build_proposals(config: ModelConfig) -> nn.Module:
     if config.proposals == "dense":
         return DenseProposals(config.num_proposals, config.hidden_dim, config.num_classes)
-    # Nothing reads the features of proposals if stages see RoIs alone.
+    # Without dynamic interaction and reuse, stages use RoIs alone, so proposals need no features.
     features_dim = config.hidden_dim if config.interaction == "dynamic" or config.feature_reuse else 0
     return Proposals(config.num_proposals, features_dim, config.proposal_init)
 
@@ -117,10 +122,10 @@ def _build_stage(config: ModelConfig) -> Stage:
 
 
 def initialize_stage(stage: Stage) -> None:
-    """Xavier-uniform matrices and the focal prior as the class bias, as published.
+    """Initialises a stage as published: Xavier-uniform matrices, and the focal prior as the class bias.
 
-    By name: the published code finds the class bias by its shape, and with 4, 64 or 256 classes
-    overwrites the box predictor, a norm, or most of the head.
+    The class bias is found by its name. The published code finds it by its shape, and with 4, 64 or 256
+    classes it overwrites the box predictor, a norm, or most of the head.
     """
     for name, parameter in stage.named_parameters():
         if name.endswith("weight") and parameter.dim() > 1:
@@ -129,6 +134,6 @@ def initialize_stage(stage: Stage) -> None:
 
 
 def initialize_class_logits(class_logits: nn.Linear) -> None:
-    """A class predictor that starts from the focal prior: every class has probability 0.01."""
+    """Initialises a class predictor with the focal prior: every class starts at probability 0.01."""
     nn.init.xavier_uniform_(class_logits.weight)
     nn.init.constant_(class_logits.bias, -math.log((1 - FOCAL_PRIOR) / FOCAL_PRIOR))

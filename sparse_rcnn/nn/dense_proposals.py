@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from sparse_rcnn.ops.boxes import at_least_float32, clip_boxes
 
+__all__ = ["FOCAL_PRIOR", "DensePredictions", "DenseProposals", "boxes_around", "cell_centers", "score_peaks"]
+
 FOCAL_PRIOR = 0.01  # probability of every class at the start
 TOWER_WIDTH = 96  # channels at most, so that the head costs less than the stages that it replaces
 
@@ -27,6 +29,11 @@ class DensePredictions(NamedTuple):
         points: ``[P, 2]`` (x, y) in pixels, the middle of each position.
         features: ``[B, P, 2 W]``, of both towers.
         peaks: ``[B, P]`` bool, where the best score is the largest of its 3 × 3 neighbours.
+
+    Example:
+        >>> proposals = DenseProposals(num_proposals=5, hidden_dim=8, num_classes=3, levels=(0,))
+        >>> proposals.predict([torch.zeros(1, 8, 16, 16)]).logits.shape
+        torch.Size([1, 256, 3])
     """
 
     logits: Tensor
@@ -68,6 +75,12 @@ class DenseProposals(nn.Module):
 
     Raises:
         ValueError: if a number is too small.
+
+    Example:
+        >>> proposals = DenseProposals(num_proposals=5, hidden_dim=8, num_classes=3, levels=(0,))
+        >>> boxes, features = proposals(torch.tensor([[64, 64]]), [torch.zeros(1, 8, 16, 16)])
+        >>> boxes.shape
+        torch.Size([1, 5, 4])
     """
 
     def __init__(
@@ -112,10 +125,10 @@ class DenseProposals(nn.Module):
         return self.choose(self.predict(levels), image_sizes)
 
     def predict(self, levels: list[Tensor]) -> DensePredictions:
-        """Classes and boxes of every position, for the loss and for :meth:`choose`.
+        """Classes and boxes of every position, for the loss and for `choose`.
 
         Args:
-            levels: as in :meth:`forward`.
+            levels: as in `forward`.
 
         Returns:
             The predictions of all levels that are read, one after the other.
@@ -151,11 +164,11 @@ class DenseProposals(nn.Module):
         positions than N: boxes of the whole image without a feature follow.
 
         Args:
-            dense: what :meth:`predict` gives.
+            dense: what `predict` gives.
             image_sizes: ``[B, 2]`` (height, width) in pixels.
 
         Returns:
-            as :meth:`forward`. Gradients flow through the features, not through the boxes.
+            as `forward`. Gradients flow through the features, not through the boxes.
         """
         number = self.num_proposals
         width_height = image_sizes.flip(1)[:, None, :]  # [B, 1, 2]

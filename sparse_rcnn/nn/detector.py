@@ -1,4 +1,4 @@
-"""Sparse R-CNN: images in, every stage's logits and boxes out (Sun et al. 2021, Sparse R-CNN)."""
+"""Sparse R-CNN: images in, logits and boxes of every stage out (Sun et al. 2021, Sparse R-CNN)."""
 
 import math
 from collections.abc import Callable
@@ -14,10 +14,12 @@ from sparse_rcnn.nn.model_config import ModelConfig
 from sparse_rcnn.ops.guards import readable, require_real
 from sparse_rcnn.ops.positional_encoding import add_positional_encoding
 
+__all__ = ["BRIGHTEST", "DARKEST", "PIXEL_MEAN", "PIXEL_STD", "SparseRCNN", "whole_image_sizes"]
+
 # ImageNet statistics of RGB in 0..255, as published.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
-# What floating images are taken for, where 0 is black and 1 is white; resizing and noise go somewhat beyond.
+# Allowed values of floating images, where 0 is black and 1 is white. Resizing and noise can exceed 0..1.
 DARKEST, BRIGHTEST = -0.5, 10.0
 
 
@@ -25,20 +27,27 @@ class SparseRCNN(nn.Module):
     """Backbone, learned proposals and iterative head.
 
     Args:
-        backbone: normalised images ``[B, 3, H, W]`` to a list of pyramid levels of strides 4, 8, 16, 32.
-        proposals: image sizes ``[B, 2]`` and levels to proposal boxes ``[B, N, 4]`` and features
-            ``[B, N, C]``, or ``[1, N, C]`` if they are the same for every image.
-        head: levels, boxes and features to :class:`Predictions`.
-        positional_encoding: add to the levels where in the image each cell is (Table 10).
+        backbone: A module from normalised images `[B, 3, H, W]` to a list of pyramid levels of strides 4, 8,
+            16, 32.
+        proposals: A module from image sizes `[B, 2]` and levels to proposal boxes `[B, N, 4]` and features
+            `[B, N, C]`, or `[1, N, C]` if they are the same for every image.
+        head: A module from levels, boxes and features to `Predictions`.
+        positional_encoding: Add an encoding of its position to each cell of the levels (Table 10).
 
     Attributes:
-        config: the options that it was built with, if ``build_sparse_rcnn`` built it.
-        image_size: the sizes that its images are resized to, if it comes from a checkpoint.
+        config: The options of the model, if `build_sparse_rcnn` built it.
+        image_size: The size to which its images are resized, if the model comes from a checkpoint.
+
+    Example:
+        >>> from sparse_rcnn import build_sparse_rcnn
+        >>> model = build_sparse_rcnn("resnet10", num_classes=3, num_proposals=5, backbone_weights=None)
+        >>> model(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).boxes.shape
+        torch.Size([6, 2, 5, 4])
     """
 
     config: ModelConfig | None
     image_size: ImageSize | None
-    # Plain data for checkpoints and for what resizes images: no part of the graph.
+    # Plain data for checkpoints and for resizing images. The graph does not use it.
     __jit_ignored_attributes__ = ("config", "image_size")
     pixel_mean: Tensor
     pixel_std: Tensor
@@ -58,7 +67,7 @@ class SparseRCNN(nn.Module):
         self.register_load_state_dict_post_hook(_fill_pixel_statistics)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SparseRCNN":
-        # `to_empty` makes buffers anew, of any content, and no state dict has these two.
+        # `to_empty` makes new buffers without values, and no state dict contains these two.
         before = (self.pixel_mean, self.pixel_std)
         super()._apply(fn, recurse)
         if self.pixel_mean.is_meta or before[0].is_meta:
@@ -72,18 +81,18 @@ class SparseRCNN(nn.Module):
         """Predictions of every stage.
 
         Args:
-            images: ``[B, 3, H, W]`` RGB, ``uint8`` 0..255 or floating 0..1, padded right and bottom.
-                Normalisation happens here; what the padding holds does not matter.
-            image_sizes: ``[B, 2]`` int64, true (height, width) of each image in the batch, on any device.
-                None if no image is padded.
+            images: `[B, 3, H, W]` RGB, `uint8` 0..255 or floating 0..1, padded right and bottom. The model
+                normalises them. Padding may have any values.
+            image_sizes: `[B, 2]` int64, true (height, width) of each image in the batch, on any device. None
+                if no image is padded.
 
         Returns:
             Predictions with boxes in pixels of the padded batch.
 
         Raises:
-            ValueError: if types or shapes do not fit, or the model is on the meta device. On the CPU and
-                outside of a graph, also if an image size is not positive or exceeds the batch, or images
-                are not what is said above: brighter, normalised already or not finite.
+            ValueError: If types or shapes do not fit, or the model is on the meta device. On the CPU and
+                outside of a graph, also if an image size is not positive or exceeds the batch, or if images
+                are too bright, already normalised or not finite.
         """
         image_sizes = self._checked_sizes(images, image_sizes)
         levels = self.pyramid(images, image_sizes)
@@ -94,18 +103,17 @@ class SparseRCNN(nn.Module):
     def forward_dense(
         self, images: Tensor, image_sizes: Tensor | None = None
     ) -> tuple[Predictions, DensePredictions]:
-        """What :meth:`forward` gives, and what the dense proposals predict: both are trained.
+        """The result of `forward`, and the predictions of the dense proposals. Training needs both.
 
         Args:
-            images: as in :meth:`forward`.
-            image_sizes: as in :meth:`forward`.
+            images: As in `forward`.
+            image_sizes: As in `forward`.
 
         Returns:
             Predictions of every stage, and of every position of the pyramid.
 
         Raises:
-            ValueError: as :meth:`forward`, or if the proposals are not
-                :class:`sparse_rcnn.nn.DenseProposals`.
+            ValueError: As in `forward`, or if the proposals are not `DenseProposals`.
         """
         if not isinstance(self.proposals, DenseProposals):
             raise ValueError('forward_dense needs a detector that was built with proposals="dense"')
@@ -116,14 +124,14 @@ class SparseRCNN(nn.Module):
         return self.head(levels, boxes, features), dense
 
     def pyramid(self, images: Tensor, image_sizes: Tensor) -> list[Tensor]:
-        """The feature pyramid that proposals and head read; arguments as in :meth:`forward`."""
+        """The feature pyramid for proposals and head. The arguments are those of `forward`."""
         levels: list[Tensor] = self.backbone(self.normalize(images, image_sizes))
         if self.positional_encoding:
             levels = add_positional_encoding(levels, image_sizes)
         return levels
 
     def _checked_sizes(self, images: Tensor, image_sizes: Tensor | None) -> Tensor:
-        """The sizes on the images' device, after every check that :meth:`forward` promises."""
+        """Does all checks of `forward`, and returns the sizes on the images' device."""
         if not torch.jit.is_scripting():
             _check_model(self.pixel_mean, images)
         if images.dim() != 4 or images.shape[1] != 3:
@@ -140,14 +148,14 @@ class SparseRCNN(nn.Module):
         return image_sizes.to(images.device)
 
     def normalize(self, images: Tensor, image_sizes: Tensor) -> Tensor:
-        """Images with zero mean and unit variance, and 0 as padding.
+        """Normalises images to zero mean and unit variance, and sets padding to 0.
 
         Args:
-            images: ``[B, 3, H, W]`` as in :meth:`forward`.
-            image_sizes: ``[B, 2]`` as in :meth:`forward`.
+            images: `[B, 3, H, W]` as in `forward`.
+            image_sizes: `[B, 2]` as in `forward`.
 
         Returns:
-            ``[B, 3, H, W]`` of the parameters' floating point type.
+            `[B, 3, H, W]` of the parameters' floating-point type.
         """
         scale = 255.0 if images.is_floating_point() else 1.0
         normalized = (images.to(self.pixel_mean.dtype) * scale - self.pixel_mean) / self.pixel_std
@@ -160,7 +168,7 @@ class SparseRCNN(nn.Module):
 
 
 def whole_image_sizes(images: Tensor) -> Tensor:
-    """``[B, 2]`` (height, width) of a batch without padding, on its device."""
+    """`[B, 2]` (height, width) of a batch without padding, on its device."""
     require_real("images", images)
     if images.dim() != 4:
         raise ValueError(f"images must be [B, 3, H, W], got {images.shape}")
@@ -171,7 +179,7 @@ def whole_image_sizes(images: Tensor) -> Tensor:
 
 
 def _fill_pixel_statistics(model: SparseRCNN, _: Any = None) -> None:
-    """Gives buffers of the meta device, or fresh from it, the published values on the parameters' device."""
+    """Sets both buffers to the published values, on the parameters' device. The meta device has no values."""
     like = next(model.parameters(), model.pixel_mean)
     if not like.is_meta:
         dtype = model.pixel_mean.dtype
@@ -183,7 +191,7 @@ def _check_model(buffer: Tensor, images: Tensor) -> None:
     require_real("images", images)
     if buffer.is_meta and not images.is_meta:
         raise ValueError(
-            "the model is on the meta device, without values: call model.to_empty(device=...) and "
+            "the model is on the meta device and has no values: call model.to_empty(device=...) and "
             "model.load_state_dict(...), or model.load_state_dict(..., assign=True)"
         )
 
@@ -201,7 +209,8 @@ def _check_image_sizes(image_sizes: Tensor, height: int, width: int) -> None:
 
 
 def _check_range(images: Tensor, image_sizes: Tensor) -> None:
-    # Taken for what they are not, images are too bright or too dark: no error, and few or no detections.
+    # Images in a wrong range are too bright or too dark for the model: it would find little, without an
+    # error.
     if images.dtype == torch.uint8 or not readable(images, image_sizes):
         return
     if images.shape[2] * images.shape[3] == 0:
@@ -220,7 +229,7 @@ def _check_range(images: Tensor, image_sizes: Tensor) -> None:
             if not math.isfinite(low) or not math.isfinite(high):
                 looks = "no image: it is not finite"
             elif low < darkest and high <= brightest:
-                looks = "normalised already: the model does that itself"
+                looks = "already normalised: the model does that itself"
             kind = "floating point must be 0..1" if floating else "integers must be 0..255"
             raise ValueError(
                 f"images of {kind}, but images[{index}] looks like {looks} (it holds {low:g}..{high:g})"

@@ -1,4 +1,4 @@
-"""A digest of what a checkpoint holds, so that a changed bit is noticed."""
+"""A digest of the content of a checkpoint. It shows whether a bit has changed."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,20 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+__all__ = ["DIGEST_KEY", "content_digest"]
+
 DIGEST_KEY = "digest"
 
 
 def content_digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of tensors and plain data, the same in whatever file and order they stand.
+    """SHA-256 of tensors and plain data. It does not depend on the file format or the order of entries.
 
     Args:
-        content: tensors and plain data under names; an entry ``"digest"`` does not count.
+        content: Tensors and plain data by name. An entry `"digest"` is left out.
 
     Returns:
         64 hexadecimal digits.
 
     Raises:
-        ValueError: if something in it is neither a tensor nor plain data, or it contains itself.
+        ValueError: If the content has something other than tensors and plain data, or contains itself.
     """
     try:
         counted = {key: value for key, value in content.items() if key != DIGEST_KEY}
@@ -31,7 +33,7 @@ def content_digest(content: Mapping[str, Any]) -> str:
 
 
 def _digest(value: Any, known: dict[int, bytes]) -> bytes:
-    """Of a value by those of its parts; ``known`` has those of containers, each of which counts once."""
+    """The digest of a value, from the digests of its parts. `known` keeps those of containers."""
     if id(value) in known:
         return known[id(value)]
     digest = hashlib.sha256()
@@ -47,7 +49,7 @@ def _digest(value: Any, known: dict[int, bytes]) -> bytes:
         digest.update(b"mapping")
         for key in sorted(value, key=repr):
             digest.update(_digest(key, known) + _digest(value[key], known))
-    elif isinstance(value, (list, tuple)):  # JSON makes no difference between them
+    elif isinstance(value, (list, tuple)):  # JSON does not distinguish them
         digest.update(b"sequence" + b"".join(_digest(part, known) for part in value))
     elif value is None or isinstance(value, (bool, int, float, str, bytes, torch.dtype, torch.device)):
         return hashlib.sha256(f"{type(value).__name__} {value!r}".encode()).digest()

@@ -1,4 +1,4 @@
-"""The module that owns the parameters of :func:`sparse_rcnn.ops.dynamic_interaction`."""
+"""The module with the parameters of `sparse_rcnn.ops.dynamic_interaction`."""
 
 import torch
 import torch.nn.functional as F
@@ -6,17 +6,24 @@ from torch import Tensor, nn
 
 from sparse_rcnn.nn.layer_norm import LayerNorm
 
+__all__ = ["DynamicInteraction"]
+
 
 class DynamicInteraction(nn.Module):
     """Dynamic instance interaction (paper, section 3.2 and figure 4).
 
-    The same arithmetic as the function, by calls of the layers: hooks on them run, and other modules may take
-    their places (adapters, quantised layers).
+    The arithmetic is that of `sparse_rcnn.ops.dynamic_interaction`. It calls layers, so hooks on them run,
+    and other modules (adapters, quantised layers) can replace them.
 
     Args:
-        hidden_dim: channels of proposals and RoI features, C.
-        dynamic_dim: inner channels, D.
-        pool_size: side of the pooled RoI, S.
+        hidden_dim: Channels of proposals and RoI features, C.
+        dynamic_dim: Inner channels, D.
+        pool_size: Side of the pooled RoI, S.
+
+    Example:
+        >>> interaction = DynamicInteraction(hidden_dim=8, dynamic_dim=4)
+        >>> interaction(torch.zeros(2, 5, 8), torch.zeros(2, 5, 49, 8)).shape
+        torch.Size([2, 5, 8])
     """
 
     def __init__(self, hidden_dim: int = 256, dynamic_dim: int = 64, pool_size: int = 7) -> None:
@@ -33,11 +40,11 @@ class DynamicInteraction(nn.Module):
         """Filters each RoI with its proposal's kernels.
 
         Args:
-            pro_feats: ``[..., N, C]``.
-            roi_feats: ``[..., N, S*S, C]``.
+            pro_feats: `[..., N, C]`.
+            roi_feats: `[..., N, S*S, C]`.
 
         Returns:
-            ``[..., N, C]`` object features.
+            `[..., N, C]` object features.
         """
         kernel1, kernel2 = self.kernels(pro_feats)
         x = F.relu(self.norm1(torch.matmul(roi_feats, kernel1)))  # [..., N, S*S, D]
@@ -45,13 +52,13 @@ class DynamicInteraction(nn.Module):
         return F.relu(self.norm3(self.out(x.flatten(-2))))
 
     def kernels(self, pro_feats: Tensor) -> tuple[Tensor, Tensor]:
-        """What the generator makes of each proposal.
+        """The two kernels of each proposal.
 
         Args:
-            pro_feats: ``[..., N, C]``.
+            pro_feats: `[..., N, C]`.
 
         Returns:
-            ``[..., N, C, D]`` and ``[..., N, D, C]``: the weights of two 1x1 convolutions.
+            `[..., N, C, D]` and `[..., N, D, C]`: the weights of two 1x1 convolutions.
         """
         half = self.hidden_dim * self.dynamic_dim
         first, second = self.generator(pro_feats).split(half, dim=-1)

@@ -1,4 +1,4 @@
-"""The iterative head: every stage refines the boxes and features of the one before (paper, section 3.2)."""
+"""The iterative head: each stage refines boxes and features of the previous stage (paper, section 3.2)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,13 +8,20 @@ from torch import Tensor, nn
 
 from sparse_rcnn.ops.roi_align import flatten_pyramid
 
+__all__ = ["Head", "Predictions"]
+
 
 class Predictions(NamedTuple):
-    """What every stage predicts.
+    """The predictions of every stage.
 
     Attributes:
-        logits: ``[L, B, N, K]`` before the sigmoid.
-        boxes: ``[L, B, N, 4]`` xyxy in pixels of the padded batch, not clipped.
+        logits: `[L, B, N, K]` before the sigmoid.
+        boxes: `[L, B, N, 4]` xyxy in pixels of the padded batch, not clipped.
+
+    Example:
+        >>> predictions = Predictions(torch.zeros(6, 1, 100, 80), torch.zeros(6, 1, 100, 4))
+        >>> predictions.logits[-1].shape  # of the last stage
+        torch.Size([1, 100, 80])
     """
 
     logits: Tensor
@@ -22,15 +29,22 @@ class Predictions(NamedTuple):
 
 
 class Head(nn.Module):
-    """Stages one after the other.
+    """Runs stages one after the other.
 
     Args:
-        stages: the stages, at least one.
-        feature_reuse: a stage gets the object features of the one before, and not the learned proposal
-            features again (paper, Table 4).
+        stages: The stages, at least one.
+        feature_reuse: A stage gets the object features of the previous stage. If False, it gets the learned
+            proposal features again (paper, Table 4).
 
     Raises:
-        ValueError: if there is no stage.
+        ValueError: If there is no stage.
+
+    Example:
+        >>> from sparse_rcnn.nn import Stage
+        >>> head = Head([Stage(num_classes=3, hidden_dim=8), Stage(num_classes=3, hidden_dim=8)])
+        >>> boxes, features = torch.tensor([[[0.0, 0, 64, 64]]]), torch.zeros(1, 1, 8)
+        >>> head([torch.zeros(1, 8, 16, 16)], boxes, features).logits.shape
+        torch.Size([2, 1, 1, 3])
     """
 
     def __init__(self, stages: Sequence[nn.Module], feature_reuse: bool = True) -> None:
@@ -44,9 +58,9 @@ class Head(nn.Module):
         """Runs all stages.
 
         Args:
-            levels: feature pyramid, ``[B, C, H/4, W/4]`` first.
-            boxes: proposal boxes ``[B, N, 4]`` xyxy in pixels.
-            features: proposal features ``[B, N, C]``, or ``[1, N, C]`` shared by the batch.
+            levels: Feature pyramid, `[B, C, H/4, W/4]` first.
+            boxes: Proposal boxes `[B, N, 4]` xyxy in pixels.
+            features: Proposal features `[B, N, C]`, or `[1, N, C]` shared by the batch.
 
         Returns:
             Predictions of every stage.
@@ -58,7 +72,7 @@ class Head(nn.Module):
             logits, boxes, objects = stage(pyramid, boxes, features)
             all_logits.append(logits)
             all_boxes.append(boxes)
-            boxes = boxes.detach()  # each stage learns its own step, not the steps before it
+            boxes = boxes.detach()  # a stage learns its own step only
             if self.feature_reuse:
                 features = objects
         return Predictions(torch.stack(all_logits), torch.stack(all_boxes))

@@ -1,4 +1,4 @@
-"""The size that a model's images are resized to, and the resizing: the same for all ways in."""
+"""The size to which a model's images are resized, and the resizing itself. All code uses this one."""
 
 from typing import NamedTuple
 
@@ -6,15 +6,22 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+__all__ = ["LARGEST_SIDE", "ImageSize", "resize_image"]
+
 LARGEST_SIDE = 65_536
 
 
 class ImageSize(NamedTuple):
-    """What images are resized to before a model sees them; the default is the paper's.
+    """The size to which images are resized before a model gets them. The default is the paper's.
 
     Attributes:
-        shortest_side: wanted length of the shorter side in pixels.
-        longest_side: most that the longer side may have; where it binds, the shorter side gets shorter.
+        shortest_side: The wanted length of the shorter side in pixels.
+        longest_side: The limit of the longer side in pixels. If the longer side would exceed it, the whole
+            image becomes smaller.
+
+    Example:
+        >>> ImageSize()
+        ImageSize(shortest_side=800, longest_side=1333)
     """
 
     shortest_side: int = 800
@@ -22,18 +29,18 @@ class ImageSize(NamedTuple):
 
 
 def resize_image(image: Tensor, height: int, width: int) -> Tensor:
-    """An image in another size, as the data set's transforms and the scripts resize it.
+    """Resizes an image. The data set's transforms and the scripts use the same function.
 
-    A resized ``uint8`` image is rounded to whole levels. The rounding changes scores by up to 1e-3, so what
-    is to find the same must round the same.
+    A resized `uint8` image is rounded to whole levels. This changes scores by up to 1e-3, so the type of an
+    image matters when two results are compared.
 
     Args:
-        image: ``[3, H, W]`` of any type.
-        height: wanted.
-        width: wanted.
+        image: `[3, H, W]` of any type.
+        height: The wanted height in pixels.
+        width: The wanted width in pixels.
 
     Returns:
-        ``[3, height, width]`` of the same type.
+        `[3, height, width]` of the same type.
     """
     return functional.resize_image(image, [height, width], antialias=True)
 

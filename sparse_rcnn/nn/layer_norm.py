@@ -4,22 +4,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+__all__ = ["LayerNorm"]
+
 
 class LayerNorm(nn.LayerNorm):
-    """PyTorch's layer with the same parameters, in the type of its input.
+    """PyTorch's layer with the same parameters. The result has the type of the input.
 
-    On a GPU, autocast turns the input of PyTorch's own into float32, gives float32, and keeps both for the
-    backward pass: three times the memory of what it normalises. Mean and variance are in float32 in either;
-    the result is rounded to half precision, as the CPU's autocast has it.
+    On a GPU under autocast, PyTorch's layer converts its input to float32, returns float32, and keeps both
+    for the backward pass: three times the memory. Both layers compute mean and variance in float32. This one
+    rounds the result to half precision, as PyTorch's layer does on a CPU.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[..., C]`` normalised over the last dimension."""
+        """`[..., C]` normalised over the last dimension."""
         if not torch.jit.is_scripting():
             half = x.dtype in (torch.bfloat16, torch.float16)
             if half and x.device.type != "cpu":
                 with torch.autocast(x.device.type, enabled=False):
-                    # A GPU's kernel takes parameters of the input's type only.
+                    # The GPU kernel takes only parameters of the input's type.
                     weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
                     return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)

@@ -1,6 +1,6 @@
-"""The options of a model: each with its default, its bounds and its text, in this one place.
+"""All options of a model: each with its default, its bounds and its text.
 
-:func:`~sparse_rcnn.build_sparse_rcnn`, checkpoints and the scripts' options follow from it.
+`build_sparse_rcnn`, checkpoints and the options of the scripts use this list.
 """
 
 import operator
@@ -13,8 +13,10 @@ from sparse_rcnn.nn.backbones.backbone import BACKBONES, NORMS
 from sparse_rcnn.nn.proposals import PROPOSAL_INITS
 from sparse_rcnn.nn.stage import INTERACTIONS
 
+__all__ = ["OWN_BACKBONE", "PROPOSALS", "ModelConfig"]
+
 PROPOSALS = ("learned", "dense")
-# The name of a backbone that was given as a module: no name can say how to build it.
+# The name of a backbone that was given as a module. No name says how to build it.
 OWN_BACKBONE = "module"
 
 
@@ -33,82 +35,87 @@ def _switch(default: bool, text: str) -> Any:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The options of a Sparse R-CNN; the defaults are the paper's (section 4, implementation details)."""
+    """The options of a Sparse R-CNN. The defaults are the paper's (section 4, implementation details)."""
 
     backbone: str = _choice("resnet50", BACKBONES, f"{', '.join(BACKBONES)}; resnet10 is not published")
     num_classes: int = _size(80, "K; labels are 0..K-1, there is no background class", at_most=100_000)
-    num_proposals: int = _size(100, "proposals, N: the most objects that an image can have", at_most=100_000)
+    num_proposals: int = _size(100, "proposals, N: at most so many objects are found", at_most=100_000)
     num_stages: int = _size(6, "stages of the head, L", at_most=100)
     hidden_dim: int = _size(256, "channels of features and proposals, C")
     dynamic_dim: int = _size(64, "inner channels of the dynamic interaction, D")
     feedforward_dim: int = _size(
-        2048, "inner width of the feed-forward network; 0: a head without", at_least=0
+        2048, "inner channels of the feed-forward network; 0: no such network", at_least=0
     )
     num_heads: int = _size(8, "heads of the self-attention; must divide hidden_dim")
     pool_size: int = _size(7, "side of the pooled RoI, P", at_most=256)
     proposals: str = _choice(
-        "learned", PROPOSALS, "learned (section 3.1), or dense: from the image, better where data are few"
+        "learned",
+        PROPOSALS,
+        "learned (section 3.1), or dense: from the image, better for small data sets",
     )
     proposal_init: str = _choice(
         "image", PROPOSAL_INITS, f"first boxes: {', '.join(PROPOSAL_INITS)} (Table 6)"
     )
     interaction: str = _choice(
-        "dynamic", INTERACTIONS, "dynamic, or fully_connected: two layers on the RoI (Tables 3 to 5)", True
+        "dynamic", INTERACTIONS, "dynamic, or fully_connected for two layers on the RoI (Tables 3 to 5)", True
     )
     self_attention: bool = _switch(True, "proposals attend to each other in every stage (Table 5)")
     feature_reuse: bool = _switch(
         True,
-        "a stage gets the object features of the one before (Table 4); without, a dynamic one gets the "
-        "learned features again, and a fully connected one sees the RoI alone",
+        "a stage gets the object features of the previous stage (Table 4); without it, a dynamic stage gets "
+        "the learned features again, and a fully connected stage uses the RoI alone",
     )
-    fully_connected_dim: int = _size(1024, "inner width of the fully connected layers", ablation=True)
+    fully_connected_dim: int = _size(1024, "inner channels of the fully connected layers", ablation=True)
     classification_layers: int = _size(1, "layers before the class predictor", 0, 100, ablation=True)
     regression_layers: int = _size(3, "layers before the box predictor", 0, 100, ablation=True)
-    positional_encoding: bool = _switch(False, "DETR's sine encoding added to the pyramid (Table 10)")
+    positional_encoding: bool = _switch(False, "add DETR's sine encoding to the pyramid (Table 10)")
     backbone_norm: str = _choice(
         "frozen",
         NORMS,
-        "frozen (as published: batch norm, stem and first residual stage do not train), or, to train from "
-        "scratch, batch or group: everything trains",
+        "frozen: batch norms, stem and first residual stage do not train, as published; batch or group: "
+        "everything trains, for training from scratch",
     )
 
     def __post_init__(self) -> None:
-        """Refuses what no model can have, and names it."""
+        """Raises ValueError for the first option that no model can have."""
         for option in fields(self):
             object.__setattr__(self, option.name, _checked(option, getattr(self, option.name)))
         if self.hidden_dim % self.num_heads != 0:
             raise ValueError(f"num_heads must divide hidden_dim, got {self.num_heads} and {self.hidden_dim}")
         if self.positional_encoding and self.hidden_dim % 4 != 0:
-            raise ValueError(f"positional_encoding needs a hidden_dim that 4 divides, got {self.hidden_dim}")
+            raise ValueError(
+                f"positional_encoding needs a hidden_dim that is a multiple of 4, got {self.hidden_dim}"
+            )
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> "ModelConfig":
-        """The config that a checkpoint holds as plain data; what it does not name has its default.
+        """The config from plain data, such as a checkpoint's. Missing options have their defaults.
 
         Args:
-            options: by name. ``backbone_weights`` is ignored: weights come from the checkpoint.
+            options: The options by name. `backbone_weights` is ignored, since weights come from the
+                checkpoint.
 
         Returns:
             The config.
 
         Raises:
-            ValueError: if an option is unknown, of another type or out of bounds.
+            ValueError: If an option is unknown, of a wrong type or out of bounds.
         """
         if not isinstance(options, Mapping):
             raise ValueError(f"config must be a dict of options, got {type(options).__name__}")
         known = [option.name for option in fields(cls)]
         for name in options:
             if name not in known and name != "backbone_weights":
-                raise ValueError(f"config has no option {short(name)}, but {', '.join(known)}")
+                raise ValueError(f"config has no option {short(name)}; its options are {', '.join(known)}")
         return cls(**{name: value for name, value in options.items() if name in known})
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as plain data, for files and for ``build_sparse_rcnn(**options)``."""
+        """The options as plain data, for files and for `build_sparse_rcnn(**options)`."""
         return asdict(self)
 
 
 def _checked(option: "Field[Any]", value: Any) -> Any:
-    """The value of an option as its type, if it is one."""
+    """The value of an option, converted to its type. Raises ValueError if that is not possible."""
     name, metadata = option.name, option.metadata
     if isinstance(option.default, bool):
         if not isinstance(value, bool):
@@ -131,7 +138,7 @@ def _checked(option: "Field[Any]", value: Any) -> Any:
     return size
 
 
-# The text of each option stands with it, and is shown by help(ModelConfig).
+# help(ModelConfig) shows the text of each option.
 ModelConfig.__doc__ = "\n".join(
     [
         f"{ModelConfig.__doc__}\n\n    Args:",
@@ -139,6 +146,7 @@ ModelConfig.__doc__ = "\n".join(
             f"        {option.name}: {option.metadata['help']} ({option.default})."
             for option in fields(ModelConfig)
         ),
-        "\n    Raises:\n        ValueError: if an option is of another type or out of bounds.\n    ",
+        "\n    Raises:\n        ValueError: If an option is of a wrong type or out of bounds.\n",
+        "    Example:\n        >>> ModelConfig(num_classes=3).num_proposals\n        100\n    ",
     ]
 )

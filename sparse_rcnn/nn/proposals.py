@@ -7,23 +7,25 @@ from torch import Tensor, nn
 
 from sparse_rcnn.ops.boxes import cxcywh_to_xyxy, whwh
 
+__all__ = ["PROPOSAL_INITS", "Proposals", "initial_boxes"]
+
 PROPOSAL_INITS = ("image", "center", "grid", "random")
 
 
 def initial_boxes(init: str, num_proposals: int) -> Tensor:
-    """Initial proposal boxes (Table 6).
+    """Initial proposal boxes (paper, Table 6).
 
     Args:
-        init: "image" (every box the whole image, the default of the paper), "center" (every box a tenth of
-            the image in its middle), "grid" (a regular grid without overlap) or "random" (Gaussian centers
-            and sizes).
-        num_proposals: number of boxes, N.
+        init: "image": every box is the whole image, as in the paper. "center": every box lies in the middle
+            and has a tenth of the image's sides. "grid": a regular grid without overlap. "random": Gaussian
+            centers and sizes.
+        num_proposals: The number of boxes, N.
 
     Returns:
-        ``[N, 4]`` cxcywh relative to the image size.
+        `[N, 4]` cxcywh, divided by the image size.
 
     Raises:
-        ValueError: if ``init`` is unknown.
+        ValueError: If `init` is unknown.
     """
     if init == "image":
         return torch.tensor([0.5, 0.5, 1.0, 1.0]).repeat(num_proposals, 1)
@@ -50,11 +52,16 @@ class Proposals(nn.Module):
 
     Args:
         num_proposals: N, at least 1.
-        hidden_dim: channels of the features, C; 0 for boxes without features.
-        init: see :func:`initial_boxes`.
+        hidden_dim: Channels of the features, C. 0 for boxes without features.
+        init: A name for `initial_boxes`: "image", "center", "grid" or "random".
 
     Raises:
-        ValueError: if there are no proposals or ``init`` is unknown.
+        ValueError: If there are no proposals or `init` is unknown.
+
+    Example:
+        >>> boxes, features = Proposals(num_proposals=5, hidden_dim=8)(torch.tensor([[480, 640]]))
+        >>> boxes[0, 0]
+        tensor([  0.,   0., 640., 480.], grad_fn=<SelectBackward0>)
     """
 
     def __init__(self, num_proposals: int, hidden_dim: int, init: str = "image") -> None:
@@ -68,12 +75,12 @@ class Proposals(nn.Module):
         """Proposals of a batch.
 
         Args:
-            image_sizes: ``[B, 2]`` (height, width) in pixels.
-            levels: not read; as in :class:`sparse_rcnn.nn.DenseProposals`.
+            image_sizes: `[B, 2]` (height, width) in pixels.
+            levels: Not used. `DenseProposals` has the same argument.
 
         Returns:
-            boxes ``[B, N, 4]`` xyxy in pixels, and features ``[1, N, C]``: they depend on no image, so
-            the first stage attends and generates its kernels once for the whole batch.
+            Boxes `[B, N, 4]` xyxy in pixels, and features `[1, N, C]`. The features are the same for all
+            images, so self-attention and kernels of the first stage are computed once per batch.
         """
         boxes = cxcywh_to_xyxy(self.boxes_norm_cxcywh) * whwh(image_sizes)[:, None, :]  # [B, N, 4]
         return boxes, self.features[None]

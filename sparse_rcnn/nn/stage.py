@@ -12,11 +12,13 @@ from sparse_rcnn.nn.dynamic_interaction import DynamicInteraction
 from sparse_rcnn.ops.deltas import apply_deltas
 from sparse_rcnn.ops.roi_align import Pyramid, pyramid_roi_align
 
+__all__ = ["INTERACTIONS", "Stage", "tower"]
+
 INTERACTIONS = ("dynamic", "fully_connected")
 
 
 def tower(hidden_dim: int, num_layers: int) -> nn.Sequential:
-    """``num_layers`` of linear (no bias), layer norm and ReLU."""
+    """`num_layers` times: linear layer (no bias), layer norm and ReLU."""
     layers: list[nn.Module] = []
     for _ in range(num_layers):
         layers += [nn.Linear(hidden_dim, hidden_dim, bias=False), nn.LayerNorm(hidden_dim), nn.ReLU()]
@@ -26,25 +28,33 @@ def tower(hidden_dim: int, num_layers: int) -> nn.Sequential:
 class Stage(nn.Module):
     """Self-attention, dynamic interaction, feed-forward and the two predictors.
 
-    The last arguments take parts away, for the paper's ablations; the defaults are Sparse R-CNN.
+    The defaults are Sparse R-CNN. The last arguments are for the paper's ablations.
 
     Args:
         num_classes: K.
-        hidden_dim: channels, C.
-        dynamic_dim: inner channels of the interaction, D.
-        feedforward_dim: inner channels of the feed-forward network; 0 for none.
-        num_heads: of the self-attention.
-        pool_size: side of the pooled RoI, P.
+        hidden_dim: Channels, C.
+        dynamic_dim: Inner channels of the interaction, D.
+        feedforward_dim: Inner channels of the feed-forward network. 0: no such network.
+        num_heads: Heads of the self-attention.
+        pool_size: Side of the pooled RoI, P.
         sampling_ratio: RoIAlign samples per bin and side.
-        interaction: "dynamic", or "fully_connected": :class:`BoxHead` on the RoI.
-        self_attention: proposals attend to each other before the interaction.
-        feature_reuse: the box head sees the proposal's feature; the dynamic interaction always does.
-        fully_connected_dim: inner channels of the box head.
-        classification_layers: layers of the tower before the class logits.
-        regression_layers: layers of the tower before the box deltas.
+        interaction: "dynamic", or "fully_connected" for `BoxHead` on the RoI.
+        self_attention: Proposals attend to each other before the interaction.
+        feature_reuse: The box head uses the proposal's feature. The dynamic interaction always does.
+        fully_connected_dim: Inner channels of the box head.
+        classification_layers: Layers of the tower before the class logits.
+        regression_layers: Layers of the tower before the box deltas.
 
     Raises:
-        ValueError: if ``interaction`` is unknown, or nothing reads what self-attention gives.
+        ValueError: If `interaction` is unknown, or no layer uses the result of self-attention.
+
+    Example:
+        >>> from sparse_rcnn.ops import flatten_pyramid
+        >>> stage = Stage(num_classes=3, hidden_dim=8)
+        >>> pyramid, boxes = flatten_pyramid([torch.zeros(1, 8, 16, 16)]), torch.tensor([[[0.0, 0, 64, 64]]])
+        >>> logits, boxes, objects = stage(pyramid, boxes, torch.zeros(1, 1, 8))
+        >>> logits.shape
+        torch.Size([1, 1, 3])
     """
 
     def __init__(
@@ -69,11 +79,11 @@ class Stage(nn.Module):
         if self_attention and interaction == "fully_connected" and not feature_reuse:
             raise ValueError(
                 "self_attention has no effect without feature_reuse if interaction is 'fully_connected': "
-                "the box head then sees the RoI alone"
+                "the box head then uses the RoI alone"
             )
         self.pool_size = pool_size
         self.sampling_ratio = sampling_ratio
-        # None where a part is missing: TorchScript then leaves out what would use it.
+        # A missing part is None, so TorchScript leaves out the code that would use it.
         self.attention = (
             nn.MultiheadAttention(hidden_dim, num_heads, batch_first=True) if self_attention else None
         )
@@ -97,13 +107,12 @@ class Stage(nn.Module):
         """Refines proposals once.
 
         Args:
-            pyramid: flattened feature pyramid of the batch.
-            boxes: ``[B, N, 4]`` xyxy in pixels of the padded batch.
-            features: ``[B, N, C]``, or ``[1, N, C]`` shared by the batch.
+            pyramid: The feature pyramid of the batch, from `flatten_pyramid`.
+            boxes: `[B, N, 4]` xyxy in pixels of the padded batch.
+            features: `[B, N, C]`, or `[1, N, C]` shared by the batch.
 
         Returns:
-            logits ``[B, N, K]``, refined boxes ``[B, N, 4]``, and object features ``[B, N, C]`` for the
-            next stage.
+            Logits `[B, N, K]`, refined boxes `[B, N, 4]`, and object features `[B, N, C]` for the next stage.
         """
         if self.attention is not None:
             features = self.attend(features)
@@ -111,7 +120,7 @@ class Stage(nn.Module):
             pyramid, boxes, self.pool_size, self.sampling_ratio
         )  # [B, N, P*P, C]
         if features.dtype == torch.bfloat16 or features.dtype == torch.float16:
-            roi_features = roi_features.to(features.dtype)  # float32 if the pyramid needs gradients
+            roi_features = roi_features.to(features.dtype)  # they are float32 if the pyramid needs gradients
         objects = self.interaction(features, roi_features)  # [B, N, C]
         if self.interaction_norm is not None:
             objects = self.interaction_norm(features + objects)
@@ -123,10 +132,10 @@ class Stage(nn.Module):
         return logits, apply_deltas(deltas, boxes), objects
 
     def attend(self, features: Tensor) -> Tensor:
-        """Lets proposals see each other: self-attention, residual and norm.
+        """Self-attention among the proposals, residual and norm.
 
         Args:
-            features: ``[B, N, C]``, or ``[1, N, C]`` shared by the batch.
+            features: `[B, N, C]`, or `[1, N, C]` shared by the batch.
 
         Returns:
             The same shape.

@@ -1,21 +1,23 @@
-"""Comparing the entries of a state dict with those that a model expects."""
+"""Checks the entries of a state dict against those that a model expects."""
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+__all__ = ["require_finite", "require_same_keys"]
+
 
 def require_same_keys(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
-    """Refuses a state dict that lacks an entry, has one too many, or one of another shape.
+    """Checks that a state dict has exactly the expected entries, each of the expected shape.
 
     Args:
-        expected: entries as they should be; only their shapes are looked at.
-        given: entries to check.
-        what: the beginning of the message.
+        expected: The expected entries. Only their shapes are used.
+        given: The entries to check.
+        what: The beginning of the message.
 
     Raises:
-        ValueError: naming the entries, the first ten if there are more.
+        ValueError: If an entry is missing, surplus or of another shape. The message names the first ten.
     """
     problems = [f"missing key {key!r}" for key in expected if key not in given]
     problems += [f"surplus key {key!r}" for key in given if key not in expected]
@@ -30,20 +32,21 @@ def require_same_keys(expected: Mapping[str, Tensor], given: Mapping[str, Tensor
 
 
 def require_finite(state_dict: Mapping[str, Tensor]) -> None:
-    """Refuses values with which a model finds nothing, or anything, without an error.
+    """Checks that a model can use the values. Otherwise it would give wrong detections without an error.
 
     Args:
-        state_dict: entries to check.
+        state_dict: The entries to check.
 
     Raises:
-        ValueError: naming the first entry that is not dense, complex, not finite, or a negative variance.
+        ValueError: If an entry is not dense, complex, not finite, or a negative variance. The message names
+            the first.
     """
     for key, value in state_dict.items():
         if value.layout != torch.strided or value.is_quantized or value.is_complex():
             raise ValueError(f"entry {key!r} must be a dense tensor of real numbers, got {value.dtype}")
         if not value.is_floating_point():
             if not key.endswith("num_batches_tracked"):
-                raise ValueError(f"entry {key!r} must be of floating point, got {value.dtype}")
+                raise ValueError(f"entry {key!r} must be floating point, got {value.dtype}")
         elif value.device.type != "meta":
             wrong = int((~value.isfinite()).sum())
             if wrong:

@@ -1,4 +1,4 @@
-"""Reading a checkpoint file without executing anything that is in it."""
+"""Reads a checkpoint file without running any code that is in it."""
 
 import json
 import operator
@@ -13,11 +13,13 @@ from torch import Tensor
 
 from sparse_rcnn.nn.digest import DIGEST_KEY, content_digest
 
-SAFETENSORS_KEY = "sparse_rcnn"  # of the header, where a .safetensors file keeps its plain data as JSON
+__all__ = ["SAFETENSORS_KEY", "UNREAD", "Unread", "read_checkpoint"]
+
+SAFETENSORS_KEY = "sparse_rcnn"  # the entry of a .safetensors header that holds the plain data as JSON
 
 
 class Unread:
-    """Stands where a file has an object that is of no use here: it keeps nothing and does nothing."""
+    """Replaces an object in a file that is not needed here. It keeps nothing and does nothing."""
 
     def __init__(self, *arguments: Any) -> None:
         pass
@@ -26,29 +28,32 @@ class Unread:
         pass
 
 
-# What mmdetection 3.x writes beside its weights: the history of its losses, and numbers of NumPy.
+# mmdetection 3.x writes these beside its weights: the history of its losses, and NumPy's numbers.
 UNREAD = [
     "mmengine.logging.history_buffer.HistoryBuffer",
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
     *("numpy.ndarray", "numpy.dtype", "_codecs.encode"),
-    *("builtins.getattr", "__builtin__.getattr"),  # of the history's methods; here it gets nothing
+    *("builtins.getattr", "__builtin__.getattr"),  # the history uses it to find its methods
 ]
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Reads a file of tensors and plain data, and verifies its digest if it has one.
-
-        state_dict = read_checkpoint("model_final.pth")["model"]
+    """Reads a file of tensors and plain data. If the file has a digest, it is checked.
 
     Args:
-        path: of a file written by ``torch.save``, or of a ``.safetensors`` file.
+        path: The path of a file that `torch.save` wrote, or of a `.safetensors` file.
 
     Returns:
-        What the file holds, on the CPU.
+        The content of the file, on the CPU.
 
     Raises:
-        ValueError: if the file is missing or damaged, or holds more than tensors and plain data.
-        ImportError: if it is a ``.safetensors`` file and safetensors is not installed.
+        ValueError: If the file is missing or damaged, or has more than tensors and plain data.
+        ImportError: If it is a `.safetensors` file and safetensors is not installed.
+
+    Example:
+        >>> torch.save({"model": {"weight": torch.ones(2)}}, "weights.pth")
+        >>> read_checkpoint("weights.pth")["model"]
+        {'weight': tensor([1., 1.])}
     """
     path = Path(path)
     if not path.exists():
@@ -59,7 +64,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     except ImportError:
         raise
-    except Exception as error:  # a damaged file makes the unpickler fail in any way
+    except Exception as error:  # the unpickler can raise any error on a damaged file
         raise ValueError(f"{path}: not a checkpoint of tensors and plain data: {_reason(error)}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: a checkpoint must be a dict, got {type(content).__name__}")
@@ -71,7 +76,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: {error}") from error
     if damaged:
         raise ValueError(
-            f"{path}: is damaged: its content is not what its digest says; take another copy of the file"
+            f"{path}: is damaged: its content does not match its digest; use another copy of the file"
         )
     return content
 
@@ -113,7 +118,7 @@ def _digest_of(content: dict[str, Any]) -> Any:
 
 
 def _require_backed(content: dict[str, Any], size: int) -> None:
-    """Refuses tensors that are larger than their file: views that repeat few numbers many times."""
+    """Raises ValueError for a tensor that is larger than its file: a view can repeat a few numbers."""
     seen: set[int] = set()
     waiting: list[Any] = [content]
     while waiting:
@@ -134,17 +139,17 @@ def _require_backed(content: dict[str, Any], size: int) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what was wrong, or the name of the object that would be code."""
+    """The first line of the error, or the name of the object that could run code."""
     text = str(error).strip()
     found = re.search(r"GLOBAL (\S+) was not an allowed global|got <class '([^']+)'>", text)
     if found:
         name = found[1] or found[2]
         return (
-            f"it holds a {name} object, and making one may run code; if you trust the file, write its "
-            'weights alone: torch.save({"model": torch.load(file, weights_only=False)["model"]}, new_file) '
-            '(mmdetection\'s are under "state_dict")'
+            f"it holds a {name} object, and creating one can run code; if you trust the file, save only its "
+            'weights: torch.save({"model": torch.load(file, weights_only=False)["model"]}, new_file) '
+            '(in mmdetection\'s files they are under "state_dict")'
         )
     reason = (text or type(error).__name__).splitlines()[0]
-    if reason.startswith("Weights only load failed"):  # and goes on to advise how to run code of the file
+    if reason.startswith("Weights only load failed"):  # the rest advises to run the file's code
         return "torch.load with weights_only=True refuses it"
     return reason

@@ -1,6 +1,6 @@
 """Stateless functions of tensors: boxes, IoU, deltas, RoIAlign, interaction, assignment, detections.
 
-``add_positional_encoding`` is not part of Sparse R-CNN but of an ablation.
+Sparse R-CNN itself does not use `add_positional_encoding`. An ablation of the paper does.
 """
 
 from sparse_rcnn.ops.assignment import linear_sum_assignment

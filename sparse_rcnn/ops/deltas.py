@@ -1,6 +1,6 @@
 """Box refinement by deltas (R-CNN, Girshick et al. 2014, appendix C).
 
-    cx' = cx + w dx / wx      w' = w exp(dw / ww)      (y and h alike)
+    cx' = cx + w dx / wx      w' = w exp(dw / ww)      (the same for y and h)
 
 Sparse R-CNN uses the weights (2, 2, 1, 1) in every stage.
 """
@@ -11,7 +11,9 @@ from torch import Tensor
 from sparse_rcnn.ops.boxes import at_least_float32, xyxy_to_cxcywh
 from sparse_rcnn.ops.guards import require_boxes, require_broadcast, require_list, require_number
 
-# ln(100000 / 16): the largest dw and dh, so that exp cannot overflow. The published code's value.
+__all__ = ["SCALE_CLAMP", "apply_deltas", "get_deltas"]
+
+# ln(100000 / 16), as in the published code: the upper bound of dw and dh. Without it, exp could overflow.
 SCALE_CLAMP = 8.740336742730447
 
 
@@ -24,24 +26,28 @@ def apply_deltas(
     """Moves and scales boxes by predicted deltas.
 
     Args:
-        deltas: ``[..., 4]`` (dx, dy, dw, dh), weighted and relative to the box size.
-        boxes: ``[..., 4]`` xyxy in pixels, of a shape that broadcasts with ``deltas``.
-        weights: the divisors of the four deltas.
-        scale_clamp: upper bound of dw and dh after the division.
+        deltas: `[..., 4]` (dx, dy, dw, dh), weighted and relative to the box size.
+        boxes: `[..., 4]` xyxy in pixels. Broadcasts with `deltas`.
+        weights: The divisors of the four deltas.
+        scale_clamp: The upper bound of dw and dh after the division.
 
     Returns:
-        ``[..., 4]`` xyxy in pixels, at least float32; not clipped to the image.
+        `[..., 4]` xyxy in pixels, at least float32, not clipped to the image.
 
     Raises:
-        ValueError: if a shape does not fit, a weight is not positive or ``scale_clamp`` is no number.
+        ValueError: If a shape does not fit, a weight is not positive or `scale_clamp` is no number.
+
+    Example:
+        >>> apply_deltas(torch.tensor([0.2, 0.0, 0.0, 0.0]), torch.tensor([10.0, 10.0, 30.0, 30.0]))
+        tensor([12., 10., 32., 30.])
     """
     require_boxes("deltas", deltas)
     require_boxes("boxes", boxes)
     require_broadcast("deltas", deltas, "boxes", boxes)
     _require_weights(weights)
-    require_number("scale_clamp", scale_clamp, -88.0, 88.0)  # exp of more overflows float32
+    require_number("scale_clamp", scale_clamp, -88.0, 88.0)  # exp(89) overflows float32
     deltas, boxes = at_least_float32(deltas), at_least_float32(boxes)
-    # Both axes at a time: on a GPU, each operator costs the host more than its arithmetic.
+    # Both axes at once: on a GPU, starting an operator takes longer than its arithmetic.
     low, high = boxes[..., :2], boxes[..., 2:]
     center, size = 0.5 * (low + high), high - low
     shift = _divide(deltas[..., :2], weights[0], weights[1])
@@ -62,18 +68,22 @@ def get_deltas(
     target_boxes: Tensor,
     weights: tuple[float, float, float, float] = (2.0, 2.0, 1.0, 1.0),
 ) -> Tensor:
-    """The deltas that take ``boxes`` to ``target_boxes``: the inverse of :func:`apply_deltas`.
+    """The deltas that move `boxes` to `target_boxes`: the inverse of `apply_deltas`.
 
     Args:
-        boxes: ``[..., 4]`` xyxy in pixels, of positive width and height.
-        target_boxes: ``[..., 4]`` xyxy in pixels, of positive width and height.
-        weights: the multipliers of the four deltas.
+        boxes: `[..., 4]` xyxy in pixels, of positive width and height.
+        target_boxes: `[..., 4]` xyxy in pixels, of positive width and height.
+        weights: The multipliers of the four deltas.
 
     Returns:
-        ``[..., 4]`` (dx, dy, dw, dh); infinite or NaN where a box is empty.
+        `[..., 4]` (dx, dy, dw, dh). Infinite or NaN where a box is empty.
 
     Raises:
-        ValueError: if a shape does not fit, or a weight is not positive.
+        ValueError: If a shape does not fit, or a weight is not positive.
+
+    Example:
+        >>> get_deltas(torch.tensor([10.0, 10.0, 30.0, 30.0]), torch.tensor([20.0, 10.0, 40.0, 30.0]))
+        tensor([1., 0., 0., 0.])
     """
     require_boxes("boxes", boxes)
     require_boxes("target_boxes", target_boxes)

@@ -1,6 +1,6 @@
-"""From the last stage's predictions to detections: the best scores, no NMS (paper, section 3.2).
+"""From the last stage's predictions to detections: the best scores, without NMS (paper, section 3.2).
 
-The published inference: the N*K sigmoid scores of an image compete as one list.
+As in the published inference, all N*K sigmoid scores of an image form one list. The best of them win.
 """
 
 from typing import NamedTuple
@@ -10,14 +10,16 @@ from torch import Tensor
 from sparse_rcnn.ops.boxes import at_least_float32, clip_boxes, rescale_boxes
 from sparse_rcnn.ops.guards import require_boxes, require_count, require_real, require_sizes
 
+__all__ = ["Detections", "select_detections"]
+
 
 class Detections(NamedTuple):
     """Detections of a batch, best first.
 
     Attributes:
-        boxes: ``[B, D, 4]`` xyxy in pixels.
-        scores: ``[B, D]`` in [0, 1].
-        labels: ``[B, D]`` int64 in 0..K-1.
+        boxes: `[B, D, 4]` xyxy in pixels.
+        scores: `[B, D]` in [0, 1].
+        labels: `[B, D]` int64 in 0..K-1.
     """
 
     boxes: Tensor
@@ -32,20 +34,25 @@ def select_detections(
     max_detections: int = 100,
     original_sizes: Tensor | None = None,
 ) -> Detections:
-    """The highest of all N*K scores of each image with their boxes.
+    """The best of all N*K scores of each image, with their boxes.
 
     Args:
-        logits: ``[B, N, K]`` of one stage, usually the last.
-        boxes: ``[B, N, 4]`` xyxy in pixels of the padded batch.
-        image_sizes: ``[B, 2]`` true (height, width) of each image in the batch; boxes are clipped to it.
-        max_detections: number of detections, D; N*K if that is less.
-        original_sizes: ``[B, 2]`` (height, width) before resizing. If given, boxes are in its pixels.
+        logits: `[B, N, K]` of one stage, usually the last.
+        boxes: `[B, N, 4]` xyxy in pixels of the padded batch.
+        image_sizes: `[B, 2]` true (height, width) of each image in the batch. Boxes are clipped to it.
+        max_detections: The number of detections, D. If N*K is less, D is N*K.
+        original_sizes: `[B, 2]` (height, width) before resizing. If given, boxes are in its pixels.
 
     Returns:
-        Detections with scores in descending order. A NaN logit scores 0, so that it outranks nothing.
+        The detections, best first. A NaN logit has score 0.
 
     Raises:
-        ValueError: if the shapes do not fit, a size is not positive, or ``max_detections`` is less than 1.
+        ValueError: If the shapes do not fit, a size is not positive, or `max_detections` is less than 1.
+
+    Example:
+        >>> logits, boxes = torch.tensor([[[2.0, -1.0], [0.0, 3.0]]]), torch.tensor([[[0.0, 0, 9, 9]] * 2])
+        >>> select_detections(logits, boxes, torch.tensor([[8, 8]]), max_detections=2).labels
+        tensor([[1, 0]])
     """
     require_real("logits", logits)
     require_boxes("boxes", boxes)

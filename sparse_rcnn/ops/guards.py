@@ -1,13 +1,30 @@
-"""Guards: a wrong argument of a public function is named before any arithmetic.
+"""Checks of arguments. Public functions call them first, and the error names the wrong argument.
 
-Types, shapes and values of tensors are looked at in eager PyTorch only: inside of a compiled, scripted or
-exported graph they cost nothing. Plain numbers are looked at everywhere.
+Tensors are checked in eager PyTorch only: a compiled, scripted or exported graph has no checks and no cost.
+Plain numbers are checked everywhere.
 """
 
 import numbers
 
 import torch
 from torch import Tensor
+
+__all__ = [
+    "REAL_TYPES",
+    "readable",
+    "require_boxes",
+    "require_broadcast",
+    "require_count",
+    "require_dtype",
+    "require_flags",
+    "require_floating",
+    "require_integers",
+    "require_list",
+    "require_number",
+    "require_real",
+    "require_shape",
+    "require_sizes",
+]
 
 REAL_TYPES = (
     *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
@@ -16,10 +33,9 @@ REAL_TYPES = (
 
 
 def readable(*tensors: Tensor) -> bool:
-    """Whether values can be looked at without breaking a graph or waiting for a device.
+    """Whether the values can be read without breaking a graph and without waiting for a device.
 
-    Not where a tensor has no value of its own, either: under ``torch.vmap`` and ``FakeTensorMode``, which
-    refuse to make a Python bool of one.
+    Under `torch.vmap` and `FakeTensorMode` the result is False: their tensors have no values to read.
     """
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
@@ -32,15 +48,15 @@ def readable(*tensors: Tensor) -> bool:
 
 
 def require_number(name: str, value: float, low: float = 0.0, high: float = 1e6) -> None:
-    """Refuses what is no number, NaN, and what is outside of ``low..high``."""
+    """Raises ValueError unless `value` is a number in `low..high`."""
     if not torch.jit.is_scripting():
         _require_type(name, value, numbers.Real, "a number")
-    if not (value >= low and value <= high):  # so that NaN is refused
+    if not (value >= low and value <= high):  # NaN fails, too
         raise ValueError(f"{name} must be in {low}..{high}, got {value}")
 
 
 def require_count(name: str, value: int, low: int = 1, high: int = 2**31) -> None:
-    """Refuses what is no whole number, and what is outside of ``low..high``."""
+    """Raises ValueError unless `value` is a whole number in `low..high`."""
     if not torch.jit.is_scripting():
         _require_type(name, value, numbers.Integral, "a whole number")
     if value < low:
@@ -50,7 +66,7 @@ def require_count(name: str, value: int, low: int = 1, high: int = 2**31) -> Non
 
 
 def require_list(name: str, value: object, length: int | None = None) -> None:
-    """Refuses what is no list or tuple, or one of another length. Not for scripts."""
+    """Raises ValueError unless `value` is a list or tuple of that length. TorchScript cannot call it."""
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"{name} must be a list, got {type(value).__name__}")
     if length is not None and len(value) != length:
@@ -58,46 +74,46 @@ def require_list(name: str, value: object, length: int | None = None) -> None:
 
 
 def require_real(name: str, x: Tensor) -> None:
-    """Refuses what is no tensor of real numbers."""
+    """Raises ValueError unless `x` is a tensor of real numbers."""
     if not torch.jit.is_scripting():
         _require_real(name, x)
 
 
 def require_floating(name: str, x: Tensor) -> None:
-    """Refuses what is no tensor of floating point."""
+    """Raises ValueError unless `x` is a floating-point tensor."""
     if not torch.jit.is_scripting():
         _require_real(name, x)
         if not x.is_floating_point():
-            raise ValueError(f"{name} must be of floating point, got {x.dtype}")
+            raise ValueError(f"{name} must be floating point, got {x.dtype}")
 
 
 def require_shape(name: str, x: Tensor, shape: list[int]) -> None:
-    """Refuses what is no tensor of floating point and of a given shape."""
+    """Raises ValueError unless `x` is a floating-point tensor of that shape."""
     require_floating(name, x)
     if list(x.shape) != shape:
         raise ValueError(f"{name} must be {shape}, got {list(x.shape)}")
 
 
 def require_dtype(name: str, x: Tensor, like: Tensor) -> None:
-    """Refuses a type that differs from another tensor's, unless autocast makes them one."""
+    """Raises ValueError unless `x` has the type of `like`. Under autocast, types may differ."""
     if not torch.jit.is_scripting():
         _require_dtype(name, x, like)
 
 
 def require_boxes(name: str, boxes: Tensor, layout: str = "XYXY") -> None:
-    """Refuses what is no ``[..., 4]`` of real numbers, and torchvision's boxes of another layout."""
+    """Raises ValueError unless `boxes` is `[..., 4]` of real numbers. torchvision's must have that layout."""
     if not torch.jit.is_scripting():
         _require_boxes(name, boxes, layout)
 
 
 def require_sizes(name: str, sizes: Tensor) -> None:
-    """Refuses what is no ``[..., 2]`` (height, width), and sizes below 1 or not finite."""
+    """Raises ValueError unless `sizes` is `[..., 2]` (height, width), finite and at least 1."""
     if not torch.jit.is_scripting():
         _require_sizes(name, sizes)
 
 
 def require_integers(name: str, x: Tensor) -> None:
-    """Refuses what is no tensor of integers, such as labels."""
+    """Raises ValueError unless `x` is a tensor of integers, such as labels."""
     if not torch.jit.is_scripting():
         _require_real(name, x)
         if x.is_floating_point():
@@ -105,7 +121,7 @@ def require_integers(name: str, x: Tensor) -> None:
 
 
 def require_flags(name: str, x: Tensor) -> None:
-    """Refuses what is no tensor of bool."""
+    """Raises ValueError unless `x` is a bool tensor."""
     if not torch.jit.is_scripting():
         _require_type(name, x, Tensor, "a tensor")
         if x.dtype != torch.bool:
@@ -113,13 +129,13 @@ def require_flags(name: str, x: Tensor) -> None:
 
 
 def require_broadcast(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
-    """Refuses two tensors of shapes that do not broadcast."""
+    """Raises ValueError unless the shapes of both tensors broadcast."""
     if not torch.jit.is_scripting():
         _require_broadcast(name, x, other_name, other)
 
 
 def _require_type(name: str, value: object, kind: type, what: str) -> None:
-    if torch.compiler.is_compiling():  # the compiler's own numbers
+    if torch.compiler.is_compiling():  # numbers have the compiler's own types there
         return
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ValueError(f"{name} must be {what}, got {type(value).__name__}")
@@ -137,7 +153,7 @@ def _require_boxes(name: str, boxes: Tensor, layout: str) -> None:
         return
     if boxes.dim() == 0 or boxes.shape[-1] != 4:
         raise ValueError(f"{name} must be [..., 4], got {boxes.shape}")
-    own = getattr(boxes, "format", None)  # of torchvision.tv_tensors.BoundingBoxes
+    own = getattr(boxes, "format", None)  # torchvision.tv_tensors.BoundingBoxes has one
     if own is not None and own.value != layout:
         raise ValueError(
             f"{name} must be {layout}, got {own.value}: give "

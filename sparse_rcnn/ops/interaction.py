@@ -18,6 +18,8 @@ from sparse_rcnn.ops.guards import (
     require_shape,
 )
 
+__all__ = ["dynamic_interaction"]
+
 
 def dynamic_interaction(
     pro_feats: Tensor,
@@ -34,28 +36,35 @@ def dynamic_interaction(
     norm3_bias: Tensor,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Two 1x1 convolutions generated from each proposal's feature, applied to that proposal's RoI.
+    """Applies two 1x1 convolutions to each proposal's RoI. The proposal's feature generates their weights.
 
     Args:
-        pro_feats: ``[..., N, C]`` proposal features; leading dimensions of size 1 are shared by the batch.
-        roi_feats: ``[..., N, S*S, C]`` pooled features of each proposal's box.
-        generator_weight: ``[2*C*D, C]`` of the linear layer that generates both kernels.
-        generator_bias: ``[2*C*D]``.
-        norm1_weight: ``[D]`` of the layer norm after the first convolution.
-        norm1_bias: ``[D]``.
-        norm2_weight: ``[C]`` of the layer norm after the second convolution.
-        norm2_bias: ``[C]``.
-        out_weight: ``[C, S*S*C]`` of the linear layer on the flattened result.
-        out_bias: ``[C]``.
-        norm3_weight: ``[C]`` of the layer norm after the linear layer.
-        norm3_bias: ``[C]``.
-        eps: of the layer norms.
+        pro_feats: `[..., N, C]` proposal features. The batch shares leading dimensions of size 1.
+        roi_feats: `[..., N, S*S, C]` pooled features of each proposal's box.
+        generator_weight: `[2*C*D, C]` of the linear layer that generates both kernels.
+        generator_bias: `[2*C*D]`.
+        norm1_weight: `[D]` of the layer norm after the first convolution.
+        norm1_bias: `[D]`.
+        norm2_weight: `[C]` of the layer norm after the second convolution.
+        norm2_bias: `[C]`.
+        out_weight: `[C, S*S*C]` of the linear layer on the flattened result.
+        out_bias: `[C]`.
+        norm3_weight: `[C]` of the layer norm after the linear layer.
+        norm3_bias: `[C]`.
+        eps: The epsilon of the layer norms.
 
     Returns:
-        ``[..., N, C]`` object features.
+        `[..., N, C]` object features.
 
     Raises:
-        ValueError: if an argument is not of floating point or of another shape, or ``eps`` is not positive.
+        ValueError: If an argument is not floating point, a shape does not fit, or `eps` is not positive.
+
+    Example:
+        >>> C, D, S = 8, 4, 7  # channels, inner channels, side of the RoI
+        >>> shapes = [(2*C*D, C), (2*C*D,), (D,), (D,), (C,), (C,), (C, S*S*C), (C,), (C,), (C,)]
+        >>> parameters = [torch.randn(shape) for shape in shapes]
+        >>> dynamic_interaction(torch.randn(2, 5, C), torch.randn(2, 5, S*S, C), *parameters).shape
+        torch.Size([2, 5, 8])
     """
     require_floating("norm1_weight", norm1_weight)
     require_floating("norm2_weight", norm2_weight)
@@ -104,7 +113,7 @@ def dynamic_interaction(
         require_dtype("every tensor beside pro_feats", parameter, pro_feats)
     for parameter in (out_weight, out_bias, norm3_weight, norm3_bias):
         require_dtype("every tensor beside pro_feats", parameter, pro_feats)
-    # One kernel after the other: without gradients, half the memory at a time, which the next stage reuses.
+    # One kernel after the other: without gradients, only one of them is in memory at a time.
     weights = generator_weight.split(channels * inner)
     biases = generator_bias.split(channels * inner)
     kernel = F.linear(pro_feats, weights[0], biases[0]).unflatten(-1, (channels, inner))  # [..., N, C, D]
@@ -118,6 +127,6 @@ def dynamic_interaction(
 def _apply_kernels(
     features: Tensor, kernels: Tensor, norm_weight: Tensor, norm_bias: Tensor, eps: float
 ) -> Tensor:
-    """One 1x1 convolution per proposal, ``[..., N, S*S, I]`` to ``[..., N, S*S, O]``, with norm and ReLU."""
+    """A 1x1 convolution per proposal, norm and ReLU: `[..., N, S*S, I]` to `[..., N, S*S, O]`."""
     x = torch.matmul(features, kernels)
     return F.relu(F.layer_norm(x, [kernels.shape[-1]], norm_weight, norm_bias, eps))

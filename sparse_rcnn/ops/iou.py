@@ -1,8 +1,8 @@
-r"""Intersection over union and generalized IoU, of all pairs or of given pairs.
+r"""Intersection over union (IoU) and generalized IoU, of given pairs of boxes or of all pairs.
 
     IoU = |A ∩ B| / |A ∪ B|        GIoU = IoU - |C \ (A ∪ B)| / |C|
 
-with C the smallest box around both (Rezatofighi et al. 2019, Generalized Intersection over Union).
+C is the smallest box around A and B (Rezatofighi et al. 2019, Generalized Intersection over Union).
 """
 
 import torch
@@ -11,19 +11,25 @@ from torch import Tensor
 from sparse_rcnn.ops.boxes import at_least_float32, largest
 from sparse_rcnn.ops.guards import require_boxes, require_broadcast
 
+__all__ = ["paired_giou", "paired_iou", "pairwise_giou", "pairwise_iou"]
+
 
 def paired_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
-    """IoU of each box with its partner.
+    """IoU of each box with the box at the same place in `boxes2`.
 
     Args:
-        boxes1: ``[..., 4]`` xyxy.
-        boxes2: ``[..., 4]`` xyxy in the same unit, of a shape that broadcasts with ``boxes1``.
+        boxes1: `[..., 4]` xyxy in any unit.
+        boxes2: `[..., 4]` xyxy in the same unit. Broadcasts with `boxes1`.
 
     Returns:
-        ``[...]`` in [0, 1]; 0 where both boxes are empty.
+        `[...]` in [0, 1]. 0 where both boxes are empty.
 
     Raises:
-        ValueError: if a tensor is not ``[..., 4]`` or the shapes do not broadcast.
+        ValueError: If a tensor is not `[..., 4]` or the shapes do not broadcast.
+
+    Example:
+        >>> paired_iou(torch.tensor([0.0, 0.0, 2.0, 2.0]), torch.tensor([1.0, 0.0, 3.0, 2.0]))
+        tensor(0.3333)
     """
     boxes1, boxes2 = _checked(boxes1, boxes2)
     intersection, union = _intersection_and_union(boxes1, boxes2, _unit(boxes1, boxes2))
@@ -31,17 +37,21 @@ def paired_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 
 
 def paired_giou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
-    """Generalized IoU of each box with its partner.
+    """Generalized IoU of each box with the box at the same place in `boxes2`.
 
     Args:
-        boxes1: ``[..., 4]`` xyxy.
-        boxes2: ``[..., 4]`` xyxy in the same unit, of a shape that broadcasts with ``boxes1``.
+        boxes1: `[..., 4]` xyxy in any unit.
+        boxes2: `[..., 4]` xyxy in the same unit. Broadcasts with `boxes1`.
 
     Returns:
-        ``[...]`` in [-1, 1], never above the IoU; 0 where both boxes are the same point.
+        `[...]` in [-1, 1], never above the IoU. 0 where both boxes are the same point.
 
     Raises:
-        ValueError: if a tensor is not ``[..., 4]`` or the shapes do not broadcast.
+        ValueError: If a tensor is not `[..., 4]` or the shapes do not broadcast.
+
+    Example:
+        >>> paired_giou(torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.tensor([3.0, 0.0, 4.0, 1.0]))
+        tensor(-0.5000)
     """
     boxes1, boxes2 = _checked(boxes1, boxes2)
     unit = _unit(boxes1, boxes2)
@@ -53,34 +63,42 @@ def paired_giou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 
 
 def pairwise_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
-    """IoU of every box of the one set with every box of the other.
+    """IoU of every box of one set with every box of the other set.
 
     Args:
-        boxes1: ``[..., N, 4]`` xyxy.
-        boxes2: ``[..., M, 4]`` xyxy in the same unit.
+        boxes1: `[..., N, 4]` xyxy in any unit.
+        boxes2: `[..., M, 4]` xyxy in the same unit.
 
     Returns:
-        ``[..., N, M]`` in [0, 1].
+        `[..., N, M]` in [0, 1].
 
     Raises:
-        ValueError: if a tensor is not ``[..., N, 4]`` or the shapes do not broadcast.
+        ValueError: If a tensor is not `[..., N, 4]` or the shapes do not broadcast.
+
+    Example:
+        >>> pairwise_iou(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([[0.0, 0, 2, 2], [0.0, 0, 1, 2]]))
+        tensor([[1.0000, 0.5000]])
     """
     _require_sets(boxes1, boxes2)
     return paired_iou(boxes1[..., :, None, :], boxes2[..., None, :, :])
 
 
 def pairwise_giou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
-    """Generalized IoU of every box of the one set with every box of the other.
+    """Generalized IoU of every box of one set with every box of the other set.
 
     Args:
-        boxes1: ``[..., N, 4]`` xyxy.
-        boxes2: ``[..., M, 4]`` xyxy in the same unit.
+        boxes1: `[..., N, 4]` xyxy in any unit.
+        boxes2: `[..., M, 4]` xyxy in the same unit.
 
     Returns:
-        ``[..., N, M]`` in [-1, 1].
+        `[..., N, M]` in [-1, 1].
 
     Raises:
-        ValueError: if a tensor is not ``[..., N, 4]`` or the shapes do not broadcast.
+        ValueError: If a tensor is not `[..., N, 4]` or the shapes do not broadcast.
+
+    Example:
+        >>> pairwise_giou(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([[0.0, 0, 2, 2], [4.0, 0, 6, 2]]))
+        tensor([[ 1.0000, -0.3333]])
     """
     _require_sets(boxes1, boxes2)
     return paired_giou(boxes1[..., :, None, :], boxes2[..., None, :, :])
@@ -103,9 +121,10 @@ def _require_sets(boxes1: Tensor, boxes2: Tensor) -> None:
 
 
 def _unit(boxes1: Tensor, boxes2: Tensor) -> Tensor:
-    """``[..., 1]`` factor of a pair's sides, a power of two and so exact: 1 unless an area could overflow.
+    """`[..., 1]` factor for the sides of each pair: 1, or less if an area could overflow.
 
-    In float32 it would above sides of 1.8e19, and infinity by infinity is NaN.
+    The factor is a power of two, so it rounds nothing. In float32, areas overflow from sides of 1.8e19 on,
+    and infinity divided by infinity is NaN.
     """
     far, unit = 2.0**62, 2.0**-66
     if boxes1.dtype == torch.float64 or boxes2.dtype == torch.float64:
@@ -129,8 +148,8 @@ def _intersection_and_union(boxes1: Tensor, boxes2: Tensor, unit: Tensor) -> tup
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
-    # Where the whole is empty so is the part: 0/1 instead of 0/0, while an epsilon in the denominator would
-    # shift every other value. Areas below the limit lose their digits, and their gradient overflows.
+    # Where the whole is empty, the part is empty, too: compute 0/1 instead of 0/0. An epsilon in the
+    # denominator would change every other value. Below the limit, areas lose digits and gradients overflow.
     tiny = 1e-37 if whole.dtype == torch.float32 else 1e-300
     empty = whole < tiny
     return torch.where(empty, torch.zeros_like(part), part) / torch.where(

@@ -1,8 +1,9 @@
 """Sine positional encoding of a feature pyramid (Carion et al. 2020, DETR, appendix A.4).
 
-angle_i = 2 pi p / T^(i / F)      i = 0 .. F - 1, F = C / 4, p the position relative to the image's side
+angle_i = 2 pi p / T^(i / F)      i = 0 .. F - 1, F = C / 4, p is the position divided by the image's side
 
-Channels are sin and cos of the F angles of the row in turn, then those of the column.
+The first half of the channels is for the row: sin and cos of each of its F angles. The second half is the
+same for the column.
 """
 
 import math
@@ -12,23 +13,30 @@ from torch import Tensor
 
 from sparse_rcnn.ops.guards import require_floating, require_list, require_number, require_sizes
 
+__all__ = ["add_positional_encoding"]
+
 
 def add_positional_encoding(
     levels: list[Tensor], image_sizes: Tensor, temperature: float = 10000.0
 ) -> list[Tensor]:
-    """Adds to every cell where it is in its image; Sparse R-CNN does without (paper, Table 10).
+    """Adds an encoding of its position to every cell. Only an ablation uses it (paper, Table 10).
 
     Args:
-        levels: feature pyramid ``[B, C, H/4, W/4]``, ``[B, C, H/8, W/8]``, ...; C a multiple of 4.
-        image_sizes: ``[B, 2]`` true (height, width) of each image in pixels.
+        levels: Feature pyramid `[B, C, H/4, W/4]`, `[B, C, H/8, W/8]`, ... C is a multiple of 4.
+        image_sizes: `[B, 2]` true (height, width) of each image in pixels.
         temperature: T, as in DETR.
 
     Returns:
         Levels of the same shapes and types.
 
     Raises:
-        ValueError: if the channels are no multiple of 4, a level is not ``[B, C, H, W]`` of floating point,
-            or an image size or the temperature is not positive.
+        ValueError: If C is no multiple of 4, a level is no floating-point tensor `[B, C, H, W]`, or an image
+            size or the temperature is not positive.
+
+    Example:
+        >>> levels = add_positional_encoding([torch.zeros(1, 8, 16, 16)], torch.tensor([[64, 64]]))
+        >>> levels[0].shape
+        torch.Size([1, 8, 16, 16])
     """
     if not torch.jit.is_scripting():
         require_list("levels", levels)
@@ -61,7 +69,7 @@ def add_positional_encoding(
 
 
 def _encode(positions: Tensor, num_frequencies: int, temperature: float) -> Tensor:
-    """``[B, S]`` positions relative to the image to ``[B, S, 2 F]``."""
+    """Encodes `[B, S]` positions, divided by the image's side, as `[B, S, 2 F]`."""
     exponent = torch.arange(num_frequencies, device=positions.device) / num_frequencies
     angles = 2 * math.pi * positions[..., None] / temperature**exponent  # [B, S, F]
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)

@@ -1,9 +1,10 @@
 """RoIAlign over a whole feature pyramid as one weighted gather (He et al. 2017, Mask R-CNN, section 3).
 
-The levels of the pyramid are flattened to one table of feature vectors, once per batch. Each bin of each
-box is then a weighted sum of rows of that table: sampling_ratio² bilinear samples of 4 corners each, all
-from the level that the box's size selects (Lin et al. 2017, FPN, equation 1). No loop over levels and no
-data-dependent shape, so that eager, compiled and exported models run the same arithmetic.
+The levels of the pyramid are flattened to one table of feature vectors, once per batch. Each bin of each box
+is then a weighted sum of rows of that table. A bin has sampling_ratio² bilinear samples, and each sample
+reads 4 cells. All cells of a box lie on the level that its size selects (Lin et al. 2017, FPN, equation 1).
+There is no loop over levels, and no shape depends on data. So eager, compiled and exported models run the
+same arithmetic.
 """
 
 from typing import NamedTuple
@@ -21,14 +22,16 @@ from sparse_rcnn.ops.guards import (
     require_number,
 )
 
+__all__ = ["Pyramid", "assign_levels", "flatten_pyramid", "pyramid_roi_align"]
+
 
 class Pyramid(NamedTuple):
     """A feature pyramid as one table of rows.
 
     Attributes:
-        table: ``[B, R, C]``, the cells of all levels one after the other, each level row by row.
-        geometry: ``[B, L, 4]`` int32, for each level, finest first: its width and height in cells, its first
-            row in the tables of all images one after the other, and its stride in pixels.
+        table: `[B, R, C]`, the cells of all levels one after the other. Each level is stored row by row.
+        geometry: `[B, L, 4]` int32, one entry per level, finest first: its width in cells, its height in
+            cells, its first row, and its stride in pixels. Rows are counted through the tables of all images.
     """
 
     table: Tensor
@@ -39,15 +42,19 @@ def flatten_pyramid(features: list[Tensor]) -> Pyramid:
     """Flattens the levels of a feature pyramid to one table.
 
     Args:
-        features: levels ``[B, C, H/4, W/4]``, ``[B, C, H/8, W/8]``, ..., finest first. Channels-last
-            memory makes the copy cheap.
+        features: Levels `[B, C, H/4, W/4]`, `[B, C, H/8, W/8]`, ..., finest first. The copy is fast if they
+            are in channels-last memory format.
 
     Returns:
-        The pyramid that :func:`pyramid_roi_align` samples, of the levels' type; where they need gradients
-        at least in float32.
+        The pyramid for `pyramid_roi_align`. It has the type of the levels. Levels that need gradients become
+        at least float32.
 
     Raises:
-        ValueError: if there is no level, or the levels differ in batch size or channels.
+        ValueError: If there is no level, or the levels differ in batch size or channels.
+
+    Example:
+        >>> flatten_pyramid([torch.zeros(1, 8, 16, 16), torch.zeros(1, 8, 8, 8)]).table.shape
+        torch.Size([1, 320, 8])
     """
     if not torch.jit.is_scripting():
         require_list("features", features)
@@ -61,7 +68,7 @@ def flatten_pyramid(features: list[Tensor]) -> Pyramid:
                 "every level of features must be [B, C, H, W] with the B and C of the first, "
                 f"{features[0].shape}, got {level.shape}"
             )
-        # Gradients of many boxes meet in one row: summed in half precision, they are off by up to a tenth.
+        # One row gets the gradients of many boxes. In half precision, their sum is wrong by up to a tenth.
         rows = at_least_float32(level) if level.requires_grad else level
         tables.append(rows.permute(0, 2, 3, 1).flatten(1, 2))  # [B, H*W, C]
     table = torch.cat(tables, dim=1)
@@ -69,7 +76,7 @@ def flatten_pyramid(features: list[Tensor]) -> Pyramid:
     stride = 4
     geometry: list[Tensor] = []
     for level in features:
-        # Filled on the device, not a list to transfer; sizes stay symbolic under dynamic shapes.
+        # Filled on the device: a list would need a transfer. Sizes stay symbolic under dynamic shapes.
         height, width = level.shape[2], level.shape[3]
         geometry += [torch.full_like(start, width), torch.full_like(start, height), start]
         geometry.append(torch.full_like(start, stride))
@@ -81,20 +88,27 @@ def flatten_pyramid(features: list[Tensor]) -> Pyramid:
 def assign_levels(
     boxes: Tensor, num_levels: int, canonical_size: float = 224.0, canonical_level: float = 4.0
 ) -> Tensor:
-    """The pyramid level of each box: floor(4 + log2(sqrt(area) / 224 + 1e-8)), levels counted from 2.
+    """The pyramid level of each box (Lin et al. 2017, FPN, equation 1).
+
+        level = floor(4 + log2(sqrt(area) / 224 + 1e-8)), where FPN's first level is number 2
+
+    The steps in float32 are those of the published code, so a box near a limit gets the same level.
 
     Args:
-        boxes: ``[..., 4]`` xyxy in pixels.
-        num_levels: number of levels; larger and smaller boxes go to the last and the first.
-        canonical_size: side in pixels of the box that belongs to ``canonical_level``.
-        canonical_level: 4 in FPN's counting, where level l has stride 2^l.
+        boxes: `[..., 4]` xyxy in pixels.
+        num_levels: The number of levels. Smaller boxes go to the first level, larger ones to the last.
+        canonical_size: The side in pixels of a box that belongs to `canonical_level`.
+        canonical_level: 4 in FPN's numbers, where level l has stride 2^l.
 
     Returns:
-        ``[...]`` int64 in 0..num_levels-1, 0 being the finest level. The published code's float32
-        arithmetic, step by step: a box near a limit must fall on the same side.
+        `[...]` int64 in 0..num_levels-1. 0 is the finest level.
 
     Raises:
-        ValueError: if boxes are not ``[..., 4]``, or a number is not positive.
+        ValueError: If boxes are not `[..., 4]`, or a number is not positive.
+
+    Example:
+        >>> assign_levels(torch.tensor([[0.0, 0.0, 32.0, 32.0], [0.0, 0.0, 224.0, 224.0]]), num_levels=4)
+        tensor([0, 2])
     """
     require_boxes("boxes", boxes)
     require_count("num_levels", num_levels)
@@ -104,32 +118,37 @@ def assign_levels(
     size = boxes[..., 2:] - boxes[..., :2]
     area = size[..., 0] * size[..., 1]
     level = canonical_level + torch.log2(area.clamp(min=0).sqrt() / canonical_size + 1e-8)
-    # Clamped twice: as a float for infinity, as an integer for NaN, which survives a floating-point clamp.
-    # Between the two, what is positive is rounded down.
+    # The first clamp is for infinity. The second is for NaN, which a clamp of floats leaves unchanged.
+    # The conversion between them rounds positive numbers down.
     return level.clamp(2, num_levels + 1).to(torch.int64).clamp(2, num_levels + 1) - 2
 
 
 def pyramid_roi_align(pyramid: Pyramid, boxes: Tensor, pool_size: int = 7, sampling_ratio: int = 2) -> Tensor:
     """Pools a grid of features inside each box, from the pyramid level that fits the box's size.
 
-    Equal to torchvision's ``roi_align(aligned=True)`` on the level of :func:`assign_levels`. As there,
-    no gradient reaches the boxes.
+    Equal to torchvision's `roi_align(aligned=True)` on the level of `assign_levels`. As in torchvision, boxes
+    get no gradient.
 
     Args:
-        pyramid: the flattened levels of :func:`flatten_pyramid`, strides 4, 8, 16, ...
-        boxes: ``[B, N, 4]`` xyxy in pixels of the padded batch. Any box is allowed; what lies outside the
-            image reads as 0, and a box that is not finite gives values that are not finite.
-        pool_size: bins per side, P.
-        sampling_ratio: samples per bin and side.
+        pyramid: The levels from `flatten_pyramid`, of strides 4, 8, 16, ...
+        boxes: `[B, N, 4]` xyxy in pixels of the padded batch. Any box is allowed. Outside of the image,
+            features are 0. A box that is not finite gives values that are not finite.
+        pool_size: Bins per side, P.
+        sampling_ratio: Samples per bin and side.
 
     Returns:
-        ``[B, N, P*P, C]`` of the table's type, bins row by row.
+        `[B, N, P*P, C]` of the table's type, bins row by row.
 
     Raises:
-        ValueError: if the batch sizes of pyramid and boxes differ, or boxes are not ``[B, N, 4]``.
+        ValueError: If the batch sizes of pyramid and boxes differ, or boxes are not `[B, N, 4]`.
+
+    Example:
+        >>> pyramid = flatten_pyramid([torch.zeros(1, 8, 16, 16), torch.zeros(1, 8, 8, 8)])
+        >>> pyramid_roi_align(pyramid, torch.tensor([[[0.0, 0.0, 32.0, 32.0]]]), pool_size=7).shape
+        torch.Size([1, 1, 49, 8])
     """
     if not torch.jit.is_scripting() and not isinstance(pyramid, Pyramid):
-        raise ValueError(f"pyramid must be a Pyramid of flatten_pyramid, got {type(pyramid).__name__}")
+        raise ValueError(f"pyramid must come from flatten_pyramid, got {type(pyramid).__name__}")
     table = pyramid.table
     require_boxes("boxes", boxes)
     if boxes.dim() != 3 or boxes.shape[2] != 4 or boxes.shape[0] != table.shape[0]:
@@ -152,20 +171,20 @@ def pyramid_roi_align(pyramid: Pyramid, boxes: Tensor, pool_size: int = 7, sampl
 
 
 def _must_gather(table: Tensor) -> bool:
-    # ONNX has embedding_bag as a loop only. A GPU's compiler fuses gather, product and sum into one kernel.
-    # So does a CPU's, but it computes the indices again for each channel: 20 times as slow as embedding_bag.
+    # In ONNX, embedding_bag becomes a loop. On a GPU, the compiler fuses gather, product and sum into one
+    # kernel. On a CPU, it computes the indices again for each channel: 20 times slower than embedding_bag.
     return torch.onnx.is_in_onnx_export() or (torch.compiler.is_compiling() and table.device.type != "cpu")
 
 
 def _bin_rows(pyramid: Pyramid, boxes: Tensor, pool_size: int, sampling_ratio: int) -> tuple[Tensor, Tensor]:
-    """Rows of all images' tables and their weights, both ``[B, N, P*P, (2*sampling_ratio)²]``."""
+    """Rows of the tables of all images, and their weights: both `[B, N, P*P, (2*sampling_ratio)²]`."""
     boxes = at_least_float32(boxes)
     levels = assign_levels(boxes, pyramid.geometry.shape[1])  # [B, N]
     geometry = pyramid.geometry.gather(1, levels[..., None].expand(-1, -1, 4))  # [B, N, 4]
-    # Half a cell: features sit at cell centers (the aligned kind).
+    # Half a cell less, since features belong to the centers of cells (aligned=True).
     corners = boxes / geometry[..., 3:] - 0.5  # [B, N, 4]
     cells, weights = _axis_samples(corners, geometry[..., :2], pool_size, sampling_ratio)
-    # [B, N, P, 1, S, 1] with [B, N, 1, P, 1, S]: every row of samples with every column of samples.
+    # [B, N, P, 1, S, 1] with [B, N, 1, P, 1, S]: every row of samples meets every column of samples.
     width, start = geometry[..., 0, None, None, None, None], geometry[..., 2, None, None, None, None]
     rows = cells[:, :, 1, :, None, :, None] * width + start + cells[:, :, 0, None, :, None, :]
     weights = weights[:, :, 1, :, None, :, None] * weights[:, :, 0, None, :, None, :]
@@ -175,16 +194,16 @@ def _bin_rows(pyramid: Pyramid, boxes: Tensor, pool_size: int, sampling_ratio: i
 def _axis_samples(
     corners: Tensor, size: Tensor, pool_size: int, sampling_ratio: int
 ) -> tuple[Tensor, Tensor]:
-    """Cells and weights along each axis: x and y at a time, for each operator costs a GPU's host the same.
+    """Cells and weights along each axis. Both axes are computed at once: fewer operators to start on a GPU.
 
     Args:
-        corners: ``[B, N, 4]`` xyxy of each box in cells.
-        size: ``[B, N, 2]`` width and height in cells of the box's level.
-        pool_size: bins along an axis.
-        sampling_ratio: samples per bin.
+        corners: `[B, N, 4]` xyxy of each box in cells.
+        size: `[B, N, 2]` width and height in cells of the box's level.
+        pool_size: Bins along an axis.
+        sampling_ratio: Samples per bin.
 
     Returns:
-        cell indices and weights, both ``[B, N, 2, P, 2*sampling_ratio]``.
+        Cell indices and weights, both `[B, N, 2, P, 2*sampling_ratio]`.
     """
     half = 0.5 / sampling_ratio
     steps = torch.linspace(
@@ -193,9 +212,9 @@ def _axis_samples(
     low, high = corners[..., :2, None], corners[..., 2:, None]
     position = low + steps * ((high - low) / pool_size)  # [B, N, 2, P*sampling_ratio]
     last = size[..., None] - 1
-    # Up to one cell outside, a sample takes the border's value; beyond, it counts as 0.
+    # A sample up to one cell outside has the value of the border. Farther outside, its value is 0.
     inside = (position >= -1.0) & (position <= size[..., None])
-    # `inside` is false for NaN and infinity, too: 0 * position keeps them visible in the result.
+    # `inside` is False for NaN and infinity. There 0 * position is NaN, so the result shows them.
     weight = torch.where(inside, 1.0 / sampling_ratio, position * 0)
     position = torch.minimum(torch.where(inside, position, 0.0).clamp(min=0.0), last)
     cell = position.to(torch.int32)

@@ -196,7 +196,7 @@ def test_a_run_before_is_set_aside(trained: Path) -> None:
     options = ("--shapes-images", "16", "--iterations", "1", "--output", "runs/again", "--hidden-dim", "32")
     done = run_script("train.py", *options, cwd=trained)
     assert done.returncode == 0, done.stderr
-    assert "runs/again holds a run already, which is now runs/again.1 (complete)" in done.stdout
+    assert "runs/again already has a run, which is now runs/again.1 (complete)" in done.stdout
     for directory in ("again", "again.1"):
         assert (trained / "runs" / directory / "checkpoint.pth").is_file()
 

@@ -315,7 +315,7 @@ def test_a_missing_image_is_refused_at_the_start_and_replaced_later(place: Path)
     assert gap.name in done.stderr
     done = run_training(*command, cwd=place)  # a run that has begun goes on
     assert done.returncode == 0, done.stderr
-    assert "another image took its place" in done.stderr
+    assert "another image replaces it" in done.stderr
     (problem,) = torch.load(place / "runs" / "gap" / "checkpoint.pth", weights_only=True)["unreadable"]
     assert gap.name in problem
     done = run_training(*command, "--output", "runs/new", "--max-unreadable", "0", cwd=place)
@@ -371,6 +371,6 @@ def test_a_dry_run_writes_nothing(place: Path, precision: str) -> None:
     options = ("--output", "runs/dry", "--dry-run", "--precision", precision)
     done = run_training(*OPTIONS, *options, cwd=place)
     assert done.returncode == 0, done.stderr
-    assert "one step of 4 images a device, padded to the largest that may come (128 x 128)" in done.stdout
-    assert "dry run: everything is in order" in done.stdout
+    assert "one step of 4 images per device, padded to the largest possible size (128 x 128)" in done.stdout
+    assert "dry run: no problem was found" in done.stdout
     assert not (place / "runs" / "dry").exists()

@@ -78,7 +78,7 @@ def test_sizes_less_than_1_are_named(name, size):
         ({"backbone": "resnet19"}, r"backbone .*'resnet19'"),
         ({"backbone": ""}, r"backbone .*''"),
         ({"hidden_dim": 16, "num_heads": 3}, r"num_heads must divide hidden_dim, got 3 and 16"),
-        ({"hidden_dim": 18, "num_heads": 2, "positional_encoding": True}, r"that 4 divides, got 18"),
+        ({"hidden_dim": 18, "num_heads": 2, "positional_encoding": True}, r"a multiple of 4, got 18"),
         ({"proposal_init": "corner"}, r"proposal_init .*'corner'"),
         ({"backbone_norm": "layer"}, r"norm .*'layer'"),
         ({"backbone_weights": "absent.pth"}, r"absent\.pth: no such file"),

@@ -212,8 +212,8 @@ def test_never_loaded_from_the_meta_device(batch):
 @pytest.mark.parametrize(
     ("pixels", "looks"),
     [
-        (lambda image: (image - 0.45) / 0.225, "normalised already"),
-        (lambda image: 2 * image - 1, "normalised already"),
+        (lambda image: (image - 0.45) / 0.225, "already normalised"),
+        (lambda image: 2 * image - 1, "already normalised"),
         (lambda image: image * float("nan"), "not finite"),
         (lambda image: (image * 4095).long(), "more than 8 bits"),
     ],

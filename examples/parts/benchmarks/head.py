@@ -27,7 +27,7 @@ HEAD = (
 
 
 def build_head(machine: Machine, name: str, height: int, width: int, proposals: int) -> Run:
-    """The head in one of the ways of :data:`HEAD`, with the proposals; gives the last stage's logits."""
+    """The head in one of the ways of `HEAD`, with the proposals; gives the last stage's logits."""
     model: Any = build_model(machine, proposals).eval().requires_grad_(False)
     sizes = torch.tensor([[height, width]], device=machine.device)
     levels = random_levels(machine, 1, height, width)

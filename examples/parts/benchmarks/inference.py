@@ -32,7 +32,7 @@ INFERENCE = (
 
 
 def build_inference(machine: Machine, name: str, batch: int, height: int, width: int, proposals: int) -> Run:
-    """A forward pass in one of the ways of :data:`INFERENCE`; gives the last stage's logits."""
+    """A forward pass in one of the ways of `INFERENCE`; gives the last stage's logits."""
     images, sizes = random_images(machine, batch, height, width)
     if name in TORCHVISION:
         size = {"min_size": min(height, width), "max_size": 1344}

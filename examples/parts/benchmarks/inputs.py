@@ -15,7 +15,7 @@ PUBLISHED = "published style"
 
 
 def realistic_boxes(count: int) -> Tensor:
-    """``[N, 4]`` cxcywh relative to the image: sides log-uniform from a fiftieth to the whole."""
+    """`[N, 4]` cxcywh relative to the image: sides log-uniform from a fiftieth to the whole."""
     generator = torch.Generator().manual_seed(count)
     side = torch.exp(math.log(0.02) * torch.rand(count, generator=generator))
     aspect = torch.exp(torch.rand(count, generator=generator) - 0.5)
@@ -65,7 +65,7 @@ def random_levels(machine: Machine, batch: int, height: int, width: int) -> list
 
 
 def without_gradients(call: Callable[..., Any], *inputs: Any, bf16: str | None = None) -> Run:
-    """A call without inputs; ``bf16`` is the device's type where autocast is wanted."""
+    """A call without inputs; `bf16` is the device's type where autocast is wanted."""
 
     def run() -> Any:
         with torch.no_grad(), torch.autocast(bf16 or "cpu", torch.bfloat16, enabled=bf16 is not None):

@@ -28,7 +28,7 @@ BACKWARD = FORWARD[:-1]
 def build_roi(
     machine: Machine, name: str, backward: bool, height: int, width: int, count: int, images: int = 1
 ) -> Run:
-    """Six poolings of one pyramid, in one of the ways of :data:`FORWARD`; or of levels in bf16."""
+    """Six poolings of one pyramid, in one of the ways of `FORWARD`; or of levels in bf16."""
     levels = random_levels(machine, images, height, width)
     if "bf16" in name:
         levels = [level.bfloat16() for level in levels]

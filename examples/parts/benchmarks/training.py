@@ -40,7 +40,7 @@ TRAINING = {
 
 
 def build_training_step(machine: Machine, name: str, batch: int, height: int, width: int) -> Run:
-    """Images to updated parameters in one of the ways of :data:`TRAINING`."""
+    """Images to updated parameters in one of the ways of `TRAINING`."""
     model = build_model(machine).train()
     images, sizes = random_images(machine, batch, height, width)
     boxes, labels, valid = random_targets(machine, batch, 8, height, width)

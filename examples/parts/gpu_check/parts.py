@@ -96,7 +96,7 @@ def _kill_group(process: "subprocess.Popen[bytes]") -> None:
 def run_parts(
     parts: list[Part], deadline: Deadline, directory: Path, workers: int, tell: Callable[[Result], None]
 ) -> list[Result]:
-    """Parts that may run together first, ``workers`` at a time; then the others one by one."""
+    """Parts that may run together first, `workers` at a time; then the others one by one."""
     results: list[Result] = []
 
     def run(part: Part) -> None:

@@ -41,7 +41,7 @@ def read_tables(directory: Path, parts: list[Part]) -> tuple[list[Table], str]:
 
 
 def by_name(tables: list[Table]) -> Tables:
-    """For :func:`judge`: rows by titles and names; two tables of one title are one."""
+    """For `judge`: rows by titles and names; two tables of one title are one."""
     found: Tables = {}
     for table in tables:
         found.setdefault(table.title, {}).update({row[""]: row for row in table.rows})

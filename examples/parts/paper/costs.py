@@ -56,7 +56,7 @@ def count(build: Callable[[], nn.Module], size: tuple[int, int]) -> Cost:
 def images_per_second(
     builds: dict[str, Callable[[], nn.Module]], size: tuple[int, int], repeats: int, device: torch.device
 ) -> dict[str, float]:
-    """Detectors on one image of that size, by turns, median of ``repeats`` rounds; weights are random.
+    """Detectors on one image of that size, by turns, median of `repeats` rounds; weights are random.
 
     Norms are folded into convolutions in all of them that have torchvision's, all but the DETRs.
     """

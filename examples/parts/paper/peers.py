@@ -1,8 +1,8 @@
 """The other detectors of the paper's Table 1, with random weights: what they cost on the same inputs.
 
-Each is called as :class:`sparse_rcnn.nn.EndToEndDetector` is, so that all are counted and timed alike.
+Each is called as `EndToEndDetector` is, so that all are counted and timed alike.
 RetinaNet and Faster R-CNN are torchvision's, with Detectron2's levels; the DETRs are Hugging Face's and need
-``pip install '.[peers]'``. Nothing is downloaded. Norms are frozen and outputs are 91, as published.
+`pip install '.[peers]'`. Nothing is downloaded. Norms are frozen and outputs are 91, as published.
 
 The last NMS of RetinaNet and Faster R-CNN finds next to nothing to suppress, unlike in trained detectors;
 deformable attention is plain PyTorch, not the published CUDA kernel; counters of FLOPs see neither its gather
@@ -55,8 +55,8 @@ class ListPeer(nn.Module):
         """Detections; where an image has fewer than another, zeros fill up.
 
         Args:
-            images: ``[B, 3, H, W]`` RGB, ``uint8`` 0..255 or floating 0..1, padded right and bottom.
-            image_sizes: ``[B, 2]`` int64, true (height, width) of each image in the batch.
+            images: `[B, 3, H, W]` RGB, `uint8` 0..255 or floating 0..1, padded right and bottom.
+            image_sizes: `[B, 2]` int64, true (height, width) of each image in the batch.
         """
         pairs = zip(to_dtype(images, scale=True), image_sizes.tolist(), strict=True)
         detections = self.model([image[:, :height, :width] for image, (height, width) in pairs])
@@ -79,7 +79,7 @@ class MaskPeer(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1))
 
     def forward(self, images: Tensor, image_sizes: Tensor) -> Found:
-        """Detections; arguments as of :class:`ListPeer`."""
+        """Detections; arguments as of `ListPeer`."""
         image_sizes = image_sizes.to(images.device)
         rows = torch.arange(images.shape[2], device=images.device) < image_sizes[:, :1]  # [B, H]
         columns = torch.arange(images.shape[3], device=images.device) < image_sizes[:, 1:]  # [B, W]

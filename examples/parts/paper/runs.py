@@ -70,7 +70,7 @@ class Run(NamedTuple):
         return None if found is None or found[1] else found[0]
 
     def train(self, processes: int = 1, threads: int | None = None) -> None:
-        """Trains in the foreground, or with the log as output if ``threads`` says how many it may use.
+        """Trains in the foreground, or with the log as output if `threads` says how many it may use.
 
         A run that was interrupted goes on, as train.py does.
 
@@ -110,7 +110,7 @@ def _wait_for(process: subprocess.Popen[bytes]) -> int:
 
 
 def train_missing(runs: list[Run], jobs: int, processes: int = 1) -> list[str]:
-    """Trains all runs that are not complete, ``jobs`` at a time, and returns what went wrong."""
+    """Trains all runs that are not complete, `jobs` at a time, and returns what went wrong."""
     missing = [run for run in runs if run.result() is None]
     print(
         f"{len(runs) - len(missing)} of {len(runs)} runs are there, {len(missing)} to train, {jobs} at a time"

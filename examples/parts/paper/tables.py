@@ -10,7 +10,7 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 class Row(NamedTuple):
-    """A model of ours, or a peer that is only measured (``model`` is empty), and the paper's figures."""
+    """A model of ours, or a peer that is only measured (`model` is empty), and the paper's figures."""
 
     title: str
     model: str

@@ -1,6 +1,6 @@
-"""Steps whose loss or gradient is not finite: skipped, counted, written down; many in a row are the end.
+"""Steps whose loss or gradient is not finite. They are skipped and logged. Too many in a row end the run.
 
-Every process knows the same sums, so all of them come to the same decision.
+All processes know the same sums, so all of them decide the same.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ class BadBatches:
     """Counts bad steps.
 
     Args:
-        directory: Where the batches are written for inspection.
-        limit: Bad steps in a row that end the run.
-        processes: All of them are told the ids of the images.
+        directory: The directory to which bad batches are written.
+        limit: The number of bad steps in a row that ends the run.
+        processes: The processes of the run. All of them learn the ids of the images.
     """
 
     def __init__(self, directory: Path, limit: int, processes: Processes) -> None:
@@ -43,7 +43,7 @@ class BadBatches:
         outcome: Outcome,
         journal: Journal,
     ) -> None:
-        """Takes note of a bad step, says so, and ends the run if it is one too many in a row."""
+        """Counts a bad step and prints a line. Ends the run if there are too many in a row."""
         entry = self.skip(iteration, batches, own_losses, outcome.gradient_norm)
         journal.record(entry, "train")
         journal.say(
@@ -55,13 +55,13 @@ class BadBatches:
     def skip(
         self, iteration: int, batches: list[Batch], own_losses: Tensor, gradient_norm: float
     ) -> dict[str, Any]:
-        """Takes note of a bad step, on all processes at the same time.
+        """Counts a bad step, on all processes at the same time.
 
         Args:
-            iteration: Of the step, from 1.
-            batches: What this process had in it.
-            own_losses: Of this process, with the total first.
-            gradient_norm: Of the whole step.
+            iteration: The number of the step, from 1.
+            batches: The batches of this process.
+            own_losses: The losses of this process. The total comes first.
+            gradient_norm: The norm of the gradient of the whole step.
 
         Returns:
             An entry for the journal, with the ids of the images of every process whose loss is not finite; if
@@ -132,7 +132,7 @@ class BadBatches:
 
 
 class RunningStatistics:
-    """The statistics of batch norm, which a forward pass changes and a bad one must not."""
+    """The statistics of batch norms. A forward pass changes them, and a bad step must not."""
 
     def __init__(self, model: nn.Module) -> None:
         norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -140,10 +140,10 @@ class RunningStatistics:
         self._before: list[Tensor] = []
 
     def remember(self) -> None:
-        """Before the forward pass."""
+        """Keeps the statistics. Call it before the forward pass."""
         self._before = [tensor.clone() for tensor in self._tensors]
 
     def restore(self) -> None:
-        """To what they were."""
+        """Restores the statistics."""
         for tensor, before in zip(self._tensors, self._before, strict=True):
             tensor.copy_(before)

@@ -29,15 +29,15 @@ Batches = Generator[tuple[Batch, list[str]], None, None]
 def open_batches(
     arguments: argparse.Namespace, dataset: DetectionDataset, processes: Processes, start: int
 ) -> Batches:
-    """Endless batches of this process from a step on; closing them ends the processes that read.
+    """Endless batches of this process, from a step on. Closing them ends the processes that read images.
 
-    Which images come when and how they are augmented is a function of the seed and the step alone.
+    The seed and the step alone decide which images come and how they are augmented.
     """
     if arguments.workers > (cores := cores_of_a_process()):
         warnings.filterwarnings("ignore", "This DataLoader will create")  # PyTorch says it in every process
         if processes.rank == 0:
             print(
-                f"--workers {arguments.workers} are more than the cores of a process, {cores}: "
+                f"--workers {arguments.workers} is more than the {cores} cores of a process: "
                 "reading may be slower"
             )
     sampler = TrainingSampler(

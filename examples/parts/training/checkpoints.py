@@ -1,8 +1,8 @@
-"""Checkpoints that survive: written whole or not at all, told from damaged ones, the last few kept.
+"""The checkpoints of a run. Writing never leaves a partial file. Damaged files are found. The last few stay.
 
-`checkpoints/00001000-3f5a...pth` holds iteration 1000, and in its name the beginning of its SHA-256, as in
-the names of torchvision's weights. `checkpoint.pth` is the newest under a second name: a hard link, which
-cannot dangle.
+`checkpoints/00001000-3f5a...pth` is the checkpoint of iteration 1000. Its name has the beginning of its
+SHA-256, as in the names of torchvision's weights. `checkpoint.pth` is a second name (a hard link) of the
+newest.
 """
 
 import errno
@@ -35,8 +35,8 @@ class CheckpointDirectory:
     """The checkpoints of a run.
 
     Args:
-        output: Directory of the run.
-        keep: How many to keep.
+        output: The directory of the run.
+        keep: The number of checkpoints to keep.
     """
 
     def __init__(self, output: Path, keep: int = 3) -> None:
@@ -47,14 +47,14 @@ class CheckpointDirectory:
         self.keep = keep
 
     def room(self) -> tuple[Path, int]:
-        """The directory that is there already, and the bytes that are free on its disk."""
+        """The innermost directory that exists, and the free bytes on its disk."""
         there = next(
             path for path in (self.output.absolute(), *self.output.absolute().parents) if path.exists()
         )
         return there, shutil.disk_usage(there).free
 
     def check_room(self, size: int) -> None:
-        """Raises ValueError if not even one more checkpoint of so many bytes can be written."""
+        """Raises ValueError if the disk has no room for one more checkpoint of that size in bytes."""
         there, free = self.room()
         if size > free:
             raise ValueError(
@@ -66,11 +66,11 @@ class CheckpointDirectory:
         """Writes a checkpoint and removes the oldest ones.
 
         Raises:
-            OSError: If it cannot be written, such as on a full disk; all that were there before still are.
+            OSError: If it cannot be written, such as on a full disk. All older checkpoints are still there.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        # Through memory: torch's own writer reports a full disk in ways that cannot be caught safely, and the
-        # digest needs all bytes anyway.
+        # Write to memory first: the errors of torch's writer on a full disk cannot be caught safely, and the
+        # digest needs all bytes.
         buffer = io.BytesIO()
         torch.save({**checkpoint, DIGEST_KEY: content_digest(checkpoint)}, buffer)
         content = buffer.getbuffer()
@@ -92,26 +92,26 @@ class CheckpointDirectory:
         return path
 
     def find_newest(self, tell: Callable[[str], None], repair: bool = True) -> Path | None:
-        """The newest checkpoint that is whole; says of each that is not, and puts it aside.
+        """The newest checkpoint that is not damaged. Damaged ones are renamed.
 
         Args:
-            tell: Called with each sentence about a damaged checkpoint.
-            repair: False to leave everything where it is.
+            tell: A function that gets a sentence about each damaged checkpoint.
+            repair: False: nothing is renamed.
 
         Returns:
-            Its path, or None if there is none. Of files that were put there by hand, ``checkpoint.pth``.
+            Its path, or None if there is none. If files were put there by hand, `checkpoint.pth`.
 
         Raises:
-            ValueError: If there are checkpoints of which none can be read now: the next try may find them.
+            ValueError: If there are checkpoints, but none can be read now. A later try may succeed.
         """
         damaged: list[Path] = []
         unreadable = ""
         for path in self._paths():
             try:
                 whole = _is_whole(path)
-            except OSError as error:  # a network drive, or a bad sector: nothing is known of its content
+            except OSError as error:  # a network drive or a bad sector: the file may be good
                 unreadable = f"{path} cannot be read: {error}"
-                tell(f"{unreadable}; looking for the one before")
+                tell(f"{unreadable}; trying the previous checkpoint")
                 continue
             if whole:
                 # A process may have died between writing one and pointing to it.
@@ -119,16 +119,16 @@ class CheckpointDirectory:
                     self._point_to(path)
                 return path
             if not repair:
-                tell(f"{path} is damaged; looking for the one before")
+                tell(f"{path} is damaged; trying the previous checkpoint")
                 continue
             aside = path.with_suffix(".damaged")
             os.replace(path, aside)
             damaged.append(aside)
-            tell(f"{path} is damaged, now {aside.name}; looking for the one before")
+            tell(f"{path} is damaged, now {aside.name}; trying the previous checkpoint")
         if unreadable:
-            raise ValueError(f"{unreadable}; move {self.output} away to start anew")
+            raise ValueError(f"{unreadable}; to start a new run, move {self.output} away")
         if damaged:
-            tell(f"no whole checkpoint is left in {self.directory}")
+            tell(f"all checkpoints in {self.directory} are damaged")
         if not self.newest.is_file():
             return None
         if any(self.newest.samefile(path) for path in damaged):  # the same content under its other name
@@ -137,7 +137,7 @@ class CheckpointDirectory:
         return self.newest
 
     def _paths(self) -> list[Path]:
-        """Newest first; of the same iteration, the one that was written last."""
+        """The checkpoints, newest first. Of the same iteration, the last written one comes first."""
         paths = [path for path in self.directory.glob("*.pth") if NAME.fullmatch(path.name)]
         age = {path: (int(path.name.split("-")[0]), path.stat().st_mtime_ns) for path in paths}
         return sorted(paths, key=age.__getitem__, reverse=True)
@@ -165,14 +165,14 @@ class CheckpointDirectory:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """A checkpoint of train.py from which its run can go on.
+    """Reads a checkpoint of train.py, to continue its run.
 
     Raises:
         ValueError: If it is damaged, was not written by train.py, or its parts do not fit together.
     """
     content = read_checkpoint(path)
     if "optimizer" not in content:
-        raise ValueError(f"{path} was not written by this script: use --weights")
+        raise ValueError(f"{path} was not written by train.py, so it cannot be resumed: give it as --weights")
     try:
         check_run(validate_checkpoint(content))
     except ValueError as error:
@@ -182,21 +182,21 @@ def read_run(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def lock(output: Path) -> Iterator[None]:
-    """Keeps other processes out of the directory of a run that goes on.
+    """Locks the directory of a run, so that no other run uses it.
 
     Raises:
-        ValueError: If another process is in it.
+        ValueError: If another process has locked it.
     """
     with (output / "lock").open("w") as file:
         try:
-            _lock_file(file.fileno())  # ends with this process, however it ends
+            _lock_file(file.fileno())  # the lock ends with this process
         except (BlockingIOError, PermissionError) as error:  # POSIX says the one, Windows the other
             raise ValueError(f"{output}: another process is training in it") from error
         yield
 
 
 def set_aside(output: Path) -> Path:
-    """Renames the directory of a run before this one: nothing that was trained is lost."""
+    """Renames the directory of an earlier run, so that nothing is overwritten."""
     number = 1
     while (old := output.with_name(f"{output.name}.{number}")).exists():
         number += 1
@@ -222,7 +222,7 @@ def _lock_file(descriptor: int) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Makes a file, or the names in a directory, last even if the machine loses power."""
+    """Writes a file, or the names in a directory, to the disk, so that a loss of power does not lose it."""
     if os.name == "nt" and path.is_dir():  # Windows opens no directories
         return
     descriptor = os.open(path, os.O_RDONLY)

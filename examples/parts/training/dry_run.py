@@ -1,4 +1,4 @@
-"""The dry run: what a step takes and whether everything is in order, without writing anything."""
+"""The dry run: measures a step and checks everything, without writing anything."""
 
 import argparse
 import math
@@ -28,16 +28,16 @@ def dry_run(
     state: TrainingState,
     step: SharedStep,
 ) -> None:
-    """One step of the largest size and one evaluation batch; says what they take.
+    """Runs one step of the largest size and one evaluation batch. Prints their time and memory.
 
     Raises:
-        ValueError: If something cannot work, on all processes alike.
+        ValueError: On all processes, if something cannot work.
     """
     batch, problems = next(batches)
     if is_gone(problems):
         raise ValueError(problems[-1])
     for problem in problems:
-        print(printable(f"{problem}; another image took its place"))
+        print(printable(f"{problem}; another image replaces it"))
     batch = pad_to_largest(batch, training_set, max(arguments.sizes), arguments.max_size, arguments.crop)
     loss, norm, seconds = _one_step(batch, state, step, processes)
     seconds *= arguments.accumulate
@@ -54,12 +54,12 @@ def dry_run(
     if processes.rank == 0:
         height, width = batch.images.shape[2:]
         print(
-            f"one step of {len(batch.images)} images a device, padded to the largest that may come "
-            f"({height} x {width}): loss {loss:.2f}, gradient norm {norm:.2f}, {seconds:.1f} s with warming "
+            f"one step of {len(batch.images)} images per device, padded to the largest possible size "
+            f"({height} x {width}): loss {loss:.2f}, gradient norm {norm:.2f}, {seconds:.1f} s with warm-"
             f"up, {most_memory(processes.device) / 1e9:.2f} GB at most"
         )
         hours = seconds * arguments.iterations / 3600
-        print(f"all {arguments.iterations} steps at that rate: {hours:.1f} h or less")
+        print(f"all {arguments.iterations} steps at this rate: at most {hours:.1f} h")
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise ValueError(f"the loss is {loss} and the gradient's norm {norm}")
     if processes.rank == 0:
@@ -70,13 +70,13 @@ def dry_run(
         print(f"checkpoints: {needed / 1e9:.2f} GB of the {free / 1e9:.1f} GB free in {place}")
         if needed > free:
             raise ValueError(f"the disk of {place} has no room for {kept} checkpoints")
-        print("dry run: everything is in order, nothing was written to the output directory")
+        print("dry run: no problem was found, and nothing was written to the output directory")
 
 
 def _one_step(
     batch: Batch, state: TrainingState, step: SharedStep, processes: Processes
 ) -> tuple[float, float, float]:
-    """Loss and gradient norm over all processes, and seconds; of fp16, the first step without overflow."""
+    """Loss and gradient norm over all processes, and seconds. In fp16, overflows are tried again."""
     num_targets = processes.sum(batch.targets.valid.sum().float().to(processes.device))
     while True:
         state.begin()

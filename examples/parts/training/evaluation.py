@@ -1,4 +1,4 @@
-"""Evaluation by all processes together, in between and at the end; it never costs the run."""
+"""Evaluation by all processes, during training and at the end. Its problems do not end the run."""
 
 import argparse
 import math
@@ -49,11 +49,11 @@ class Evaluation:
 
     Args:
         arguments: The options.
-        state: Of the run: the model, or its average.
+        state: The state of the run, with the model or its average.
         dataset: The validation set.
-        processes: They share the images.
-        journal: Where the metrics go.
-        stop: A signal ends an evaluation: it can be repeated.
+        processes: The processes that share the images.
+        journal: The metrics are written to it.
+        stop: The request to stop. It ends an evaluation, since this can be repeated.
     """
 
     def __init__(
@@ -88,13 +88,13 @@ class Evaluation:
         return self.processes.from_first(0 < patience <= self.journal.evaluations_since_best())
 
     def was_interrupted(self, start: int) -> bool:
-        """Whether the run that goes on ended in the middle of one."""
+        """Whether the resumed run ended in the middle of an evaluation."""
         return self.is_due(start) and self.processes.from_first(
             all(entry["iteration"] != start or "AP" not in entry for entry in self.journal.entries)
         )
 
     def run(self, iteration: int) -> Evaluated:
-        """Metrics and pictures of what the model finds by now.
+        """Metrics of the model, and pictures of its detections.
 
         Images that cannot be read are left out, named and counted. Detections that are not finite have no
         figures: that is said, and training goes on, for steps that are not finite are skipped.
@@ -116,14 +116,14 @@ class Evaluation:
             pictures = draw_predictions(self.detector, self.dataset, 8)
             self._show_progress(iteration, pictures)
             found = found._replace(metrics=metrics, pictures=pictures)
-        self.processes.wait()  # for pycocotools, with more patience than the next step has
+        self.processes.wait()  # pycocotools can take long: this wait has a longer timeout than a step
         self.state.model.train()
         return found
 
     def _detect(self) -> tuple[list[dict[str, Any]], dict[int, str], str]:
         """COCO results on rank 0; on all processes, unreadable images by id, and what is not finite.
 
-        The batches are the same however many processes share them, and so are the results.
+        Neither the batches nor the results depend on the number of processes.
         """
         processes = self.processes
         processes.copy_first(self.state.evaluated.buffers())  # batch norm has its own on every rank
@@ -181,9 +181,9 @@ class Evaluation:
 def metrics_of(
     dataset: DetectionDataset, results: list[dict[str, Any]], left_out: Iterable[int]
 ) -> dict[str, float]:
-    """COCO's figures of all images but those with the ids ``left_out``.
+    """COCO's figures of all images but those with the ids `left_out`.
 
-    NaN for each of them without pycocotools, or without an image: a run of days does not end for that.
+    Without pycocotools or without images, all of them are NaN, and the run goes on.
     """
     image_ids = sorted({*dataset.image_ids} - {*left_out})
     if not can_evaluate() or not image_ids:

@@ -1,4 +1,4 @@
-"""What the processes of a step tell each other: two short sums, so that all of them decide alike."""
+"""The exchange between processes in a step: two short sums, so that all of them decide the same."""
 
 import math
 from typing import NamedTuple
@@ -12,15 +12,15 @@ from sparse_rcnn.data import Batch
 
 
 class Outcome(NamedTuple):
-    """How a step went, the same on all processes.
+    """The outcome of a step, the same on all processes.
 
     Attributes:
-        losses: As ``loss_vector`` has them, of the whole step.
-        gradient_norm: Before clipping.
+        losses: The losses of the whole step, in the order of `loss_vector`.
+        gradient_norm: The norm of the gradient before clipping.
         is_stopped: Whether a process was asked to stop.
         is_overdue: Whether the last checkpoint is too old.
-        num_unreadable: Images that could not be read.
-        is_gone: Whether a process finds no image any more.
+        num_unreadable: The number of images that could not be read.
+        is_gone: Whether a process can read no image any more.
     """
 
     losses: list[float]
@@ -32,7 +32,7 @@ class Outcome(NamedTuple):
 
     @property
     def losses_are_finite(self) -> bool:
-        """Whether all of them are."""
+        """Whether all losses and the gradient norm are finite."""
         return all(map(math.isfinite, self.losses))
 
     @property
@@ -49,13 +49,13 @@ class Exchange:
         self._flags = torch.zeros(4)
 
     def before(self, parts: list[Batch], problems: list[str], is_stopped: bool, is_overdue: bool) -> Tensor:
-        """The number of targets of the whole step: what one device with all its images would divide by.
+        """The number of targets of the whole step: the same as on one device with all images.
 
-        What else this process has to say goes along, and comes back in :meth:`after`.
+        The flags of this process are sent with it. Their sums are in the result of `after`.
         """
         flags = torch.tensor([is_stopped, is_overdue, len(problems), is_gone(problems)], dtype=torch.float32)
         if self.processes.device.type == "cuda":
-            # Else the host waits for the device.
+            # Otherwise the host waits for the device.
             flags = flags.pin_memory().to(self.processes.device, non_blocking=True)
         own_targets = torch.stack([batch.targets.valid.sum() for batch in parts]).sum()
         num_targets, *told = self.processes.sum(torch.cat([own_targets.float()[None], flags])).unbind()
@@ -63,7 +63,7 @@ class Exchange:
         return num_targets
 
     def after(self, own_losses: Tensor, gradient_norm: Tensor) -> Outcome:
-        """How the step went: the only time that the host waits for the device, but for the matching."""
+        """The outcome of the step. The host waits for the device only here and in the matching."""
         losses = self.processes.sum(own_losses.clone())
         *values, norm, stopped, overdue, unreadable, gone = torch.cat(
             [losses, gradient_norm[None], self._flags]

@@ -1,4 +1,4 @@
-"""What one sees of a run: progress bar, metrics.jsonl, TensorBoard, and a plot at the end."""
+"""The output of a run: progress bar, metrics.jsonl, TensorBoard, and a plot at the end."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from parts.evaluating import without_nan
 
 matplotlib.use("Agg")
 
-LINES = 200  # at most, of a run in a log that is no terminal
+LINES = 200  # the most progress lines of a run, if its output is a file
 TITLES = {
     "loss": "sum over stages",
     "classification": "classification, last stage",
@@ -29,13 +29,13 @@ TITLES = {
 
 
 class Journal:
-    """Of rank 0; elsewhere it stays silent and writes nothing.
+    """The log of a run. Only the process with rank 0 prints and writes.
 
     Args:
-        output: Directory of the run, or None to write nothing.
-        start: Iteration to begin at. Entries after it, of a run that died, are dropped.
-        iterations: Iteration to end at.
-        rank: Of this process.
+        output: The directory of the run. With None, nothing is written.
+        start: The first iteration. Later entries of a run that died are removed.
+        iterations: The last iteration.
+        rank: The number of this process.
     """
 
     def __init__(self, output: Path | None, start: int, iterations: int, rank: int) -> None:
@@ -49,13 +49,13 @@ class Journal:
             self._path = output / "metrics.jsonl"
             self.entries = [entry for entry in _read(self._path) if entry["iteration"] <= start]
             self._rewrite()
-            # TensorBoard hides what a run that died wrote after this, too.
+            # TensorBoard then also hides the later entries of a run that died.
             self._writer = SummaryWriter(str(output), purge_step=start + 1)
         self.progress = tqdm(
             total=iterations,
             initial=start,
             unit="step",
-            disable=rank != 0 or not sys.stderr.isatty(),  # a log gets lines
+            disable=rank != 0 or not sys.stderr.isatty(),  # a file gets lines instead
             mininterval=1,
             dynamic_ncols=True,
         )
@@ -64,13 +64,12 @@ class Journal:
         """Prints beside the progress bar."""
         if self.rank == 0:
             self.progress.write(text)
-            sys.stdout.flush()  # a log is read while the run goes on
+            sys.stdout.flush()  # users read a log while the run goes on
 
     def record(self, entry: dict[str, Any], group: str) -> None:
-        """Adds an entry, with its "iteration"; lists hold a value per stage.
+        """Adds an entry with its "iteration". Lists have one value per stage.
 
-        Metrics of an iteration that has some already, of a run that died between them and its end, take their
-        place.
+        If the iteration already has metrics (from a run that died after it wrote them), they are replaced.
         """
         again = [e for e in self.entries if _is_same_evaluation(e, entry)] if "AP" in entry else []
         for one in again:
@@ -80,7 +79,7 @@ class Journal:
             return
         try:
             if self._complained or again:
-                self._rewrite()  # the entries that could not be written before, too
+                self._rewrite()  # this also writes the entries that could not be written before
                 self._complained = False
             else:
                 with self._path.open("a") as file:
@@ -104,7 +103,7 @@ class Journal:
         return max(0, len(figures) - 1 - best)
 
     def show(self, entry: dict[str, Any]) -> None:
-        """Shows the latest losses in the progress bar; in a log, on a line of its own now and then."""
+        """Shows the latest losses in the progress bar. A log file gets a line from time to time."""
         text = (
             f"loss {entry['loss']:.2f}, class {entry['classification']:.2f}, L1 {entry['l1']:.2f}, "
             f"GIoU {entry['giou']:.2f}, lr {entry['learning_rate']:.1e}, "
@@ -121,7 +120,7 @@ class Journal:
         self._draw("add_image", name, np.asarray(picture), iteration, dataformats="HWC")
 
     def close(self) -> None:
-        """Ends the progress bar and writes what is left."""
+        """Ends the progress bar and writes the remaining entries."""
         self.progress.close()
         if self._writer is not None:
             with contextlib.suppress(OSError):  # said when it happened
@@ -131,7 +130,7 @@ class Journal:
                 self._rewrite()
 
     def plot(self, path: Path) -> None:
-        """Losses of the last stage, IoU of the matches of every stage, and AP over iterations."""
+        """Plots losses of the last stage, IoU of the matches of every stage, and AP over iterations."""
         from matplotlib import pyplot
 
         losses = [entry for entry in self.entries if "loss" in entry]
@@ -158,13 +157,13 @@ class Journal:
         pyplot.close(figure)
 
     def _draw(self, kind: str, *arguments: Any, **options: Any) -> None:
-        """TensorBoard, until it fails: then it is over with it, and the run goes on."""
+        """Writes to TensorBoard. After an error, the run goes on without it."""
         if self._writer is None:
             return
         try:
             getattr(self._writer, kind)(*arguments, **options)
         except OSError as error:
-            self.say(f"TensorBoard cannot write to {self.output}: {error}; training goes on without")
+            self.say(f"TensorBoard cannot write to {self.output}: {error}; training goes on without it")
             self._writer = None
 
     def _rewrite(self) -> None:
@@ -172,7 +171,7 @@ class Journal:
         with temporary.open("w") as file:
             file.write("".join(map(_line, self.entries)))
             file.flush()
-            os.fsync(file.fileno())  # or losing power may leave an empty history
+            os.fsync(file.fileno())  # without it, a loss of power may leave an empty file
         temporary.replace(self._path)
 
 
@@ -189,7 +188,7 @@ def _line(entry: dict[str, Any]) -> str:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    """Entries of a file whose last line may be cut off, or of any bytes."""
+    """The entries of a file. Lines that are cut off or damaged are left out."""
     entries = []
     for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
         try:

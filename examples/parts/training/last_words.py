@@ -1,20 +1,20 @@
-"""What a run says when it gives up: one line that names the culprit and what to do."""
+"""The last line of a run that fails: it names the cause and says what to do."""
 
 import torch
 
 from parts.command_line import message_of, printable
 
-# What PyTorch's allocators say, on a CPU and on a GPU.
+# Messages of PyTorch's allocators, on a CPU and on a GPU.
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 ADVICE = (
-    "these take less memory and make the same steps: --accumulate PARTS, --recompute-head, "
-    "--recompute-backbone; these make other steps: a smaller --batch-size, smaller --sizes and --max-size; "
-    "an evaluation takes less with a smaller --eval-batch-size"
+    "these options save memory and do not change the training: --accumulate PARTS, --recompute-head, "
+    "--recompute-backbone; these change it: a smaller --batch-size, smaller --sizes and --max-size; "
+    "an evaluation needs less memory with a smaller --eval-batch-size"
 )
 
 
 def last_words(error: Exception) -> str | None:
-    """The line to end with; None for what is a fault of the program, which needs its traceback."""
+    """The last line for an error. None for a fault of the program: that needs its traceback."""
     if is_out_of_memory(error):
         return f"out of memory: {ADVICE} ({printable(message_of(error))})"
     if isinstance(error, torch._dynamo.exc.TorchDynamoException):
@@ -23,7 +23,7 @@ def last_words(error: Exception) -> str | None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that there was not enough memory, on whatever device."""
+    """Whether an error says that a CPU or a GPU has not enough memory."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)

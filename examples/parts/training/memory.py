@@ -1,4 +1,4 @@
-"""How much memory a process has held."""
+"""The peak memory of a process."""
 
 import math
 import sys
@@ -12,7 +12,7 @@ except ImportError:  # Windows
 
 
 def most_memory(device: torch.device) -> float:
-    """The most bytes that this process has held at a time: on a GPU, or in main memory; NaN if unknown."""
+    """The peak memory of this process in bytes, on the GPU or in main memory. NaN if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if resource is None:

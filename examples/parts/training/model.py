@@ -10,7 +10,7 @@ from sparse_rcnn.nn import Checkpoint, ModelConfig, load_checkpoint, load_weight
 
 
 def model_config(arguments: argparse.Namespace, num_classes: int, stored: ModelConfig | None) -> ModelConfig:
-    """The recipe's options, over them those of --weights (``stored``), over them those given."""
+    """The recipe's options. Those of --weights (`stored`) override them, and given options override both."""
     options = {name: getattr(arguments, name) for name in MODEL_OPTIONS}
     if stored is not None:
         given = {name: value for name, value in options.items() if name in arguments.given}
@@ -21,10 +21,10 @@ def model_config(arguments: argparse.Namespace, num_classes: int, stored: ModelC
 def build_model(
     arguments: argparse.Namespace, class_names: list[str], resumed: dict[str, Any] | None, rank: int
 ) -> tuple[SparseRCNN, dict[str, Any]]:
-    """The model, with pretrained weights or those of --weights, and the options that it was built with.
+    """The model, with pretrained weights or those of --weights, and its options.
 
-    The one of a run that goes on (its checkpoint is ``resumed``) is as it was, without weights: the file of
-    --weights may be gone by now.
+    If a run is resumed from the checkpoint `resumed`, the model has the options of this checkpoint and no
+    weights yet. The file of --weights is not needed again.
     """
     weights: Checkpoint | None = None
     if resumed is not None:
@@ -37,7 +37,7 @@ def build_model(
     pretrained = None if arguments.backbone_weights == "none" or stored else arguments.backbone_weights
     if config.backbone_norm == "frozen" and pretrained is None and not stored:
         raise ValueError(
-            "--backbone-norm frozen needs pretrained weights: a random stem that never trains learns poorly; "
+            "--backbone-norm frozen needs pretrained weights: it does not train the stem; "
             "give --backbone-weights or --weights, or train from scratch with --backbone-norm group"
         )
     if config.backbone_norm == "group" and pretrained == "imagenet":
@@ -51,6 +51,6 @@ def build_model(
         if rank == 0:
             for remark in weights.remarks:
                 print(f"{arguments.weights}: {remark}")
-            what = f"everything but {', '.join(anew)}, which start anew" if anew else "everything"
+            what = f"everything but {', '.join(anew)}, which are initialised again" if anew else "everything"
             print(f"{arguments.weights}: loaded {what}")
     return model, config.to_dict()

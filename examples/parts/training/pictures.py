@@ -1,4 +1,4 @@
-"""Pictures of what a detector finds in the first validation images."""
+"""Pictures of the detections in the first validation images."""
 
 import math
 from collections.abc import Sequence

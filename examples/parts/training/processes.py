@@ -1,4 +1,4 @@
-"""The processes that train together: who this one is, and what they tell each other."""
+"""The processes that train together, and the exchange between them."""
 
 import os
 from collections.abc import Iterator
@@ -17,17 +17,17 @@ Value = TypeVar("Value")
 # Rank 0 checks every file of COCO and evaluates all detections while the others wait. Steps have the default
 # of the backend: a process that dies is noticed by torchrun at once, but not by that of another node.
 PATIENCE = timedelta(hours=1)
-LAUNCH = "launch"  # a file in the directory of a run: which torchrun began it
+LAUNCH = "launch"  # a file in the directory of a run that says which torchrun started it
 
 
 class Processes(NamedTuple):
-    """This process among all of them; alone, there is nothing to exchange."""
+    """This process among all processes. A single process exchanges nothing."""
 
     rank: int
     local_rank: int
     world_size: int
     device: torch.device
-    patient: Any = None  # a group for what may take long, and for objects
+    patient: Any = None  # a group with a long timeout, also for objects
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Sum over all processes, in place."""
@@ -66,7 +66,7 @@ class Processes(NamedTuple):
                 dist.broadcast(tensor, 0)
 
     def wait(self) -> None:
-        """Returns when all processes have come here."""
+        """Waits until all processes call it."""
         if self.world_size > 1:
             dist.barrier(group=self.patient)
 
@@ -92,9 +92,9 @@ def begun_by_this_launch(output: Path) -> bool:
 
 @contextmanager
 def joined(device_name: str) -> Iterator[Processes]:
-    """Joins the other processes, if torchrun started this one, and leaves them at the end.
+    """Joins the other processes if torchrun started this one, and leaves them at the end.
 
-    After an error it does not: others may be waiting for something else, and torchrun ends them.
+    After an error, it does not leave: others may wait for something else, and torchrun ends them.
     """
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
@@ -116,10 +116,11 @@ def joined(device_name: str) -> Iterator[Processes]:
 
 
 def _store_of_this_start(rank: int, world_size: int) -> dict[str, Any]:
-    """Where processes tell each other their addresses: not where those before a restart told theirs.
+    """A store in which processes exchange their addresses. After a restart it must be a new one.
 
-    torchrun (torch 2.14) keeps one store over its restarts, and who comes first finds addresses of the dead.
-    Of several nodes each counts its own: there, TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 is the remedy.
+    torchrun (torch 2.14) keeps one store over its restarts, so the first process would find addresses of
+    processes that have ended. On several nodes, each node counts its own restarts: set
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 there.
     """
     environment = os.environ
     if environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or environment["GROUP_WORLD_SIZE"] != "1":

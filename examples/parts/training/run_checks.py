@@ -1,4 +1,4 @@
-"""What a checkpoint of train.py says of its run, validated before anything is taken up from it."""
+"""Checks the entries of a checkpoint of train.py before a run uses them."""
 
 import math
 import random
@@ -15,17 +15,17 @@ from sparse_rcnn import build_sparse_rcnn
 from sparse_rcnn.nn import Checkpoint, ModelConfig
 from sparse_rcnn.nn.state_dict import require_finite, require_same_keys
 
-MOST = 2**53  # iterations, images: more than any run has, and exact in floating point
+MOST = 2**53  # the limit of counts: more than any run has, and exact in floating point
 PLAIN = (bool, int, float, str, type(None))
 
 
 def check_run(checkpoint: Checkpoint) -> None:
-    """Raises ValueError, naming the entry, if a run cannot go on from this checkpoint."""
+    """Raises ValueError if a run cannot be resumed from this checkpoint. The message names the entry."""
     content = checkpoint.content
     for name, (is_right, wanted) in FIELDS.items():
         if name not in content:
             if name in REQUIRED:
-                raise ValueError(f"entry {name!r} is missing: no run can go on without it")
+                raise ValueError(f"entry {name!r} is missing: a run cannot be resumed without it")
         elif not is_right(content[name]):
             raise ValueError(f"{name} must be {wanted}, got {short(content[name])}")
     check_optimizer(content["optimizer"], trainable_shapes(checkpoint.config))
@@ -34,7 +34,7 @@ def check_run(checkpoint: Checkpoint) -> None:
     if ("trained" in content) != ("num_averaged" in content):
         raise ValueError("of the entries 'trained' and 'num_averaged', one is missing")
     if content["arguments"].get("ema") and "trained" not in content:
-        raise ValueError("entry 'trained' is missing: a run with --ema cannot go on without it")
+        raise ValueError("entry 'trained' is missing: a run with --ema cannot be resumed without it")
     if "trained" in content:
         require_same_keys(content["model"], content["trained"], "'trained' does not fit 'model'")
         require_finite(content["trained"])
@@ -50,7 +50,7 @@ def trainable_shapes(config: ModelConfig) -> list[torch.Size]:
 
 
 def check_optimizer(state: Any, shapes: list[torch.Size]) -> None:
-    """Moments of another shape make fused AdamW write where it must not."""
+    """Checks the optimiser's state. Moments of a wrong shape make fused AdamW write to wrong memory."""
     groups, moments = state.get("param_groups"), state.get("state")
     if not isinstance(moments, Mapping) or not isinstance(groups, list) or not groups:
         raise ValueError("optimizer must have 'state' and 'param_groups'")
@@ -98,7 +98,7 @@ def _check_group(index: int, group: Mapping[Any, Any]) -> None:
 
 
 def check_schedule(state: Any, num_groups: int) -> None:
-    """A schedule takes up whatever name it is given: only plain numbers may come."""
+    """Checks the schedule's state: only plain numbers, since a schedule accepts any entry."""
     if not is_count(state.get("last_epoch")):
         raise ValueError(f"schedule: last_epoch must be a whole number, got {short(state.get('last_epoch'))}")
     rates = state.get("base_lrs")
@@ -111,11 +111,11 @@ def check_schedule(state: Any, num_groups: int) -> None:
         plain = all(part is None or is_number(part) or isinstance(part, bool) for part in parts)
         known = isinstance(name, str) and name != "optimizer" and not callable(getattr(LambdaLR, name, None))
         if not known or not plain:
-            raise ValueError(f"schedule: entry {short(name)} is not of a schedule")
+            raise ValueError(f"schedule: entry {short(name)} does not belong to a schedule")
 
 
 def check_scaler(state: Any, needed: bool) -> None:
-    """The scale of fp16's loss; empty in other precisions."""
+    """Checks the scale of the loss in fp16. It is empty in other precisions."""
     names = {"scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker"}
     if (needed or state) and set(state) != names:
         raise ValueError(f"scaler must have {', '.join(sorted(names))}")
@@ -125,18 +125,18 @@ def check_scaler(state: Any, needed: bool) -> None:
 
 
 def check_random_states(index: int, states: Any) -> None:
-    """Tries them on generators of their own."""
+    """Checks the states by setting them on new generators."""
     try:
         version, internal, gauss = states["python"]
         random.Random().setstate((version, tuple(internal), gauss))
         name, key, position, *rest = states["numpy"]
-        if not 0 <= position <= 624:  # which NumPy does not look at
+        if not 0 <= position <= 624:  # NumPy does not check this
             raise ValueError(f"position {position}")
         np.random.RandomState().set_state((name, np.array(key, dtype=np.uint32), position, *rest))
         torch.Generator().set_state(states["torch"])
         if not isinstance(states.get("cuda", states["torch"]), Tensor):
             raise ValueError("the state of a GPU must be a tensor")
-    except Exception as error:  # generators refuse in many ways
+    except Exception as error:  # generators raise many kinds of errors
         raise ValueError(f"random_states[{index}] is no state of the generators: {short(error)}") from error
 
 
@@ -151,7 +151,7 @@ def is_count(value: Any) -> bool:
 
 
 def is_options(value: Any) -> bool:
-    """Whether it is what ``settings`` gives: names with plain values, or lists of them."""
+    """Whether it is what `settings` gives: names with plain values, or lists of them."""
     return isinstance(value, Mapping) and all(
         isinstance(name, str)
         and all(isinstance(part, PLAIN) for part in (option if isinstance(option, list) else [option]))

@@ -1,4 +1,4 @@
-"""The directory of a run: which run goes on in it, which is set aside, and what says that one is complete."""
+"""The directory of a run: resumes the run in it, or renames it, and marks a complete run."""
 
 import argparse
 import json
@@ -25,15 +25,15 @@ from sparse_rcnn.data.formats.description import remark_on_proposals
 
 
 class RunDirectory:
-    """What is in --output, and what this run leaves there.
+    """The directory --output.
 
     Args:
         arguments: The options.
-        processes: All of them; only rank 0 writes.
-        stack: Holds the lock of the directory until the run ends.
+        processes: The processes of the run. Only rank 0 writes.
+        stack: It keeps the lock of the directory until the run ends.
 
     Attributes:
-        resumed: The checkpoint to go on with, or None.
+        resumed: The checkpoint from which the run is resumed, or None.
     """
 
     def __init__(self, arguments: argparse.Namespace, processes: Processes, stack: ExitStack) -> None:
@@ -49,7 +49,7 @@ class RunDirectory:
         self.resumed, self._not_resumed = find_run(arguments, self.checkpoints, processes)
 
     def read_resumed(self, class_names: list[str], num_images: int) -> dict[str, Any] | None:
-        """The checkpoint to go on with, checked against the options and the data; None for a new run."""
+        """The checkpoint to resume, checked against options and data. None for a new run."""
         if self.resumed is None:
             return None
         return read_resumed(self.resumed, self._arguments, class_names, num_images)
@@ -61,7 +61,7 @@ class RunDirectory:
         config: dict[str, Any],
         dataset: DetectionDataset,
     ) -> None:
-        """Says from where a run goes on, what it trains on what, and whether proposals are too few."""
+        """Prints where a run is resumed, its model and devices, and whether proposals are too few."""
         processes, arguments = self._processes, self._arguments
         if processes.rank != 0:
             return
@@ -76,12 +76,12 @@ class RunDirectory:
         parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
         print(
             f"{config['backbone']}, {parameters:.1f} M parameters, on {processes.world_size} x "
-            f"{processes.device}, {self._images} images at a time, {arguments.batch_size} a step; "
+            f"{processes.device}, {self._images} images at a time, {arguments.batch_size} per step; "
             f"output in {self.output}"
         )
 
     def begin(self, start: int, checkpoint_bytes: int) -> None:
-        """Makes the directory ready; a run of other options that is there is set aside.
+        """Prepares the directory. A run with other options is renamed.
 
         Raises:
             ValueError: If the disk has no room for a checkpoint.
@@ -89,11 +89,11 @@ class RunDirectory:
         if self._processes.rank != 0:
             return
         self.checkpoints.check_room(checkpoint_bytes)
-        if self._not_resumed:  # only now: a command that is wrong must not move what is there
+        if self._not_resumed:  # not earlier: a wrong command must not rename a run
             if os.name == "nt":  # which renames no directory with an open file in it
                 self._lock.close()
             aside = set_aside(self.output)
-            print(f"{self.output} holds a run already, which is now {aside} ({self._not_resumed})")
+            print(f"{self.output} already has a run, which is now {aside} ({self._not_resumed})")
         if self._not_resumed or not self._is_locked:
             self.output.mkdir(parents=True, exist_ok=True)
             self._lock.enter_context(lock(self.output))
@@ -116,7 +116,7 @@ class RunDirectory:
                 print(f"no augmentation.png: {error}", file=sys.stderr)
 
     def finish(self, run: RunState, found: Evaluated, journal: Journal) -> None:
-        """Writes summary.json, which says that the run is complete, and then the pictures."""
+        """Writes summary.json, which marks the run as complete, and then the pictures."""
         if self._processes.rank != 0:
             return
         summary = {
@@ -135,7 +135,7 @@ class RunDirectory:
             for name, picture in found.pictures.items():
                 picture.save(self.output / "pictures" / f"{name}.png")
             sheet_of([*found.pictures.values()][:6]).save(self.output / "predictions.png")
-        except (OSError, ValueError) as error:  # a full disk: the checkpoint and the figures are what counts
+        except (OSError, ValueError) as error:  # a full disk: checkpoint and figures are written already
             print(f"not all pictures could be written: {error}", file=sys.stderr)
         left_out = f" ({summary['left_out']} unreadable ones left out)" if summary["left_out"] else ""
         print(
@@ -149,7 +149,7 @@ class RunDirectory:
 def find_run(
     arguments: argparse.Namespace, checkpoints: CheckpointDirectory, processes: Processes
 ) -> tuple[Path | None, str]:
-    """The checkpoint to go on with, or why the run that is there is set aside; the same on all processes."""
+    """The checkpoint to resume, or the reason why the run is renamed. The same on all processes."""
     path, reason = None, ""
     if processes.rank == 0:
         path = checkpoints.find_newest(print, repair=not arguments.dry_run)
@@ -169,13 +169,13 @@ def find_run(
 def read_resumed(
     path: Path, arguments: argparse.Namespace, class_names: list[str], num_images: int
 ) -> dict[str, Any]:
-    """The checkpoint of a run that is of the same options and data as this one."""
+    """The checkpoint of a run with the same options and data."""
     if not path.is_file():
         raise ValueError(f"{path} is not there: all processes must share the output directory")
     checkpoint = read_run(path)
     if reasons := differences(checkpoint["arguments"], arguments):
         raise ValueError(
-            f"{'; '.join(reasons)}: give the same to resume, or start anew with --no-resume or --weights"
+            f"{'; '.join(reasons)}: give the same to resume, or start a new run with --no-resume or --weights"
         )
     for name, now in (("class_names", class_names), ("num_images", num_images)):
         before = checkpoint.get(name, now)

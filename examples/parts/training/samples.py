@@ -1,4 +1,4 @@
-"""Samples for the loader: another in the place of one that cannot be read."""
+"""Samples for the loader. If an image cannot be read, another image replaces it."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from sparse_rcnn.data import Batch, Draw, SeededDataset, Target, UnreadableImageError, collate
 
-MOST_IN_A_ROW = 10  # neighbours that cannot be read either: then the disk is gone, and not an image
+MOST_IN_A_ROW = 10  # if so many images in a row cannot be read, the disk is the cause, not an image
 
 GONE = f"{MOST_IN_A_ROW} images in a row could not be read"
 
@@ -16,10 +16,10 @@ Sample = tuple[Tensor, Target, list[str]]
 
 
 class ReadableSamples(Dataset[Sample]):
-    """Samples that always come: ``readable[draw] -> (image, Target, what could not be read)``.
+    """A data set without read errors: `readable[draw]` is an image, its `Target` and a list of problems.
 
-    In the place of an image that cannot be read comes the next in the data set that can; if none does of
-    many, an empty one, and a last problem that says so (``is_gone``).
+    If an image cannot be read, the next image of the data set that can be read replaces it. If many images in
+    a row cannot be read, the image is empty and the last problem says so (`is_gone`).
     """
 
     def __init__(self, dataset: SeededDataset) -> None:
@@ -45,16 +45,16 @@ class ReadableSamples(Dataset[Sample]):
 
 
 def collate_readable(samples: Sequence[Sample], target_divisor: int) -> tuple[Batch, list[str]]:
-    """A batch, and what could not be read for it."""
+    """A batch, and the problems with images that could not be read."""
     batch = collate([(image, target) for image, target, _ in samples], target_divisor=target_divisor)
     return batch, [problem for _, _, problems in samples for problem in problems]
 
 
 def is_gone_problem(problem: str) -> bool:
-    """Whether it says that too many images in a row cannot be read to go on."""
+    """Whether a problem says that too many images in a row cannot be read."""
     return problem.startswith(GONE)
 
 
 def is_gone(problems: list[str]) -> bool:
-    """Whether one of the problems says so."""
+    """Whether one of the problems says that too many images in a row cannot be read."""
     return any(map(is_gone_problem, problems))

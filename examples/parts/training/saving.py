@@ -1,4 +1,4 @@
-"""When a run writes a checkpoint, and what is in it."""
+"""Writes the checkpoints of a run."""
 
 import argparse
 import time
@@ -21,13 +21,13 @@ from sparse_rcnn.data import DetectionDataset
 
 
 class RunState:
-    """All that changes in a run, and that a checkpoint must hold for it to go on bit by bit.
+    """Everything that changes in a run. A checkpoint needs it, so that the resumed run is exactly the same.
 
     Args:
         state: Weights, optimiser, schedule.
-        bad_batches: The count of them.
-        unreadable: Images that could not be read.
-        processes: Each has random generators of its own.
+        bad_batches: The count of bad batches.
+        unreadable: The images that could not be read.
+        processes: The processes. Each has its own random generators.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RunState:
         return {"learning_rate": learning_rate, **counts, **scale}
 
     def load(self, checkpoint: dict[str, Any]) -> int:
-        """Takes up what a checkpoint holds; returns the iteration that it ends with."""
+        """Loads the content of a checkpoint, and returns its iteration."""
         self.state.load(checkpoint)
         self._began -= checkpoint.get("seconds", 0.0)
         self.spent = checkpoint.get("spent", 0.0)
@@ -76,7 +76,7 @@ class RunState:
         return self.resumed_at
 
     def to_checkpoint(self) -> dict[str, Any]:
-        """What :meth:`load` takes up, on all processes; weights of rank 0."""
+        """The entries that `load` needs, from all processes. The weights are those of rank 0."""
         return {
             **self.state.to_checkpoint(),
             "seconds": self.seconds,
@@ -113,13 +113,13 @@ class Saver:
 
     Args:
         arguments: The options.
-        checkpoints: Where to.
-        run: What changes.
-        description: What does not.
-        journal: Is told of what could not be written.
+        checkpoints: The checkpoints of the run.
+        run: The entries that change.
+        description: The entries that do not change.
+        journal: Problems with writing are printed through it.
 
     Attributes:
-        last: Iteration of the last checkpoint; -1 if there is none.
+        last: The iteration of the last checkpoint. -1 if there is none.
     """
 
     def __init__(
@@ -151,8 +151,7 @@ class Saver:
         """Writes a checkpoint, together with all processes.
 
         Raises:
-            ValueError: If it cannot be written, such as on a full disk, and is ``needed``: there is no later
-                chance.
+            ValueError: If it is `needed` and cannot be written, such as on a full disk.
         """
         processes = self.run.processes
         saved = iteration

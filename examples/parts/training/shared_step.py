@@ -61,11 +61,12 @@ class SharedStep:
         """One step.
 
         Args:
-            parts: What this process has in it.
-            num_targets: Of the whole step, over all processes: the normaliser of the loss.
+            parts: The batches of this process.
+            num_targets: The number of targets of the whole step, over all processes. The loss is divided by
+                it.
 
         Returns:
-            The losses of this process, as ``loss_vector`` has them, and the predictions for the last part.
+            The losses of this process, as `loss_vector` has them, and the predictions for the last part.
         """
         losses, predictions = self._add(parts[0], num_targets, last=len(parts) == 1)
         for number, part in enumerate(parts[1:], start=2):

@@ -1,4 +1,4 @@
-"""What a step changes and a checkpoint must hold: weights, their average, optimiser, schedule, scaler."""
+"""The state of training: weights, their average, optimiser, schedule, scaler."""
 
 import argparse
 import math
@@ -17,12 +17,12 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class TrainingState:
-    """The model and what trains it.
+    """The model, its optimiser, schedule and scaler.
 
     Args:
-        model: On its device.
-        arguments: The recipe.
-        device: Of the model.
+        model: The model, on its device.
+        arguments: The options.
+        device: The device of the model.
     """
 
     def __init__(self, model: SparseRCNN, arguments: argparse.Namespace, device: torch.device) -> None:
@@ -45,7 +45,7 @@ class TrainingState:
 
     @property
     def evaluated(self) -> Any:
-        """The model that is evaluated and deployed: the average, if there is one."""
+        """The model for evaluation and deployment: the average, if there is one."""
         return self.model if self.average is None else self.average.module
 
     def begin(self) -> None:
@@ -54,12 +54,12 @@ class TrainingState:
         self.statistics.remember()
 
     def clip(self) -> Tensor:
-        """Bounds the norm of the whole gradient; returns what it was."""
+        """Clips the norm of the whole gradient, and returns the norm before."""
         self.scaler.unscale_(self.optimizer)
         return torch.nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
 
     def advance(self) -> None:
-        """One step of the optimiser and all that follows it."""
+        """One step of the optimiser, the schedule, the scaler and the average."""
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.schedule.step()
@@ -67,7 +67,7 @@ class TrainingState:
             self.average.update_parameters(self.model)
 
     def skip(self) -> None:
-        """Goes to the next step as if this one had not been; an overflow halves the scale of fp16."""
+        """Leaves this step out and goes to the next. An overflow halves the scale of fp16."""
         self.statistics.restore()
         self.scaler.update()
         with warnings.catch_warnings():
@@ -80,7 +80,7 @@ class TrainingState:
         return self.scaler.is_enabled() and self.scaler.get_scale() >= 1
 
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """The learning rate of the next step."""
         return float(self.schedule.get_last_lr()[0])
 
     def num_bytes(self) -> int:
@@ -102,7 +102,7 @@ class TrainingState:
         return checkpoint
 
     def load(self, checkpoint: dict[str, Any]) -> None:
-        """Takes up what ``to_checkpoint`` gave."""
+        """Loads the result of `to_checkpoint`."""
         self.model.load_state_dict(checkpoint.get("trained", checkpoint["model"]))
         if self.average is not None:
             self.average.module.load_state_dict(checkpoint["model"])

@@ -42,7 +42,7 @@ class TrainingStep(nn.Module):
         valid: Tensor,
         num_targets: Tensor,
     ) -> StepOutput:
-        """Losses of a batch as ``collate`` makes it. Matching and losses are in float32, autocast or not."""
+        """Losses of a batch as `collate` makes it. Matching and losses are in float32, autocast or not."""
         if self.is_dense:
             (logits, refined), dense = self.model.forward_dense(images, image_sizes)
             of_proposals = dense_prediction_loss(
@@ -60,7 +60,7 @@ class TrainingStep(nn.Module):
 
 
 def leave_open(images: Tensor, boxes: Tensor, labels: Tensor, valid: Tensor) -> None:
-    """Tells the compiler what differs between batches, so that it compiles once and not once a size."""
+    """Tells the compiler which sizes differ between batches, so that it compiles once for all sizes."""
     for tensor, dimensions in ((images, (2, 3)), (boxes, (1,)), (labels, (1,)), (valid, (1,))):
         for dimension in dimensions:
             torch._dynamo.maybe_mark_dynamic(tensor, dimension)
@@ -82,7 +82,7 @@ def recompute_head(model: SparseRCNN) -> None:
 
 
 def recompute_backbone(model: SparseRCNN) -> None:
-    """Keeps only the inputs of each residual stage, or of MobileNetV2's blocks; as :func:`recompute_head`.
+    """Keeps only the inputs of each residual stage, or of MobileNetV2's blocks; as `recompute_head`.
 
     Raises:
         ValueError: if a batch norm would count the images twice.
@@ -99,14 +99,14 @@ def _recompute(modules: Iterable[nn.Module]) -> None:
 
 
 def loss_vector(losses: SetLoss) -> Tensor:
-    """``[1 + 3 L]``: the total, then classification, L1 and GIoU of each stage."""
+    """`[1 + 3 L]`: the total, then classification, L1 and GIoU of each stage."""
     return torch.cat([losses.total[None], losses.classification, losses.l1, losses.giou]).detach()
 
 
 def matched_iou(predictions: Predictions, batch: Batch, weights: LossWeights | None = None) -> Tensor:
-    """``[L + 1]``: IoU of each stage's matches, summed over the targets, and the number of targets.
+    """`[L + 1]`: IoU of each stage's matches, summed over the targets, and the number of targets.
 
-    The matches are those of the loss if ``weights`` are: :attr:`TrainingStep.weights`.
+    The matches are those of the loss if `weights` are: `TrainingStep.weights`.
     """
     boxes, labels, valid = batch.targets
     with torch.no_grad():

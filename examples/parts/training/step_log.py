@@ -1,4 +1,4 @@
-"""What is written down of a step: losses, rates, memory."""
+"""The log of a step: losses, rates, memory."""
 
 import argparse
 import math
@@ -42,7 +42,7 @@ class StepLog:
         self.restart(start)
 
     def restart(self, iteration: int) -> None:
-        """Measures the rate from here on: what came before was no training."""
+        """Starts to measure the rate again, for example after an evaluation."""
         self._last, self._time = iteration, time.perf_counter()
 
     def note(
@@ -53,14 +53,14 @@ class StepLog:
         batch: Batch,
         learning_rate: float,
     ) -> None:
-        """Takes note of a step.
+        """Logs a step.
 
         Args:
-            iteration: Of the step, from 1.
-            outcome: How it went.
-            predictions: For a batch of this process ...
-            batch: ... which was this one.
-            learning_rate: Of the step.
+            iteration: The number of the step, from 1.
+            outcome: The outcome of the step.
+            predictions: The predictions for `batch`.
+            batch: The last batch of this process.
+            learning_rate: The learning rate of the step.
         """
         arguments, journal = self.arguments, self.journal
         if self.compiling:

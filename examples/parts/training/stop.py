@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a wish to stop soon, not at once."""
+"""SIGTERM and SIGINT as a request to stop after the step."""
 
 import os
 import signal
@@ -8,11 +8,11 @@ from types import FrameType
 
 
 class StopRequestedError(Exception):
-    """Somebody wants this process to stop, and it was in the middle of something that can be repeated."""
+    """This process was asked to stop during work that can be repeated."""
 
 
 class Stop:
-    """Remembers a signal until there is a good moment; a second Ctrl-C interrupts at once."""
+    """Remembers a signal until the end of the step. A second Ctrl-C stops at once."""
 
     def __init__(self) -> None:
         self.signal_name = ""  # of the signal that came
@@ -35,7 +35,7 @@ class Stop:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
-    """Turns SIGTERM and SIGINT into a request, for as long as the context lasts."""
+    """Turns SIGTERM and SIGINT into a request to stop, inside of the context."""
     stop = Stop()
     before = {number: signal.signal(number, stop._handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -1,4 +1,4 @@
-"""Training images that cannot be read: another takes their place, up to a limit."""
+"""Training images that cannot be read. Other images replace them, up to a limit."""
 
 import sys
 
@@ -13,8 +13,8 @@ class UnreadableImages:
     """Counts the images that could not be read, over all processes.
 
     Args:
-        limit: How many may be replaced; None for the usual number.
-        processes: All of them learn of it, and end together.
+        limit: The number of images that may be replaced. None for the default.
+        processes: The processes. All of them learn of it and end together.
     """
 
     def __init__(self, limit: int | None, processes: Processes) -> None:
@@ -23,15 +23,13 @@ class UnreadableImages:
         self.known: set[str] = set()
 
     def note(self, iteration: int, problems: list[str], outcome: Outcome) -> None:
-        """Takes note of what a step could not read.
+        """Counts the images that a step could not read.
 
         Raises:
-            ValueError: On all processes, if it is too much to go on.
+            ValueError: On all processes, if there are too many.
         """
         for problem in problems:
-            print(
-                printable(f"iteration {iteration}: {problem}; another image took its place"), file=sys.stderr
-            )
+            print(printable(f"iteration {iteration}: {problem}; another image replaces it"), file=sys.stderr)
         if not outcome.num_unreadable:
             return
         told = [problem for part in self.processes.gather(problems) for problem in part]

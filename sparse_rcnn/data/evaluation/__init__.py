@@ -1,4 +1,4 @@
-"""From detections to COCO's average precision."""
+"""COCO's average precision and recall."""
 
 from sparse_rcnn.data.evaluation.coco_metrics import coco_results, evaluate_coco, format_metrics
 

@@ -1,4 +1,4 @@
-"""COCO's average precision and recall, by pycocotools."""
+"""COCO's average precision and recall, computed by pycocotools."""
 
 import contextlib
 import io
@@ -12,8 +12,10 @@ from torch import Tensor
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.ops.detections import Detections
 
+__all__ = ["AP", "AR", "SUMMARY", "coco_results", "evaluate_coco", "format_metrics"]
+
 AP, AR = "Average Precision  (AP)", "Average Recall     (AR)"
-# Name, then IoU, area and detections an image as in the table that COCO prints, in its order.
+# Name, title, IoU, area and detections per image, in the order of the table that COCO prints.
 SUMMARY = (
     ("AP", AP, "0.50:0.95", "all", 100),
     ("AP50", AP, "0.50", "all", 100),
@@ -33,19 +35,25 @@ SUMMARY = (
 def coco_results(
     detections: Detections, image_ids: Tensor | Sequence[int], category_ids: Sequence[int | None]
 ) -> list[dict[str, Any]]:
-    """Writes a batch of detections as COCO results.
+    """Converts a batch of detections to COCO results.
 
     Args:
         detections: boxes [B, D, 4] xyxy in pixels of the image files, scores [B, D], labels [B, D].
         image_ids: [B] ids of the images.
-        category_ids: [K] category id of each label (`category_ids` of the data set). None leaves a label out.
+        category_ids: [K] category id of each label (`category_ids` of the data set). Labels with None are
+            left out.
 
     Returns:
-        One dict a detection: image_id, category_id, bbox (xywh in pixels), score; ready for JSON. Boxes
-        without area, such as those clipped away at the border, are left out, as published.
+        One dict per detection, ready for JSON: image_id, category_id, bbox (xywh in pixels) and score. Boxes
+        without area are left out, as published.
 
     Raises:
         ValueError: If the shapes do not fit each other, or a label has no category id.
+
+    Example:
+        >>> boxes, scores = torch.tensor([[[1.0, 2.0, 4.0, 6.0]]]), torch.tensor([[0.5]])
+        >>> coco_results(Detections(boxes, scores, torch.tensor([[0]])), [139], category_ids=[17])
+        [{'image_id': 139, 'category_id': 17, 'bbox': [1.0, 2.0, 3.0, 4.0], 'score': 0.5}]
     """
     boxes, scores, labels = (
         part.detach().cpu() for part in (detections.boxes, detections.scores, detections.labels)
@@ -60,7 +68,8 @@ def coco_results(
         raise ValueError(f"detections of {len(labels)} images came with {len(ids)} image ids")
     if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < len(category_ids):
         raise ValueError(
-            f"labels {int(labels.min())}..{int(labels.max())} exceed {len(category_ids)} category ids"
+            f"labels must be in 0..{len(category_ids) - 1} for {len(category_ids)} category ids, "
+            f"got {int(labels.min())}..{int(labels.max())}"
         )
     return [
         {
@@ -87,26 +96,29 @@ def evaluate_coco(
     Args:
         ground_truth: A data set, or a dict in COCO's format.
         results: As from `coco_results`, of all images together.
-        max_detections: How many detections of each class count in an image, best first, where COCO's table
-            says 100.
-        image_ids: Images to evaluate, such as those that could be read; all unless given.
-        category_ids: Classes to evaluate; all unless given.
+        max_detections: The number of detections of each class that count in an image, best first. COCO's
+            table has 100.
+        image_ids: The images to evaluate. The default is all.
+        category_ids: The classes to evaluate. The default is all.
 
     Returns:
         AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl, and "AP/NAME" for each class (in
-        0..1). With another `max_detections`, N, "ARN" comes in the place of AR100. NaN, where pycocotools
-        says -1: there is no ground truth of that size or class. Classes of equal name are told apart by
-        their id, "AP/NAME (ID)".
+        0..1). With another `max_detections`, N, AR100 is named "ARN". NaN (pycocotools: -1) if there is no
+        ground truth of that size or class. If two classes have the same name, all have the key
+        "AP/NAME (ID)".
 
     Raises:
-        ValueError: If a result lacks a field, names an unknown image or category, or holds a number that
-            is not finite; if `max_detections` is less than 1; if chosen images or classes are none or are
-            not in the data set.
+        ValueError: If a result lacks a field, has an unknown image or category, or a number that is not
+            finite; if `max_detections` is less than 1; if the chosen images or classes are empty or not in
+            the data set.
         ImportError: If pycocotools is not installed. Nothing else in this library needs it.
 
     Example:
-        >>> evaluate_coco(dataset, results, max_detections=300)["AP"]
-        0.412
+        >>> from sparse_rcnn.data import ShapesDataset
+        >>> truth = ShapesDataset("shapes", "val", num_images=2).coco_ground_truth()
+        >>> results = [{**entry, "score": 1.0} for entry in truth["annotations"]]
+        >>> round(evaluate_coco(truth, results)["AP"], 3)
+        1.0
     """
     try:
         from pycocotools.cocoeval import COCOeval
@@ -119,7 +131,7 @@ def evaluate_coco(
         if section not in truth:
             raise ValueError(f"the ground truth has no {section!r}, got {sorted(truth)}")
     _check_results(results, truth)
-    # Ids from 1 on both sides: pycocotools marks a match by the id and takes 0 for "no match".
+    # Ids start at 1 on both sides: pycocotools marks a match by its id, and 0 means "no match".
     annotations = [
         {"iscrowd": 0, **entry, "id": number} for number, entry in enumerate(truth["annotations"], start=1)
     ]
@@ -130,7 +142,7 @@ def evaluate_coco(
         for number, entry in enumerate(results, start=1)
     ]
     with contextlib.redirect_stdout(io.StringIO()):
-        # Built by hand: COCO.loadRes fails on an empty list and writes into the caller's dicts.
+        # COCO.loadRes is not used: it fails on an empty list and changes the caller's dicts.
         evaluation = COCOeval(_indexed(truth, annotations), _indexed(truth, detections), "bbox")
         evaluation.params.imgIds = _chosen(image_ids, truth["images"], "image_ids")
         evaluation.params.catIds = _chosen(category_ids, truth["categories"], "category_ids")
@@ -151,7 +163,20 @@ def evaluate_coco(
 
 
 def format_metrics(metrics: dict[str, float], max_detections: int = 100) -> str:
-    """COCO's summary table of twelve lines, from what `evaluate_coco` returns for as many detections."""
+    """COCO's summary table of twelve lines.
+
+    Args:
+        metrics: The result of `evaluate_coco`.
+        max_detections: As for `evaluate_coco`.
+
+    Returns:
+        The table.
+
+    Example:
+        >>> names = "AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl".split()
+        >>> print(format_metrics(dict.fromkeys(names, 0.5)).splitlines()[0])
+         Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = 0.500
+    """
     return "\n".join(
         f" {title} @[ IoU={iou:<9} | area={area:>6s} | maxDets={most:>3d} ] = {metrics[name]:0.3f}"
         for name, title, iou, area, most in _summary(max_detections)
@@ -159,7 +184,7 @@ def format_metrics(metrics: dict[str, float], max_detections: int = 100) -> str:
 
 
 def _summary(max_detections: int) -> list[tuple[str, str, str, str, int]]:
-    """COCO's table with another number in the place of its 100 detections."""
+    """The rows of COCO's table, with another number of detections than 100."""
     return [
         (name.replace("100", str(max_detections)), title, iou, area, max_detections if most == 100 else most)
         for name, title, iou, area, most in SUMMARY
@@ -169,7 +194,7 @@ def _summary(max_detections: int) -> list[tuple[str, str, str, str, int]]:
 def _summarize(
     evaluation: Any, title: str, iou: str, area: str, most: int, category: int | None = None
 ) -> float:
-    """A mean as in COCO's table, of one class or all; pycocotools' own knows no other number than 100."""
+    """A mean as in COCO's table, of one class or of all. pycocotools' own function works for 100 only."""
     settings = evaluation.params
     where = settings.areaRngLbl.index(area), settings.maxDets.index(most)
     values = evaluation.eval["precision" if title == AP else "recall"][..., where[0], where[1]]
@@ -187,7 +212,8 @@ def _chosen(ids: Sequence[int] | None, entries: list[dict[str, Any]], name: str)
         return known
     unknown = sorted({*ids} - {*known})
     if unknown or not ids:
-        raise ValueError(f"{name} must name some of the data set's, got {unknown[:5] if unknown else 'none'}")
+        found = f"{unknown[:5]}, which it does not have" if unknown else "none"
+        raise ValueError(f"{name} must be ids of the data set, got {found}")
     return sorted({*ids})
 
 
@@ -209,7 +235,7 @@ def _check_results(results: Sequence[dict[str, Any]], truth: dict[str, Any]) -> 
             raise ValueError(f"result {index} has no {sorted(lacking)}: {result}")
         if result["image_id"] not in image_ids:
             raise ValueError(
-                f"result {index} is of image_id {result['image_id']}, which is not in the data set"
+                f"result {index} has image_id {result['image_id']}, which is not in the data set"
             )
         if result["category_id"] not in category_ids:
             raise ValueError(

@@ -9,6 +9,8 @@ from sparse_rcnn.data.formats.annotations import Objects, check_annotations
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 
+__all__ = ["AnnotatedImages", "ReadOptions", "make_objects"]
+
 
 class AnnotatedImages(NamedTuple):
     """The images of one split and their objects.

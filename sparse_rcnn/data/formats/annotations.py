@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+__all__ = ["BLOCK", "ROUNDING", "Annotations", "CheckedAnnotations", "Objects", "check_annotations"]
+
 # COCO writes coordinates with two decimals, so x + width may pass the image's edge by rounding alone.
 # Such boxes are clipped like any other, but not counted as boxes that leave the image.
 ROUNDING = 0.01

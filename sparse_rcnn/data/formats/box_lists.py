@@ -11,6 +11,8 @@ from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_sizes import read_image_sizes
 from sparse_rcnn.data.image_file import UnreadableImageError
 
+__all__ = ["check_class_names", "images_from_lists"]
+
 
 def images_from_lists(
     images: Sequence[str | Path], boxes: Sequence[Any], labels: Sequence[Any], class_names: Sequence[str]

@@ -8,6 +8,8 @@ import numpy as np
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages
 from sparse_rcnn.data.formats.box_lists import check_class_names
 
+__all__ = ["choose_classes"]
+
 
 def choose_classes(
     content: AnnotatedImages,

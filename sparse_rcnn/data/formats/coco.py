@@ -29,30 +29,39 @@ from sparse_rcnn.data.formats.image_names import refuse_missing
 from sparse_rcnn.data.formats.json_sections import Consumed, read_sections
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 
+__all__ = ["SECTIONS", "CocoDetection", "find_coco", "read_coco"]
+
 SECTIONS = ("images", "annotations", "categories")
 
 
 class CocoDetection(DetectionDataset):
-    """A COCO annotation file and its images; see `DetectionDataset` for samples and attributes.
+    """A COCO annotation file and its images. Samples and attributes are those of `DetectionDataset`.
 
-    Everything that can be known without opening images is checked here: see Raises. Images without
-    annotations are kept. Categories become labels by ascending id.
+    The annotations are checked at once, without opening images. Images without annotations are kept. The
+    categories become labels in the order of their ids.
 
     Args:
-        image_dir: The directory that `file_name` of the images is relative to.
-        annotation_file: COCO JSON with "images", "annotations" and "categories"; segmentations are ignored.
+        image_dir: The directory of the images. Each `file_name` is relative to it.
+        annotation_file: COCO JSON with "images", "annotations" and "categories". Segmentations are ignored.
         transform: A transform of torchvision.transforms.v2, called with (image, {"boxes", "labels"}).
-        drop_degenerate: Keep boxes without width or height out of targets, and count them, instead of
-            refusing them (the published train2017 has a few). The ground truth has them, as pycocotools'.
-        allow_missing: Keep images whose files are not there; reading one raises `UnreadableImageError`.
-        exif_orientation: "apply" if boxes are of the images as EXIF turns them upright, "ignore" if they are
-            of the pixels as stored; see `DetectionDataset`.
-        max_pixels: The most pixels of an image, as for `read_image`.
+        drop_degenerate: Leave boxes without width or height out of the targets and count them. Without it,
+            they are an error. The published train2017 has a few. The ground truth keeps them, as in
+            pycocotools.
+        allow_missing: Keep images whose files are missing. Reading one raises `UnreadableImageError`.
+        exif_orientation: "apply" if boxes were drawn on upright images, "ignore" if they were drawn on the
+            stored pixels. See `DetectionDataset`.
+        max_pixels: The largest number of pixels of an image, as for `read_image`.
 
     Raises:
-        ValueError: Naming the file, the annotation and the field, for malformed JSON, missing or wrongly
-            typed fields, unknown categories or images, duplicate ids, impossible boxes, missing image
-            files, and a data set without images.
+        ValueError: If the JSON is malformed, a field is missing or has a wrong type, a category or an image
+            is unknown, an id comes twice, a box is impossible, an image file is missing, or there are no
+            images. The message names the file, the annotation and the field.
+
+    Example:
+        >>> from sparse_rcnn.data import ShapesDataset
+        >>> _ = ShapesDataset("shapes", "val", num_images=2)  # writes files in COCO's layout
+        >>> len(CocoDetection("shapes/val2017", "shapes/annotations/instances_val2017.json"))
+        2
     """
 
     def __init__(
@@ -85,17 +94,24 @@ class CocoDetection(DetectionDataset):
 
 
 def find_coco(directory: str | Path, split: str) -> tuple[Path, Path]:
-    """Locates a split in COCO's standard layout.
+    """Finds a split in COCO's standard layout.
 
     Args:
-        directory: Holds `annotations/instances_{split}2017.json` and the images in `{split}2017/`.
+        directory: The directory with `annotations/instances_{split}2017.json` and the images in
+            `{split}2017/`.
         split: "train" or "val".
 
     Returns:
-        The image directory and the annotation file, as `CocoDetection` takes them.
+        The image directory and the annotation file: the arguments of `CocoDetection`.
 
     Raises:
-        ValueError: Naming what is not there.
+        ValueError: If one of them is missing. The message names it.
+
+    Example:
+        >>> from sparse_rcnn.data import ShapesDataset
+        >>> _ = ShapesDataset("shapes", "val", num_images=2)  # writes files in COCO's layout
+        >>> find_coco("shapes", "val")[0].name
+        'val2017'
     """
     image_dir = Path(directory) / f"{split}2017"
     annotation_file = Path(directory) / "annotations" / f"instances_{split}2017.json"

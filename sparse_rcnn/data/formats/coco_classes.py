@@ -1,5 +1,7 @@
 """The 80 classes of COCO by label: what published checkpoints, which carry no names, predict."""
 
+__all__ = ["COCO_CATEGORY_IDS", "COCO_CLASS_NAMES"]
+
 # fmt: off
 COCO_CLASS_NAMES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",

@@ -9,6 +9,25 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+__all__ = [
+    "LARGEST_NUMBER",
+    "areas_of",
+    "boxes_of",
+    "column",
+    "columns_at_once",
+    "crowds_of",
+    "integers",
+    "is_area",
+    "is_box",
+    "is_flag",
+    "is_id",
+    "is_length",
+    "is_name",
+    "is_number",
+    "names_of",
+    "shown",
+]
+
 LARGEST_NUMBER = 1e300  # beyond it is not a coordinate but an overflow; NaN compares false with it, too
 _REQUIRED = object()
 

@@ -16,6 +16,8 @@ from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
 from sparse_rcnn.data.formats.json_sections import read_sections
 from sparse_rcnn.data.formats.layout import Format, Layout, Reader, split_of
 
+__all__ = ["COCO_FORMAT", "HEAD", "IMAGE_FOLDERS", "OTHER_TASKS", "recognise"]
+
 HEAD = 1 << 16  # bytes that are looked at to recognise a file
 # COCO's other files about the same images.
 OTHER_TASKS = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")

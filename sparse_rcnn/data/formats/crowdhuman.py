@@ -19,6 +19,8 @@ from sparse_rcnn.data.formats.image_names import images_below, missing_message, 
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
 from sparse_rcnn.data.formats.layout import Format, ImageIndex, Layout, Reader, split_of
 
+__all__ = ["CROWDHUMAN_FORMAT", "recognise"]
+
 
 def recognise(path: Path) -> Layout | None:
     """An .odgt file, or a folder that holds some."""

@@ -13,6 +13,8 @@ from sparse_rcnn.data.formats.image_names import locate_images
 from sparse_rcnn.data.formats.layout import Format, Layout, Reader
 from sparse_rcnn.data.formats.voc_page import parse_xml
 
+__all__ = ["CVAT_FORMAT", "SHAPES", "recognise"]
+
 SHAPES = ("polygon", "polyline", "points", "mask", "ellipse", "cuboid", "skeleton")
 
 

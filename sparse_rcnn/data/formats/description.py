@@ -10,6 +10,22 @@ import numpy as np
 
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 
+__all__ = [
+    "HEAD",
+    "MANY",
+    "MOST_CLASSES",
+    "MOST_COMPARED",
+    "TINY",
+    "CrowdedImages",
+    "crowded_images",
+    "dataset_remarks",
+    "describe_dataset",
+    "objects_a_class",
+    "objects_an_image",
+    "remarks_of",
+    "same_contents",
+]
+
 TINY = 2.0  # pixels: a box of a smaller side is hardly one that somebody drew
 MANY = 0.05  # share of boxes from which a fault is more likely than chance
 MOST_COMPARED = 20_000  # images whose contents are compared, unless more are asked for
@@ -37,8 +53,16 @@ def crowded_images(dataset: DetectionDataset, num_proposals: int) -> CrowdedImag
     """Counts the images that have more objects than there are proposals.
 
     Args:
-        dataset: Of these, boxes to learn from count.
+        dataset: The data set. Crowd regions and boxes without area do not count.
         num_proposals: N of the model.
+
+    Returns:
+        The number of such images and objects, and an example.
+
+    Example:
+        >>> from sparse_rcnn.data import ShapesDataset
+        >>> crowded_images(ShapesDataset("shapes", "val", num_images=2), num_proposals=100).num_images
+        0
     """
     counts = objects_an_image(dataset)
     most = int(np.argmax(counts))
@@ -76,18 +100,22 @@ def objects_a_class(dataset: DetectionDataset) -> np.ndarray:
 def describe_dataset(
     splits: Mapping[str, DetectionDataset], num_proposals: int | None = None, *, compare_all: bool = False
 ) -> str:
-    """The splits of a data set as a table, and remarks on what looks wrong.
+    """The splits of a data set as a table, with remarks about possible faults.
 
     Args:
-        splits: Data sets by the name of the split, all of the same classes.
-        num_proposals: N of the model, if images with more objects are to be named.
-        compare_all: Compare the contents of files across splits, however many there are.
+        splits: Data sets by the name of the split. All have the same classes.
+        num_proposals: N of the model. If given, images with more objects are named.
+        compare_all: Compare the contents of files of different splits even if there are many files.
 
     Returns:
         Lines of text.
 
     Example:
-        >>> print(describe_dataset({"train": train, "val": val}, num_proposals=100))
+        >>> from sparse_rcnn.data import ShapesDataset
+        >>> print(describe_dataset({"val": ShapesDataset("shapes", "val", num_images=2)}))
+                                      val
+        images                          2
+        ...
     """
     rows = [("", *splits), *_rows(splits)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -101,7 +129,22 @@ def describe_dataset(
 def dataset_remarks(
     splits: Mapping[str, DetectionDataset], num_proposals: int | None = None, *, compare_all: bool = False
 ) -> list[str]:
-    """What looks wrong with a data set, one sentence each; arguments as of `describe_dataset`."""
+    """Possible faults of a data set.
+
+    Args:
+        splits: As for `describe_dataset`.
+        num_proposals: As for `describe_dataset`.
+        compare_all: As for `describe_dataset`.
+
+    Returns:
+        One sentence for each fault.
+
+    Example:
+        >>> from sparse_rcnn.data import DetectionDataset
+        >>> dataset = DetectionDataset.from_boxes(["photo.jpg"], [[[9, 9, 90, 90]]], [[0]], ["cat", "dog"])
+        >>> dataset_remarks({"train": dataset})
+        ['train: 1 of 2 classes have no box: dog']
+    """
     remarks = []
     for name, dataset in splits.items():
         remarks += [f"{name}: {remark}" for remark in (*_of_classes(dataset), *_of_boxes(dataset))]

@@ -1,4 +1,4 @@
-"""The data set that both readers fill: image files and their annotations, as samples and as ground truth."""
+"""The data set that all readers return: image files and their annotations, as samples and ground truth."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -24,13 +24,20 @@ from sparse_rcnn.data.image_file import (
 )
 from sparse_rcnn.data.target import Target
 
-# Called as transform(tv_tensors.Image, {"boxes": tv_tensors.BoundingBoxes, "labels": Tensor}), returning the
-# same pair: what every transform of torchvision.transforms.v2, and a Compose of them, accepts.
+__all__ = ["DatasetRemark", "DetectionDataset", "Transform"]
+
+# It is called as transform(tv_tensors.Image, {"boxes": tv_tensors.BoundingBoxes, "labels": Tensor}) and
+# returns the same pair. Every transform of torchvision.transforms.v2, and a Compose of them, does so.
 Transform = Callable[..., Any]
 
 
 class DatasetRemark(UserWarning):
-    """Something in a data set's files that is odd and harmless."""
+    """A warning about something in the files of a data set that is unusual but harmless.
+
+    Example:
+        >>> import warnings
+        >>> warnings.simplefilter("ignore", DatasetRemark)  # do not show them
+    """
 
 
 class DetectionDataset(Dataset[tuple[Tensor, Target]]):
@@ -42,15 +49,21 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         image_ids: The id of each image.
         image_sizes: (height, width) of each image file in pixels, as annotated.
         image_paths: The path of each image file.
-        num_clipped: Boxes that left their image and were clipped to it.
-        num_dropped: Boxes without width or height, which are kept out of targets.
-        num_crowd: Regions that are evaluated as ignored and kept out of targets.
-        remarks: What was odd and harmless in the files, one sentence each.
+        num_clipped: The number of boxes that were clipped to their image.
+        num_dropped: The number of boxes without width or height. They are not in the targets.
+        num_crowd: The number of crowd regions. They are not in the targets, and the evaluation ignores them.
+        remarks: Sentences about what is unusual but harmless in the files.
         transform: A transform of torchvision.transforms.v2, or None.
-        exif_orientation: "apply" if boxes are of the images as EXIF turns them upright; "ignore" if they are
-            of the pixels as stored. The size tells which it is, but not for images that are turned by 180°,
-            mirrored or square: `check_images` names these.
-        max_pixels: The most pixels of an image, as for `read_image`.
+        exif_orientation: "apply" if boxes were drawn on the images as EXIF turns them upright, "ignore" if
+            they were drawn on the stored pixels. The annotated size shows a wrong choice, except for images
+            that are turned by 180°, mirrored or square. `check_images` names these.
+        max_pixels: The largest number of pixels of an image, as for `read_image`.
+
+    Example:
+        >>> dataset = DetectionDataset.from_boxes(["photo.jpg"], [[[9, 9, 90, 90]]], [[0]], ["cat", "dog"])
+        >>> image, target = dataset[0]
+        >>> target.boxes
+        tensor([[ 9.,  9., 90., 90.]])
     """
 
     def __init__(
@@ -66,7 +79,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         max_pixels: int = MAX_PIXELS,
         remarks: Sequence[str] = (),
     ) -> None:
-        # Flat, so that worker processes share them whatever their number.
+        # Flat arrays: worker processes share their memory.
         self.image_paths: Sequence[str] = (
             image_paths if isinstance(image_paths, FlatStrings) else FlatStrings(image_paths)
         )
@@ -102,19 +115,25 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         """A data set from plain lists.
 
         Args:
-            images: Image files; their headers are read.
-            boxes: For each image, [M, 4] xyxy in pixels (lists, an array or a tensor); [] for none.
+            images: Image files. Their headers are read.
+            boxes: For each image, [M, 4] xyxy in pixels (lists, an array or a tensor). [] for none.
             labels: For each image, [M] integers 0..K-1 or class names.
             class_names: The K names, by label.
-            transform: As of the class.
-            drop_degenerate: Keep boxes without width or height out of targets instead of refusing them.
+            transform: The transform of the data set.
+            drop_degenerate: Leave boxes without width or height out of the targets. Without it, they are an
+                error.
+
+        Returns:
+            The data set.
 
         Raises:
-            ValueError: Naming the image and the entry, if lengths, shapes, labels or boxes are wrong.
+            ValueError: If lengths, shapes, labels or boxes are wrong. The message names image and entry.
             UnreadableImageError: If an image cannot be read.
 
         Example:
-            >>> DetectionDataset.from_boxes(["a.jpg"], [[[1, 2, 30, 40]]], [["cat"]], ["cat", "dog"])
+            >>> boxes, labels = [[[1, 2, 30, 40]]], [["cat"]]
+            >>> DetectionDataset.from_boxes(["photo.jpg"], boxes, labels, ["cat", "dog"]).num_objects
+            1
         """
         content = images_from_lists(images, boxes, labels, class_names)
         return DetectionDataset(**content.checked(drop_degenerate), transform=transform)
@@ -126,7 +145,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         """Reads one image and its targets.
 
         Returns:
-            The image, [3, H, W] uint8 RGB (or what the transform makes of it), and its `Target`.
+            The image, [3, H, W] uint8 RGB (or the result of the transform), and its `Target`.
 
         Raises:
             UnreadableImageError: If the file is unreadable or its size is not the annotated one.
@@ -152,24 +171,24 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
 
     @property
     def annotations(self) -> Annotations:
-        """All boxes as flat arrays, ordered by image: crowd regions and boxes without area, too."""
+        """All boxes as flat arrays, ordered by image, with crowd regions and boxes without area."""
         return self._annotations
 
     @property
     def is_target(self) -> np.ndarray:
-        """[A] bool: which of the annotations are learnt from."""
+        """[A] bool: whether an annotation is in the targets."""
         return self._is_target
 
     @property
     def num_objects(self) -> int:
-        """Boxes to learn from: all but crowd regions and boxes without area."""
+        """The number of boxes in the targets: all but crowd regions and boxes without area."""
         return int(np.count_nonzero(self._is_target))
 
     def coco_ground_truth(self) -> dict[str, Any]:
         """The data set in COCO's format, for `evaluate_coco` or pycocotools.
 
-        All boxes of the file as written there, not clipped, crowd regions and boxes without area included,
-        so that figures equal pycocotools' on that file.
+        It has all boxes of the file, not clipped, with crowd regions and boxes without area. So the metrics
+        equal those of pycocotools on that file.
         """
         images = [
             {"id": image_id, "file_name": Path(path).name, "height": height, "width": width}
@@ -204,24 +223,25 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
     def check_images(self, *, decode: bool = False) -> None:
-        """Opens every image, so that a broken one is named before training and not hours into it.
+        """Opens every image, to find broken files before training starts.
 
         Args:
-            decode: Decode whole images instead of headers: slow, but it finds truncated files, too. Headers
-                that were right are remembered until a file changes.
+            decode: Decode whole images, not only headers. This is slow, but also finds truncated files. A
+                correct header is remembered and not read again until its file changes.
 
         Raises:
-            UnreadableImageError: Naming the first unreadable or wrongly sized files and how many there are.
+            UnreadableImageError: If files cannot be read or have a wrong size. The message names the first of
+                them and their number.
 
         Warns:
-            UserWarning: If EXIF turns images in a way that their size does not tell, so that boxes of the
-                stored pixels would go unnoticed.
+            UserWarning: If EXIF turns images without changing their size. It is not known whether their boxes
+                were drawn on the upright image.
         """
         options: dict[str, Any] = {"exif_orientation": self.exif_orientation, "max_pixels": self.max_pixels}
         if decode:
             check_image_files(self.image_paths, self.image_sizes, decode=True, **options)
             return
-        # Headers that were right are not read again; those with a word to say are.
+        # Correct headers are not read again, unless they caused a warning.
         unknown, remember = files_to_check(self.image_paths, np.array(list(self.image_sizes)), **options)
         some = unknown.tolist()
         with warnings.catch_warnings(record=True) as said:

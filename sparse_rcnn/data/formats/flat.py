@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+__all__ = ["FlatRows", "FlatStrings"]
+
 
 class FlatRows(Sequence[Any]):
     """An array that reads as a list: integers for one axis, tuples of integers for two.

@@ -10,6 +10,8 @@ import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages
 
+__all__ = ["choose_held_out", "read_split", "split_names", "write_split"]
+
 
 def choose_held_out(
     names: Sequence[str], image_indices: np.ndarray, labels: np.ndarray, share: float, seed: int = 0
@@ -92,12 +94,15 @@ def _relative(paths: Iterable[str], root: Path) -> list[str]:
 
 
 def write_split(file: str | Path, root: str | Path, splits: dict[str, Sequence[str]]) -> None:
-    """Writes down which images are in which split, for `load_dataset(..., val_share=file)`.
+    """Writes a file with the images of each split, for `load_dataset(..., val_share=file)`.
 
     Args:
-        file: JSON to write.
-        root: The folder that names are relative to: the one that was given to `load_dataset`.
+        file: The JSON file to write.
+        root: The folder that was given to `load_dataset`. Names in the file are relative to it.
         splits: Image paths by split: `{"train": train.image_paths, "val": val.image_paths}`.
+
+    Example:
+        >>> write_split("split.json", "photos", {"train": ["photos/a.jpg"], "val": ["photos/b.jpg"]})
     """
     base = Path(root) if Path(root).is_dir() else Path(root).parent
     names = {split: sorted(_relative(paths, base)) for split, paths in splits.items()}

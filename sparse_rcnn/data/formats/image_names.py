@@ -9,6 +9,21 @@ from urllib.parse import unquote, urlsplit
 from sparse_rcnn.data.formats.layout import of_split
 from sparse_rcnn.data.image_file import MOST_NAMED
 
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "SAMPLE",
+    "Folders",
+    "first_names",
+    "images_below",
+    "is_image",
+    "listing",
+    "locate_images",
+    "missing_message",
+    "refuse_missing",
+    "shortened",
+    "suffix_order",
+]
+
 # By preference, where one image lies there in several formats. Others that PIL reads are no photographs.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jfif", ".ppm", ".pgm", ".gif")
 SAMPLE = 64  # names by which folders are compared before all names are looked for

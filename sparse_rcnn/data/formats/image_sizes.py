@@ -11,6 +11,16 @@ import numpy as np
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
 from sparse_rcnn.data.image_file import MOST_NAMED, ExifOrientation, UnreadableImageError, read_image_size
 
+__all__ = [
+    "DEFAULTS",
+    "THREADS",
+    "VERSION",
+    "cache_directory",
+    "files_to_check",
+    "keep_readable",
+    "read_image_sizes",
+]
+
 THREADS = 8
 DEFAULTS = ReadOptions()
 VERSION = 1  # of what is remembered

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+__all__ = ["CUTS", "PIECE", "Consume", "Consumed", "read_sections"]
+
 try:
     import orjson
 except ImportError:  # where it cannot be installed: it parses two to three times as fast

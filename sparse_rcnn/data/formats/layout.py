@@ -15,6 +15,22 @@ from typing import NamedTuple, Protocol
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
 
+__all__ = [
+    "DEEPEST",
+    "ROLES",
+    "SPLIT_NAMES",
+    "Format",
+    "ImageIndex",
+    "Layout",
+    "Reader",
+    "files_below",
+    "key_of",
+    "of_split",
+    "several_data_sets",
+    "split_of",
+    "split_of_path",
+]
+
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",

@@ -27,6 +27,8 @@ from sparse_rcnn.data.formats.voc_layout import VOC_FORMAT
 from sparse_rcnn.data.formats.yolo_layout import YOLO_FORMAT
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 
+__all__ = ["FORMATS", "list_splits", "load_dataset", "recognise"]
+
 # In the order in which they are tried; a format of one's own is a file and an entry here.
 FORMATS: tuple[Format, ...] = (COCO_FORMAT, CROWDHUMAN_FORMAT, CVAT_FORMAT, VOC_FORMAT, YOLO_FORMAT)
 
@@ -50,42 +52,44 @@ def load_dataset(
 ) -> DetectionDataset:
     """A split of a data set in COCO's, LVIS's, VOC's, YOLO's, CrowdHuman's or CVAT's format.
 
-    The layout is recognised by looking: names that COCO, Roboflow, Ultralytics, Darknet, CVAT, Label Studio,
-    makesense and Kaggle give, in whatever case and below one or two more folders.
+    The layout is recognised by its file names. It may come from COCO, Roboflow, Ultralytics, Darknet, CVAT,
+    Label Studio, makesense or Kaggle. Upper and lower case does not matter, and the files may lie one or two
+    folders deeper.
 
     Args:
         path: A folder, a `data.yaml`, a Darknet `.data`, a JSON, an `.odgt`, or a list of images.
-        split: "train", "val" ("valid"), "test", "all" (of a data set without splits), or another name that
-            the files have. Without a "val", `val_share` of the training images becomes it.
+        split: "train", "val" ("valid"), "test", "all" (of a data set without splits), or another name in the
+            files. If there is no "val", it is a share of the training images: see `val_share`.
         transform: A transform of torchvision.transforms.v2, called with (image, {"boxes", "labels"}).
-        images: The folder of the images, where the layout does not say it.
-        class_names: Classes to keep, by label; boxes of others are left out. A mapping merges:
-            `{"vehicle": ["car", "truck"]}`. None keeps all, in the order of the files.
-        val_share: Share of the images to hold out where there is no "val": chosen by their names and the
-            seed, so that every class with two images is on both sides; 0: none. Or a file that `write_split`
-            wrote.
-        split_seed: Of this choice.
-        drop_degenerate: Keep boxes without width or height out of targets, and count them, instead of
-            refusing them.
-        allow_missing: Keep images whose files are not there; reading one raises `UnreadableImageError`.
-        allow_absent_classes: Take class names that the data set has not, as long as it has one of them.
-        leave_out_broken: Leave out images that are not there or whose annotation file is broken, each with a
-            remark, instead of refusing the data set.
+        images: The folder of the images, if the layout does not say it.
+        class_names: The classes to keep, by label. Boxes of other classes are left out. A mapping merges
+            classes: `{"vehicle": ["car", "truck"]}`. None keeps all, in the order of the files.
+        val_share: The share of the images to hold out if there is no "val". Names and seed decide which. A
+            class with two images or more is on both sides. 0 holds out none. Or a file from `write_split`.
+        split_seed: The seed of this choice.
+        drop_degenerate: Leave boxes without width or height out of the targets and count them. Without it,
+            they are an error.
+        allow_missing: Keep images whose files are missing. Reading one raises `UnreadableImageError`.
+        allow_absent_classes: Accept class names that the data set does not have. It must have one of them.
+        leave_out_broken: Leave out images that are missing or whose annotation file is broken, each with a
+            remark. Without it, they are an error.
         count_from: VOC: the number of the first pixel, 1 (VOC) or 0 (CVAT); None looks at the coordinates.
-        exif_orientation: "apply" if boxes are of the images as EXIF turns them upright, "ignore" if they are
-            of the pixels as stored; see `DetectionDataset`.
-        max_pixels: The most pixels of an image, as for `read_image`.
+        exif_orientation: "apply" if boxes were drawn on upright images, "ignore" if they were drawn on the
+            stored pixels. See `DetectionDataset`.
+        max_pixels: The largest number of pixels of an image, as for `read_image`.
 
     Returns:
-        The data set; `remarks` says what was odd and harmless, and so do warnings (`DatasetRemark`).
+        The data set. Its `remarks`, and warnings (`DatasetRemark`), name what is unusual but harmless.
 
     Raises:
-        ValueError: Naming file, entry, field and value for what is wrong; for a layout that is not known,
-            what was found and the nearest; for a split that is not there, those that are.
+        ValueError: If something is wrong. The message names file, entry, field and value. If the layout is
+            not known, it says what was found. If a split is missing, it lists the splits.
 
     Example:
-        >>> train = load_dataset("my_photos", "train")
-        >>> val = load_dataset("my_photos", "val")
+        >>> from sparse_rcnn.data import ShapesDataset
+        >>> _ = ShapesDataset("shapes", "val", num_images=2)  # writes files in COCO's layout
+        >>> len(load_dataset("shapes", "val"))
+        2
     """
     path = Path(path)
     folder = str(images) if images else None
@@ -106,10 +110,22 @@ def load_dataset(
 
 
 def list_splits(path: str | Path) -> list[str]:
-    """The splits that a data set has, by name; ["all"] if it has none.
+    """The names of the splits of a data set.
+
+    Args:
+        path: As for `load_dataset`.
+
+    Returns:
+        The names. ["all"] if the data set has no splits.
 
     Raises:
         ValueError: If the layout is not known.
+
+    Example:
+        >>> from sparse_rcnn.data import ShapesDataset
+        >>> _ = ShapesDataset("shapes", "val", num_images=2)  # writes files in COCO's layout
+        >>> list_splits("shapes")
+        ['val']
     """
     return list(recognise(Path(path)).splits)
 

@@ -20,34 +20,42 @@ from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
 from sparse_rcnn.data.formats.voc_page import VocPage, read_page
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 
+__all__ = ["VocDetection", "read_list", "voc_images"]
+
 
 class VocDetection(DetectionDataset):
-    """A directory in Pascal VOC's layout; see `DetectionDataset` for samples and attributes.
+    """A directory in Pascal VOC's layout. Samples and attributes are those of `DetectionDataset`.
 
-    Objects marked `difficult` are kept out of targets and evaluated as ignored, as crowd regions are.
+    Objects marked `difficult` are not in the targets. The evaluation ignores them, as it does crowd regions.
     `load_dataset` reads other layouts of such files, too.
 
     Args:
-        root: Holds `Annotations/*.xml`, `ImageSets/Main/{split}.txt` and `JPEGImages/`.
+        root: The directory with `Annotations/*.xml`, `ImageSets/Main/{split}.txt` and `JPEGImages/`.
         split: "train", "val", "trainval" or any other list in `ImageSets/Main`.
         transform: A transform of torchvision.transforms.v2, called with (image, {"boxes", "labels"}).
-        class_names: The names by label. None takes the sorted names found in all files of
-            `Annotations`, so that all splits of a directory agree.
-        drop_degenerate: Keep boxes without width or height out of targets, and count them, instead of
-            refusing them. The ground truth has them.
-        allow_missing: Keep images whose files are not there; reading one raises `UnreadableImageError`.
-        exif_orientation: "apply" if boxes are of the images as EXIF turns them upright, "ignore" if they are
-            of the pixels as stored; see `DetectionDataset`.
-        max_pixels: The most pixels of an image, as for `read_image`.
-        count_from: The number of the first pixel: 1 as VOC says, 0 as CVAT writes. None: 0 if any
-            coordinate of any file is below 1 (with a remark), else 1.
+        class_names: The names by label. None takes all names in `Annotations`, sorted. All splits of a
+            directory then have the same classes.
+        drop_degenerate: Leave boxes without width or height out of the targets and count them. Without it,
+            they are an error. The ground truth keeps them.
+        allow_missing: Keep images whose files are missing. Reading one raises `UnreadableImageError`.
+        exif_orientation: "apply" if boxes were drawn on upright images, "ignore" if they were drawn on the
+            stored pixels. See `DetectionDataset`.
+        max_pixels: The largest number of pixels of an image, as for `read_image`.
+        count_from: The number of the first pixel: 1 in VOC, 0 in CVAT's files. None: 0 if a coordinate in any
+            file is below 1 (with a remark), else 1.
 
     Attributes:
-        image_names: The file stem of each image, as in the split's list; image ids are 1..n in its order.
+        image_names: The file stem of each image, as in the list of the split. Image ids are 1..n in this
+            order.
 
     Raises:
-        ValueError: Naming the file, the object (counted from 0) and the field, for malformed XML, missing
-            or unreadable fields, unknown names, impossible boxes, missing files, and an empty split.
+        ValueError: If XML is malformed, a field is missing or unreadable, a name is unknown, a box is
+            impossible, a file is missing, or the split is empty. The message names the file, the object
+            (counted from 0) and the field.
+
+    Example:
+        >>> VocDetection("VOC2007", "train").class_names
+        ['cat']
     """
 
     def __init__(

@@ -21,6 +21,8 @@ from sparse_rcnn.data.formats.layout import (
 from sparse_rcnn.data.formats.voc import read_list, voc_images
 from sparse_rcnn.data.formats.voc_page import VocPage, read_page
 
+__all__ = ["LISTS", "LOOKED_AT", "VOC_FORMAT", "recognise"]
+
 LISTS = ("ImageSets/Main", "ImageSets", "imagesets/main", "Main", "")
 LOOKED_AT = 8  # XML files that are looked into to recognise the format
 

@@ -12,23 +12,31 @@ import numpy as np
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.data.formats.voc_page import COUNTED_FROM
 
+__all__ = ["WRITERS", "write_dataset"]
+
 
 def write_dataset(splits: Mapping[str, DetectionDataset], directory: str | Path, format: str) -> list[str]:
-    """Writes the splits of a data set into a new folder; images are copied as they are.
+    """Writes the splits of a data set into a new folder. The image files are copied without a change.
 
-    Boxes are written as they were, not clipped. COCO keeps all; VOC has no ids, areas and classes without
-    boxes; YOLO has no ids, areas and ignored regions.
+    Boxes are not clipped. COCO's format stores everything. VOC's cannot store ids, areas and classes without
+    boxes. YOLO's cannot store ids, areas and ignored regions.
 
     Args:
         splits: Data sets by the name of the split.
-        directory: A folder that is not there, or is empty.
+        directory: A folder that does not exist or is empty.
         format: "coco", "yolo" or "voc".
 
     Returns:
-        Remarks on what the format has no place for.
+        Remarks about what the format cannot store.
 
     Raises:
-        ValueError: For an unknown format, a folder that is not empty, or splits of different classes.
+        ValueError: If the format is unknown, the folder is not empty, or the splits have different classes.
+
+    Example:
+        >>> from sparse_rcnn.data import ShapesDataset
+        >>> remarks = write_dataset({"val": ShapesDataset("shapes", "val", num_images=2)}, "yolo", "yolo")
+        >>> Path("yolo/data.yaml").exists()
+        True
     """
     if format not in WRITERS:
         raise ValueError(f"the format must be one of {list(WRITERS)}, got {format!r}")

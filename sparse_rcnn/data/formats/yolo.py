@@ -16,6 +16,8 @@ from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_names import Folders
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
 
+__all__ = ["FARTHEST", "labels_of", "read_labels", "read_yolo"]
+
 FARTHEST = 2.0  # a fraction beyond it is no box that leaves its image, but a coordinate in pixels
 
 

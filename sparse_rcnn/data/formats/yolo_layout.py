@@ -26,6 +26,8 @@ from sparse_rcnn.data.formats.layout import (
 )
 from sparse_rcnn.data.formats.yolo import labels_of, read_labels, read_yolo
 
+__all__ = ["LOOKED_AT", "NAME_FILES", "NO_LABELS", "YOLO_FORMAT", "recognise"]
+
 NAME_FILES = (
     "classes.txt",
     "obj.names",

@@ -9,14 +9,23 @@ from torch import Tensor
 from sparse_rcnn.data.target import Target
 from sparse_rcnn.ops.guards import require_boxes
 
+__all__ = ["Batch", "Targets", "collate"]
+
 
 class Targets(NamedTuple):
-    """The objects of a batch, padded to one number M per image.
+    """The objects of a batch, padded to the same number M in each image.
 
     Attributes:
-        boxes: [B, M, 4] float32, xyxy in pixels of the padded batch; 0 where padded.
-        labels: [B, M] int64; 0 where padded.
-        valid: [B, M] bool, False where padded.
+        boxes: [B, M, 4] float32, xyxy in pixels of the padded batch. 0 where padded.
+        labels: [B, M] int64. 0 where padded.
+        valid: [B, M] bool. False where padded.
+
+    Example:
+        >>> from sparse_rcnn.data import ShapesDataset
+        >>> dataset = ShapesDataset("shapes", "val", num_images=2)
+        >>> targets = collate([dataset[0], dataset[1]]).targets
+        >>> targets.boxes[targets.valid].shape
+        torch.Size([..., 4])
     """
 
     boxes: Tensor
@@ -33,6 +42,13 @@ class Batch(NamedTuple):
         targets: The objects.
         image_ids: [B] int64.
         original_sizes: [B, 2] int64, (height, width) of each image file in pixels.
+
+    Example:
+        >>> from sparse_rcnn.data import ShapesDataset
+        >>> dataset = ShapesDataset("shapes", "val", num_images=2)
+        >>> batch = collate([dataset[0], dataset[1]])
+        >>> batch.image_ids
+        tensor([1, 2])
     """
 
     images: Tensor
@@ -45,20 +61,26 @@ class Batch(NamedTuple):
 def collate(
     samples: Sequence[tuple[Tensor, Target]], size_divisor: int = 32, target_divisor: int = 1
 ) -> Batch:
-    """Pads samples to one batch; give it to a `DataLoader` as `collate_fn`.
+    """Pads samples to one batch. Give it to a `DataLoader` as `collate_fn`.
 
     Args:
-        samples: Pairs of an image, [3, h, w] uint8 or floating (all alike), and its `Target`.
-        size_divisor: Height and width of the batch are rounded up to a multiple of this.
-        target_divisor: The number of targets M is rounded up to a multiple of this. Above 1, M is never 0
-            either: a compiled training step then sees few different shapes.
+        samples: Pairs of an image [3, h, w] and its `Target`. All images are uint8, or all are floating.
+        size_divisor: Height and width of the batch are rounded up to a multiple of it.
+        target_divisor: The number of targets M is rounded up to a multiple of it. If it is above 1, M is at
+            least 1. A compiled training step then gets few different shapes.
 
     Returns:
-        The batch, its H and W the least multiples of `size_divisor` that hold every image.
+        The batch. H and W are the smallest multiples of `size_divisor` into which all images fit.
 
     Raises:
-        ValueError: For no samples, images that are not [3, h, w] or differ in dtype, boxes that are not
-            [M, 4] or not as many as labels, and a `size_divisor` or `target_divisor` below 1.
+        ValueError: If there are no samples, images are not [3, h, w] or differ in dtype, boxes are not [M, 4]
+            or their number differs from that of the labels, or a divisor is below 1.
+
+    Example:
+        >>> from sparse_rcnn.data import ShapesDataset
+        >>> dataset = ShapesDataset("shapes", "val", num_images=2)
+        >>> collate([dataset[0], dataset[1]]).images.shape
+        torch.Size([2, 3, 128, 128])
     """
     if len(samples) == 0:
         raise ValueError("collate needs at least one sample, got none")
@@ -96,7 +118,9 @@ def _check_sample(image: Tensor, target: Target, dtype: torch.dtype) -> None:
     if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
         raise ValueError(f"image {target.image_id}: expected an image [3, h, w], got {tuple(image.shape)}")
     if image.dtype != dtype:
-        raise ValueError(f"image {target.image_id}: {image.dtype} in a batch that starts with {dtype}")
+        raise ValueError(
+            f"image {target.image_id}: is {image.dtype}, but the first image of the batch is {dtype}"
+        )
     if not (dtype == torch.uint8 or dtype.is_floating_point):
         raise ValueError(f"image {target.image_id}: expected uint8 or floating pixels, got {dtype}")
     if target.boxes.shape != (len(target.labels), 4) or target.labels.ndim != 1:

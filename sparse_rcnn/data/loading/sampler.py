@@ -1,9 +1,9 @@
-"""Endless batches for training, the same images in every step however many processes share it.
+"""Endless batches for training. The images of a step do not depend on the number of processes.
 
-The stream is epoch after epoch, each a permutation of all images; as published (detectron2's
-`AspectRatioGroupedDataset`), images wait until enough of the same orientation have come to go on together,
-and nothing is left out at the end of an epoch. A step takes the next `batch_size` images of the stream and
-its processes share them, so that which images it sees depends on (seed, step) alone.
+The stream is one epoch after the other, and each epoch is a permutation of all images. Images of the same
+orientation (landscape or portrait) form groups, as published (detectron2's `AspectRatioGroupedDataset`). No
+image is left out at the end of an epoch. A step takes the next `batch_size` images of the stream, and the
+processes share them. So the images of a step depend on (seed, step) alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,19 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
+__all__ = ["Draw", "TrainingSampler"]
+
 
 class Draw(NamedTuple):
     """One image of the stream.
 
     Attributes:
-        image_index: Of the image in its data set.
-        epoch: In which it is drawn, from 0; with the index, what its augmentation may depend on.
+        image_index: The index of the image in its data set.
+        epoch: The epoch of the draw, from 0. Augmentation depends on the index and the epoch.
+
+    Example:
+        >>> next(iter(TrainingSampler([(480, 640)] * 4, batch_size=2)))[0]
+        Draw(image_index=..., epoch=0)
     """
 
     image_index: int
@@ -28,25 +34,30 @@ class Draw(NamedTuple):
 
 
 class TrainingSampler(Sampler[list[Draw]]):
-    """Batches of one process: give it to a `DataLoader` as `batch_sampler`, over a `SeededDataset`.
+    """The batches of one process. Give it to a `DataLoader` as `batch_sampler`, over a `SeededDataset`.
 
     Each step yields `accumulation` batches of `batch_size / (world_size * accumulation)` draws. Landscape
-    images come first in a step, so that most batches hold one orientation and need little padding.
+    images come first in a step. So most batches have one orientation and need little padding.
 
     Args:
-        image_sizes: (height, width) of every image of the data set.
+        image_sizes: (height, width) of every image of the data set in pixels.
         batch_size: Images per step, over all processes and batches.
-        seed: Of the order.
-        rank: Of this process.
-        world_size: Number of processes.
+        seed: The seed of the order.
+        rank: The number of this process.
+        world_size: The number of processes.
         accumulation: Batches per step and process.
-        group_size: Images of one orientation that stay together; 2 is what the published recipe has on each
-            of 8 devices. More means less padding on few devices, and other images in a step.
-        start: Step to begin with: what came before is passed over without reading an image (0.4 µs an
-            image: about two seconds for 36 epochs of COCO).
+        group_size: The number of images in a group of one orientation. The published recipe has 2 on each of
+            8 devices. A larger number needs less padding on few devices, and changes the images of a step.
+        start: The first step. Earlier steps are skipped without reading images (about two seconds for 36
+            epochs of COCO).
 
     Raises:
         ValueError: If there is no image, a number is out of range, or the batch cannot be shared evenly.
+
+    Example:
+        >>> sampler = TrainingSampler([(480, 640)] * 4, batch_size=2)
+        >>> len(next(iter(sampler)))
+        2
     """
 
     def __init__(
@@ -61,7 +72,7 @@ class TrainingSampler(Sampler[list[Draw]]):
         start: int = 0,
     ) -> None:
         if len(image_sizes) == 0:
-            raise ValueError("there is no image to draw")
+            raise ValueError("image_sizes must have at least one image, got none")
         sizes = {
             "batch_size": batch_size,
             "world_size": world_size,
@@ -78,11 +89,11 @@ class TrainingSampler(Sampler[list[Draw]]):
         if batch_size % (world_size * accumulation) != 0:
             raise ValueError(
                 f"a batch of {batch_size} images cannot be shared by {world_size} processes "
-                f"in {accumulation} parts each"
+                f"in {accumulation} parts each: batch_size must be a multiple of {world_size * accumulation}"
             )
         if batch_size % group_size != 0:
             raise ValueError(
-                f"a batch of {batch_size} images is not made of groups of {group_size} of one orientation"
+                f"batch_size must be a multiple of group_size, got {batch_size} and {group_size}"
             )
         self._is_portrait = [height >= width for height, width in image_sizes]
         self._batch_size = batch_size
@@ -101,14 +112,14 @@ class TrainingSampler(Sampler[list[Draw]]):
             step = [draw for group in islice(groups, groups_per_step) for draw in group]
             step.sort(key=lambda draw: self._is_portrait[draw.image_index])  # stable
             for part in range(self._accumulation):
-                # Neighbours go to different processes at the same time: all take about as long.
+                # Neighbours go to different processes at the same time, so all need about the same time.
                 first = (part * self._world_size + self._rank) * share
                 yield step[first : first + share]
 
     def _groups(self) -> Iterator[list[Draw]]:
         waiting: dict[bool, list[Draw]] = {False: [], True: []}
         for epoch in count():
-            # Mixed, not added up: torch uses 32 bits of a seed.
+            # SeedSequence mixes the two numbers. A sum would repeat, and torch uses only 32 bits of a seed.
             word = np.random.SeedSequence((self._seed, epoch)).generate_state(1)[0]
             generator = torch.Generator().manual_seed(int(word))
             for index in torch.randperm(len(self._is_portrait), generator=generator).tolist():

@@ -1,7 +1,7 @@
-"""Augmentation that depends on the seed, the epoch and the image alone, not on the process that does it.
+"""Augmentation that depends on the seed, the epoch and the image alone.
 
-However many workers and processes read the images, and wherever training was interrupted, the same image
-looks the same in the same epoch.
+In one epoch, an image always looks the same. The number of workers and processes does not matter, and an
+interruption of training does not matter.
 """
 
 import random
@@ -17,15 +17,24 @@ from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.data.loading.sampler import Draw
 from sparse_rcnn.data.target import Target
 
+__all__ = ["SeededDataset", "seeded_by"]
+
 
 class SeededDataset(Dataset[tuple[Tensor, Target]]):
-    """A data set that is asked for a `Draw`: `seeded[Draw(image_index, epoch)] -> (image, Target)`.
+    """A data set whose index is a `Draw`: `seeded[Draw(image_index, epoch)]` is an image and its `Target`.
 
-    The generators of Python, NumPy and torch are seeded for the time of one sample, and left as they were.
+    The generators of Python, NumPy and torch are seeded for each sample and restored after it.
 
     Args:
-        dataset: What to read from; its transform may draw from any of the three generators.
-        seed: Of the augmentation.
+        dataset: The data set. Its transform may use any of the three generators.
+        seed: The seed of the augmentation.
+
+    Example:
+        >>> from sparse_rcnn.data import ShapesDataset
+        >>> seeded = SeededDataset(ShapesDataset("shapes", "val", num_images=2))
+        >>> image, target = seeded[Draw(image_index=1, epoch=0)]
+        >>> target.image_id
+        2
     """
 
     def __init__(self, dataset: DetectionDataset, seed: int = 0) -> None:
@@ -46,7 +55,8 @@ def seeded_by(*numbers: int) -> Iterator[None]:
     """Seeds the generators of Python, NumPy and torch (on the CPU), and restores them at the end.
 
     Args:
-        numbers: Integers in 0..2**32 - 1, always as many: each combination has seeds of its own.
+        numbers: Integers in 0..2**32 - 1. Each combination gives different seeds. Always give the same number
+            of integers.
 
     Raises:
         ValueError: If a number is negative.

@@ -14,6 +14,17 @@ from torchvision.transforms import v2
 
 from sparse_rcnn.ops.resize import shortest_side_resize
 
+__all__ = [
+    "CROP_RANGE",
+    "CROP_SOURCE_SIZES",
+    "EMPTY",
+    "TRAINING_SIZES",
+    "RandomCropRange",
+    "ResizeShortestEdge",
+    "evaluation_transform",
+    "training_transform",
+]
+
 TRAINING_SIZES = tuple(range(480, 801, 32))
 CROP_SOURCE_SIZES = (400, 500, 600)
 CROP_RANGE = (384, 600)
@@ -31,6 +42,10 @@ class ResizeShortestEdge(v2.Transform):
 
     Raises:
         ValueError: If there is no size or one is not positive.
+
+    Example:
+        >>> ResizeShortestEdge(800, max_size=1333)(torch.zeros(3, 480, 640)).shape
+        torch.Size([3, 800, 1067])
     """
 
     def __init__(self, sizes: int | Sequence[int], max_size: int | None = None) -> None:
@@ -64,6 +79,10 @@ class RandomCropRange(v2.Transform):
 
     Raises:
         ValueError: Unless 1 <= low <= high.
+
+    Example:
+        >>> RandomCropRange((384, 384))(torch.zeros(3, 480, 640)).shape
+        torch.Size([3, 384, 384])
     """
 
     def __init__(self, sides: tuple[int, int] = CROP_RANGE) -> None:
@@ -104,6 +123,10 @@ def training_transform(
         crop: Also the random crop of the 300-proposal recipe, half of the time.
         vertical_flip: Also a vertical flip, half of the time. Not the paper's, but twice the data where
             images have no up, such as those of microscopes and satellites.
+
+    Example:
+        >>> training_transform(800)(torch.zeros(3, 480, 640)).shape
+        torch.Size([3, 800, 1067])
     """
     steps: list[v2.Transform] = [v2.RandomHorizontalFlip(0.5)]
     if vertical_flip:
@@ -117,7 +140,12 @@ def training_transform(
 
 
 def evaluation_transform(size: int = 800, max_size: int | None = 1333) -> v2.Transform:
-    """The resizing of the paper's evaluation: shortest side 800, longest at most 1333 pixels."""
+    """The resizing of the paper's evaluation: shortest side 800, longest at most 1333 pixels.
+
+    Example:
+        >>> evaluation_transform()(torch.zeros(3, 480, 640)).shape
+        torch.Size([3, 800, 1067])
+    """
     return ResizeShortestEdge(size, max_size)
 
 

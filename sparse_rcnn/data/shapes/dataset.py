@@ -12,34 +12,41 @@ from sparse_rcnn.data.formats.coco import CocoDetection
 from sparse_rcnn.data.formats.detection_dataset import Transform
 from sparse_rcnn.data.shapes.drawing import CLASS_NAMES, DRAWING_VERSION, SPLITS, draw_shapes
 
+__all__ = ["JPEG_QUALITY", "NUM_IMAGES", "SETTINGS_FILE", "ShapesDataset"]
+
 NUM_IMAGES = {"train": 4000, "val": 300}
 JPEG_QUALITY = 95
 SETTINGS_FILE = "shapes.json"
 
 
 class ShapesDataset(CocoDetection):
-    """Textured shapes, drawn on the first use and read from disk like any COCO data set.
+    """Textured shapes. They are drawn at the first use, and read from disk like any COCO data set.
 
-    Six classes, told by their outline and their part of the hue circle.
+    There are six classes. Each has its own outline and its own part of the hue circle.
 
-    Image i depends on (seed, split, i) and the sizes alone, so a smaller data set is the beginning of a
-    larger one. Drawing goes to a temporary directory that is renamed when complete: a killed run leaves
-    no half-written data set behind, and of several processes that start at once the first one's is used.
+    Image i depends on (seed, split, i) and the sizes alone. So a smaller data set is the beginning of a
+    larger one. The images are drawn in a temporary directory, which is renamed at the end. A killed run
+    leaves no half-written data set. If several processes start at once, the first result is used.
 
     Args:
-        root: Directory in COCO's layout, made if absent: `{split}2017/`, holding images and the
+        root: Directory in COCO's layout. It is made if absent. It has `{split}2017/`, with the images and
             `shapes.json` with the settings, and `annotations/instances_{split}2017.json`.
         split: "train" or "val".
-        num_images: Number of images; by default 4000 for training and 300 for validation.
-        image_size: Longest side of the images in pixels; both sides vary from 0.8 to 1.0 of it. COCO's
-            large objects (area > 96 x 96) occur from about 128 on.
-        seed: Of the drawings.
-        max_objects: Greatest number of shapes in an image.
-        transform: As of `CocoDetection`.
-        allow_missing: As of `CocoDetection`.
+        num_images: The number of images. The default is 4000 for "train" and 300 for "val".
+        image_size: The longest side of the images in pixels. Both sides vary from 0.8 to 1.0 of it. COCO's
+            large objects (area > 96 x 96) need about 128 or more.
+        seed: The seed of the drawings.
+        max_objects: The largest number of shapes in an image.
+        transform: As for `CocoDetection`.
+        allow_missing: As for `CocoDetection`.
 
     Raises:
-        ValueError: For settings out of range, or if the directory holds this split with other settings.
+        ValueError: If a setting is out of range, or the directory has this split with other settings.
+
+    Example:
+        >>> dataset = ShapesDataset("shapes", "val", num_images=2)
+        >>> dataset.class_names
+        ['circle', 'square', 'triangle', 'star', 'ring', 'cross']
     """
 
     def __init__(
@@ -85,15 +92,15 @@ def _write(settings: dict[str, Any], image_dir: Path, annotation_file: Path) -> 
         images_now.mkdir()
         annotations_now.write_text(json.dumps(_draw(settings, images_now)))
         (images_now / SETTINGS_FILE).write_text(json.dumps(settings, indent=2))
-        # The image directory comes last and marks completeness: killed before it, a run leaves an annotation
-        # file that the next one replaces by an equal one.
+        # The image directory is moved last: if it is there, the data set is complete. If a run is killed
+        # before, the next run replaces the annotation file.
         if image_dir.exists():
             return  # another process was first, and its annotations must stay
         os.replace(annotations_now, annotation_file)
         try:
             os.rename(images_now, image_dir)
         except OSError:
-            # Another process was first; whether it drew the same is checked by the caller.
+            # Another process was first. The caller checks whether its settings are the same.
             if not image_dir.is_dir():
                 raise
 
@@ -128,11 +135,16 @@ def _draw(settings: dict[str, Any], directory: Path) -> dict[str, Any]:
 def _refuse_others(settings: dict[str, Any], image_dir: Path, annotation_file: Path) -> None:
     try:
         found = json.loads((image_dir / SETTINGS_FILE).read_text())
-        # Compared, too: of two processes that start at once with different settings, one may have won the
-        # image directory and the other the annotation file.
+        # Check both: two processes may start at once with different settings, and one may write the images
+        # and the other the annotation file.
         annotated = json.loads(annotation_file.read_text())["info"]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ValueError(f"{image_dir} exists but is no complete data set of shapes: {error!r}") from error
+        raise ValueError(
+            f"{image_dir} exists but is no complete data set of shapes: {error!r}; delete it or give another "
+            "directory"
+        ) from error
     for where, there in ((image_dir, found), (annotation_file, annotated)):
         if there != settings:
-            raise ValueError(f"{where} holds shapes with the settings {there}, not {settings}")
+            raise ValueError(
+                f"{where} has shapes with the settings {there}, not {settings}; give another directory"
+            )

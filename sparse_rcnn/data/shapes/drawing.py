@@ -1,4 +1,4 @@
-"""Drawings of textured shapes on textured backgrounds, each a pure function of (seed, split, index)."""
+"""Draws textured shapes on textured backgrounds. Each image is a pure function of (seed, split, index)."""
 
 from colorsys import hsv_to_rgb
 from typing import NamedTuple
@@ -8,26 +8,51 @@ from PIL import Image, ImageDraw
 
 from sparse_rcnn.data.shapes.outlines import OUTLINES
 
-DRAWING_VERSION = 1  # raise it with every change of what is drawn: data sets on disk remember it
+__all__ = [
+    "CLASS_NAMES",
+    "DRAWING_VERSION",
+    "HUE_SPREAD",
+    "LARGEST_SIDE",
+    "LEAST_VISIBLE",
+    "MOST_COVERED",
+    "PLACEMENTS",
+    "SHRINKING",
+    "SIDE_EXPONENT",
+    "SMALLEST_SIDE",
+    "SPLITS",
+    "SUPERSAMPLING",
+    "TEXTURES",
+    "Mask",
+    "Shape",
+    "draw_shapes",
+]
+
+DRAWING_VERSION = 1  # raise it whenever the drawings change: data sets on disk store it
 CLASS_NAMES = ("circle", "square", "triangle", "star", "ring", "cross")
 SPLITS = {"train": 0, "val": 1}
 
-SMALLEST_SIDE = 20.0  # sqrt of a shape's area in pixels, whatever the image: COCO calls < 32 small
-LARGEST_SIDE = 0.95  # of the image's shorter side: up to 121 of 128 pixels, where COCO calls > 96 large
-SIDE_EXPONENT = 1.3  # above 1 favours small sides, as many of them find room in one image
-MOST_COVERED = 0.2  # of a box by the boxes drawn over it
-LEAST_VISIBLE = 0.8  # of a shape's own pixels
-PLACEMENTS = 12  # tries before a shape that finds no room is left out
-SHRINKING = 0.9  # of its side from try to try: the first shape of an image always finds room
+SMALLEST_SIDE = 20.0  # sqrt of a shape's area in pixels, in any image. COCO calls < 32 small.
+LARGEST_SIDE = 0.95  # of the image's shorter side: up to 121 of 128 pixels. COCO calls > 96 large.
+SIDE_EXPONENT = 1.3  # above 1, small sides are more frequent, so several shapes fit into an image
+MOST_COVERED = 0.2  # the largest part of a box that other boxes may cover
+LEAST_VISIBLE = 0.8  # the smallest part of a shape's pixels that must be visible
+PLACEMENTS = 12  # tries to place a shape before it is left out
+SHRINKING = 0.9  # a shape's side is multiplied by it after each try: the first shape always fits
 SUPERSAMPLING = 4
-# Part of its sixth of the hue circle that a class may take: outline and hue together tell the classes, so
-# that a small model learns them in minutes.
+# Each class has a sixth of the hue circle and uses this part of it. Outline and hue both show the class, so
+# a small model learns the classes in minutes.
 HUE_SPREAD = 0.75
 TEXTURES = ("stripes", "checker", "noise", "gradient")
 
 
 class Shape(NamedTuple):
-    """One drawn shape: its label, and box (xyxy) and area in pixels of the complete shape."""
+    """One drawn shape.
+
+    Attributes:
+        label: Its label.
+        box: (x1, y1, x2, y2) of the complete shape in pixels.
+        area: The area of the complete shape in pixels.
+    """
 
     label: int
     box: tuple[float, float, float, float]
@@ -39,18 +64,18 @@ def draw_shapes(
 ) -> tuple[np.ndarray, list[Shape]]:
     """Draws one image.
 
-    Boxes and areas are those of the complete shape as drawn (to a quarter of a pixel), also where another
-    shape hides a part of it: at least four fifths of every shape and of its box stay free.
+    Boxes and areas are those of the complete shape, exact to a quarter of a pixel, even if another shape
+    hides a part of it. At least four fifths of every shape and of its box stay free.
 
     Args:
-        seed: Of the data set.
+        seed: The seed of the data set.
         split: "train" or "val".
-        index: Of the image in its split.
-        image_size: Longest side in pixels; both sides are drawn from 0.8 to 1.0 of it.
-        max_objects: Number of shapes is drawn from 1 to this; a shape that finds no room is left out.
+        index: The index of the image in its split.
+        image_size: The longest side in pixels. Both sides are random, from 0.8 to 1.0 of it.
+        max_objects: The number of shapes is random, from 1 to this. Shapes that do not fit are left out.
 
     Returns:
-        The image, [H, W, 3] uint8, and its shapes (at least one), in the order of drawing.
+        The image, [H, W, 3] uint8, and its shapes (at least one) in the order of drawing.
     """
     random = np.random.default_rng([seed, SPLITS[split], index])
     height, width = (int(side) for side in random.integers(round(0.8 * image_size), image_size + 1, size=2))
@@ -62,7 +87,7 @@ def draw_shapes(
     hidden_boxes: list[float] = []  # the part of each box that later boxes cover
     owner = np.full((height, width), -1, dtype=np.int8)  # which shape is on top at each pixel
     for _ in range(int(random.integers(1, max_objects + 1))):
-        # Class and size are drawn before the tries: otherwise whatever fits best would be most frequent.
+        # Choose class and size before the tries. Otherwise shapes that fit easily would be more frequent.
         label = int(random.integers(len(CLASS_NAMES)))
         largest = LARGEST_SIDE * min(height, width)
         side = SMALLEST_SIDE + (largest - SMALLEST_SIDE) * random.random() ** SIDE_EXPONENT
@@ -100,24 +125,30 @@ def draw_shapes(
 
 
 class Mask(NamedTuple):
-    """Where a shape lies in the image, and how much of each pixel there it covers."""
+    """The place of a shape in the image.
+
+    Attributes:
+        rows: The rows of its box.
+        columns: The columns of its box.
+        alpha: [rows, columns] float32 in 0..1, the part of each pixel that the shape covers.
+    """
 
     rows: slice
     columns: slice
-    alpha: np.ndarray  # [rows, columns] float32 in 0..1
+    alpha: np.ndarray
 
 
 def _pose(
     random: np.random.Generator, height: int, width: int, label: int, side: float
 ) -> list[np.ndarray] | None:
-    """Outlines (x, y) of side * side pixels somewhere in the image, or None if it cannot hold them."""
+    """Outlines (x, y) with an area of side * side pixels at a random place, or None if they do not fit."""
     aspect, angle = np.exp(random.uniform(-0.3, 0.3)), random.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     outlines = [(points * [aspect, 1 / aspect]) @ turn.T for points in OUTLINES[CLASS_NAMES[label]]]
     solid = _polygon_area(outlines[0]) - sum(_polygon_area(hole) for hole in outlines[1:])
     outlines = [points * side / np.sqrt(solid) for points in outlines]
     low, high = outlines[0].min(axis=0), outlines[0].max(axis=0)
-    room = np.array([width, height]) - (high - low) - 1  # a pixel spare: PIL draws outlines a little fat
+    room = np.array([width, height]) - (high - low) - 1  # one pixel less: PIL draws outlines slightly larger
     if (room < 0).any():
         return None
     corner = random.uniform(0, 1, 2) * room
@@ -146,7 +177,7 @@ def _draw_mask(label: int, outlines: list[np.ndarray]) -> tuple[Shape, Mask]:
 
 
 def _leaves_visible(owner: np.ndarray, mask: Mask, patch: np.ndarray, masks: list[Mask]) -> bool:
-    """Whether every shape below keeps enough of its own pixels."""
+    """Whether enough pixels of every shape below stay visible."""
     after = owner.copy()
     after[mask.rows, mask.columns] = patch
     return all(
@@ -164,7 +195,7 @@ def _overlap(box: tuple[float, ...], below: tuple[float, ...]) -> float:
 
 
 def _class_colour(random: np.random.Generator, label: int, colours: list[np.ndarray]) -> np.ndarray:
-    """A strong colour of the class's part of the hue circle, far from the background and shapes so far."""
+    """A strong colour from the class's part of the hue circle, far from all colours in the image."""
     hues = (label + HUE_SPREAD * random.uniform(-0.5, 0.5, 8)) / len(CLASS_NAMES)
     saturations, values = random.uniform(0.6, 1.0, 8), random.uniform(0.45, 1.0, 8)
     candidates = np.array([hsv_to_rgb(*hsv) for hsv in zip(hues % 1.0, saturations, values, strict=True)])
@@ -180,7 +211,7 @@ def _texture(
     amplitude: float,
     period: tuple[float, float],
 ) -> np.ndarray:
-    """[height, width, 3] float32 around `colour`, whose two tones differ by at most `amplitude` in RGB."""
+    """A texture [height, width, 3] float32 of two tones around `colour`. They differ by up to `amplitude`."""
     kind = TEXTURES[int(random.integers(len(TEXTURES)))]
     angle, phase = random.uniform(0, np.pi), random.uniform(0, 1, 2)
     scale = random.uniform(*period)

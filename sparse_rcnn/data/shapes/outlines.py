@@ -2,6 +2,8 @@
 
 import numpy as np
 
+__all__ = ["OUTLINES"]
+
 
 def _round(radii: list[float], corners: int) -> np.ndarray:
     angles = np.linspace(0, 2 * np.pi, corners, endpoint=False)
@@ -9,7 +11,7 @@ def _round(radii: list[float], corners: int) -> np.ndarray:
     return np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=1)
 
 
-# Each class as an outer polygon and holes, of any size around the origin.
+# The outer polygon and the holes of each class, around the origin. Their size does not matter.
 OUTLINES: dict[str, list[np.ndarray]] = {
     "circle": [_round([1.0], 64)],
     "square": [np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], dtype=float)],

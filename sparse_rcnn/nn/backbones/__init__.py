@@ -1,4 +1,4 @@
-"""Trunks and feature pyramids: images in, levels of equal width out."""
+"""Trunks and feature pyramids: images in, levels with equal numbers of channels out."""
 
 from sparse_rcnn.nn.backbones.backbone import Backbone
 from sparse_rcnn.nn.backbones.contract import PyramidBackbone

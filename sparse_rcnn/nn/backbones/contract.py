@@ -1,26 +1,28 @@
-"""What a backbone must give: the contract that any trunk with a feature pyramid can keep."""
+"""The contract of a backbone. Any trunk with a feature pyramid can keep it."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+__all__ = ["STRIDES", "PyramidBackbone", "require_backbone"]
+
 STRIDES = (4, 8, 16, 32)
 
 
 @runtime_checkable
 class PyramidBackbone(Protocol):
-    """A module from normalised images to four pyramid levels of equal width.
+    """A module from normalised images to four pyramid levels with C channels each.
 
-    ``forward(images)`` takes ``[B, 3, H, W]``, floating point, normalised with ImageNet's statistics, 0 where
-    there is padding, of any height and width. It returns a list of four levels ``[B, C, H/4, W/4]``,
-    ``[B, C, H/8, W/8]``, ``[B, C, H/16, W/16]`` and ``[B, C, H/32, W/32]``, sizes rounded up.
+    `forward(images)` takes `[B, 3, H, W]` in floating point, of any height and width. Images are normalised
+    with ImageNet's statistics, and padding is 0. It returns a list of four levels `[B, C, H/4, W/4]`,
+    `[B, C, H/8, W/8]`, `[B, C, H/16, W/16]` and `[B, C, H/32, W/32]`. Sizes are rounded up.
 
-    What is frozen is the module's own affair: it calls ``requires_grad_(False)`` on what must not train, and
-    the optimizer leaves that out. Its batch norms behave as they are: with pretrained weights and few images
-    per device, take frozen ones (``torchvision.ops.FrozenBatchNorm2d``).
+    The module decides which of its parameters train: it calls `requires_grad_(False)` on the others, and the
+    optimizer leaves those out. This library does not change its batch norms. If the weights are pretrained
+    and a device has few images, use frozen ones (`torchvision.ops.FrozenBatchNorm2d`).
 
-    Any trunk of torchvision or timm becomes one in a few lines:
+    Any trunk of torchvision or timm becomes a backbone in a few lines:
 
         class MobileNetV3(nn.Module):
             channels, strides = 256, (4, 8, 16, 32)
@@ -37,12 +39,17 @@ class PyramidBackbone(Protocol):
 
         model = build_sparse_rcnn(MobileNetV3(), num_classes=3)
 
-    With timm, the trunk is ``timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4))``, its
-    channels are ``trunk.feature_info.channels()``, and it gives a list: give the pyramid a dict of it.
+    With timm, the trunk is `timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4))`, and its
+    channels are `trunk.feature_info.channels()`. It returns a list. Make a dict of it for the pyramid.
 
     Attributes:
-        channels: C of every level; must be the model's ``hidden_dim``.
-        strides: of the levels in pixels: (4, 8, 16, 32).
+        channels: C of every level. It must equal the model's `hidden_dim`.
+        strides: The strides of the levels in pixels: (4, 8, 16, 32).
+
+    Example:
+        >>> from sparse_rcnn.nn import Backbone
+        >>> isinstance(Backbone("resnet18"), PyramidBackbone)
+        True
     """
 
     channels: int
@@ -54,10 +61,14 @@ class PyramidBackbone(Protocol):
 
 
 def require_backbone(backbone: nn.Module, hidden_dim: int) -> None:
-    """Refuses a module that cannot be the backbone of a model of that width.
+    """Checks that a module can be the backbone of a model.
+
+    Args:
+        backbone: The module.
+        hidden_dim: Channels of the model, C.
 
     Raises:
-        ValueError: if ``channels`` or ``strides`` is missing or does not fit.
+        ValueError: If `channels` or `strides` is missing or does not fit.
     """
     kind = type(backbone).__name__
     for name in ("channels", "strides"):

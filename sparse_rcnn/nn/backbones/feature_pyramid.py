@@ -5,12 +5,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import FeaturePyramidNetwork
 
+__all__ = ["FeaturePyramid"]
+
 
 class FeaturePyramid(FeaturePyramidNetwork):
-    """torchvision's layer with the same parameters, of lists, and in half precision under autocast."""
+    """torchvision's layer with the same parameters. It takes lists, and keeps half precision in autocast."""
 
     def forward(self, levels: list[Tensor]) -> list[Tensor]:
-        """Levels ``[B, C_l, H_l, W_l]`` of the trunk, finest first, to levels ``[B, C, H_l, W_l]``."""
+        """The trunk's levels `[B, C_l, H_l, W_l]`, finest first, to levels `[B, C, H_l, W_l]`."""
         merged = self.get_result_from_inner_blocks(levels[-1], -1)
         pyramid = [self.get_result_from_layer_blocks(merged, -1)]
         for index in range(len(levels) - 2, -1, -1):
@@ -21,7 +23,7 @@ class FeaturePyramid(FeaturePyramidNetwork):
 
 
 def _enlarge(level: Tensor, height: int, width: int) -> Tensor:
-    """Copies of the nearest cells, in the level's type: on a GPU, autocast would make them float32."""
+    """Copies the nearest cells, and keeps the type. On a GPU, autocast would turn it into float32."""
     if not torch.jit.is_scripting():
         under_autocast = torch.is_autocast_enabled(level.device.type)
         if under_autocast:

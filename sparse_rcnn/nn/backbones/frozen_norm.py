@@ -1,4 +1,4 @@
-"""Batch norm whose statistics and affine parameters never change, as published for pretrained trunks."""
+"""Batch norm with fixed statistics and affine parameters, as published for pretrained trunks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,15 +7,18 @@ import torch
 from torch import Tensor
 from torchvision.ops import FrozenBatchNorm2d
 
+__all__ = ["FrozenNorm2d"]
+
 
 class FrozenNorm2d(FrozenBatchNorm2d):
-    """torchvision's layer with the same buffers, in one pass over the activations instead of two.
+    """torchvision's layer with the same buffers. It passes over the activations once, not twice.
 
-    And in the activations' type: torchvision's turns bfloat16 into float32, twice the memory from there on.
+    It keeps the type of the activations. torchvision's layer turns bfloat16 into float32, and every layer
+    after it then needs twice the memory.
 
-    Scale and shift are made when buffers are loaded or converted, not in every call: on a GPU, one operator
-    is launched in place of six. A call makes them itself if a buffer is not what they were made of (written
-    to, or replaced, as functional calls do), and inside of graphs, whose compilers fuse them.
+    Scale and shift are computed when buffers are loaded or converted. A call then starts one operator on a
+    GPU instead of six. A call computes them itself in two cases: if a buffer has changed since (for example
+    in a functional call), and inside a graph, where the compiler fuses the operators.
     """
 
     __jit_ignored_attributes__ = ("_prepared", "_made_of")
@@ -25,7 +28,7 @@ class FrozenNorm2d(FrozenBatchNorm2d):
         self._prepare()
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, C, H, W]`` scaled and shifted per channel."""
+        """`[B, C, H, W]` scaled and shifted per channel."""
         if torch.jit.is_scripting() or torch.compiler.is_compiling():
             factors = self._scale_and_shift()
         else:
@@ -34,18 +37,18 @@ class FrozenNorm2d(FrozenBatchNorm2d):
         return torch.addcmul(factors[1], x, factors[0])
 
     def _scale_and_shift(self) -> Tensor:
-        """``[2, C, 1, 1]``."""
+        """`[2, C, 1, 1]`."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         shift = self.bias - self.running_mean * scale
         return torch.stack((scale, shift))[..., None, None]
 
     @torch.jit.unused
     def _prepare(self) -> None:
-        # Normal tensors even in inference mode: training may use them later.
+        # Make normal tensors even in inference mode, since training may use them later.
         with torch.inference_mode(False), torch.no_grad():
             self._prepared = self._scale_and_shift()
         buffers = self._buffers.values()
-        # Each with its count of writes; inference tensors count none.
+        # Each buffer and its count of writes. Inference tensors have no count.
         self._made_of = [(b, -1 if b.is_inference() else b._version) for b in buffers if b is not None]
 
     @torch.jit.unused
@@ -65,6 +68,6 @@ class FrozenNorm2d(FrozenBatchNorm2d):
         self._prepare()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Of a copy or a file: its buffers are other ones."""
+        """Prepares scale and shift again: a copy, or a layer from a file, has new buffers."""
         super().__setstate__(state)
         self._prepare()

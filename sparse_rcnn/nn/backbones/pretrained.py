@@ -1,4 +1,4 @@
-"""ImageNet weights of the trunk: torchvision's own, or a file in their layout."""
+"""ImageNet weights of the trunk: torchvision's, or a file with the same names."""
 
 import torchvision
 from torch import Tensor
@@ -7,7 +7,9 @@ from sparse_rcnn.nn.backbones.backbone import Backbone
 from sparse_rcnn.nn.state_dict import require_same_keys
 from sparse_rcnn.nn.weight_file import read_checkpoint
 
-# Version 1: what the published models start from.
+__all__ = ["IMAGENET_WEIGHTS", "load_backbone_weights"]
+
+# Version 1: the published models start from it.
 IMAGENET_WEIGHTS = {
     "resnet18": torchvision.models.ResNet18_Weights.IMAGENET1K_V1,
     "resnet34": torchvision.models.ResNet34_Weights.IMAGENET1K_V1,
@@ -18,29 +20,30 @@ IMAGENET_WEIGHTS = {
 
 
 def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
-    """Loads the trunk of a backbone in place; the feature pyramid stays as it is.
+    """Loads weights into the trunk of a backbone. The feature pyramid does not change.
 
     Args:
-        backbone: the backbone whose trunk is loaded.
-        name: its name, such as "resnet50".
+        backbone: The backbone.
+        name: Its name, such as "resnet50".
         weights: "imagenet", or the path of a state dict in torchvision's layout. A classifier in it is
-            ignored, and MobileNetV2 may come as the state dict of its ``features`` alone.
+            ignored. For MobileNetV2, the state dict of its `features` alone is enough.
 
     Raises:
-        ValueError: if the file cannot be read or downloaded, or an entry is missing, surplus or of
-            another shape.
+        ValueError: If the file cannot be read or downloaded, or an entry is missing, surplus or of another
+            shape.
     """
     if weights == "imagenet":
         if name not in IMAGENET_WEIGHTS:
             raise ValueError(
-                f"there are no ImageNet weights for {name!r}, only for {sorted(IMAGENET_WEIGHTS)}"
+                f"there are no ImageNet weights for {name!r}, only for {sorted(IMAGENET_WEIGHTS)}: "
+                "give a file as backbone_weights, or None"
             )
         try:
             state_dict = IMAGENET_WEIGHTS[name].get_state_dict(progress=False, check_hash=True)
-        except OSError as error:  # no network, or no place to put them
+        except OSError as error:  # no network, or no space for the file
             raise ValueError(
                 f"ImageNet weights of {name!r} could not be downloaded ({error}): give a file in "
-                "torchvision's layout as backbone_weights, or none with a norm that trains (group or batch)"
+                "torchvision's layout as backbone_weights, or None and backbone_norm 'group' or 'batch'"
             ) from error
     else:
         state_dict = read_checkpoint(weights)
@@ -52,7 +55,7 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
     expected = backbone.trunk.state_dict()
     ignored = ("fc.", "classifier.", "features.classifier.")
     for key in list(given):
-        # Only trainable batch norm counts its batches.
+        # Only trainable batch norms count their batches.
         if key.startswith(ignored) or (key.endswith("num_batches_tracked") and key not in expected):
             del given[key]
     for key, value in expected.items():

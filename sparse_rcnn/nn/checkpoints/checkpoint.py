@@ -1,4 +1,4 @@
-"""What a checkpoint holds, validated in one place before anything is built of it."""
+"""The content of a checkpoint, checked before a model is built from it."""
 
 import json
 from collections.abc import Mapping
@@ -30,23 +30,38 @@ FIELDS = ("config", "class_names", "category_ids", "image_size")
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint of this library, detectron2 or mmdetection: all of it fits together."""
+    """A checked checkpoint of this library, detectron2 or mmdetection.
 
-    weights: dict[str, Tensor]  # in this library's layout
+    Attributes:
+        weights: The state dict in this library's layout.
+        config: The options of the model.
+        class_names: The names by label, or None. The authors' files have no names: their classes are COCO's.
+        category_ids: The category ids of the data set by label, or None.
+        image_size: The size to which images are resized.
+        layout: "sparse_rcnn", "detectron2" or "mmdetection".
+        remarks: Sentences about what is unusual but no error.
+        content: The whole content of the file.
+
+    Example:
+        >>> from sparse_rcnn.nn import build_sparse_rcnn, save_checkpoint
+        >>> model = build_sparse_rcnn("resnet10", num_classes=2, num_stages=1, backbone_weights=None)
+        >>> save_checkpoint("mine.pth", model, ["cat", "dog"])
+        >>> load_checkpoint("mine.pth").class_names
+        ['cat', 'dog']
+    """
+
+    weights: dict[str, Tensor]
     config: ModelConfig
-    class_names: list[str] | None  # by label; the authors' files carry none, and are COCO's
-    category_ids: list[int] | None  # of the data set, by label
+    class_names: list[str] | None
+    category_ids: list[int] | None
     image_size: ImageSize
-    layout: str  # "sparse_rcnn", "detectron2" or "mmdetection"
-    remarks: list[str]  # what is odd but no error
-    content: Mapping[str, Any]  # everything that the file holds
+    layout: str
+    remarks: list[str]
+    content: Mapping[str, Any]
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Reads and validates a checkpoint file, whoever wrote it.
-
-        checkpoint = load_checkpoint("runs/shapes/checkpoint.pth")
-        model = build_from_checkpoint(checkpoint)
+    """Reads and checks a checkpoint file of this library, detectron2 or mmdetection.
 
     Args:
         path: of a ``.pth`` or ``.safetensors`` file of this library, detectron2 or mmdetection; or of a
@@ -54,12 +69,19 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             ``checkpoint.pth``.
 
     Returns:
-        The checkpoint; its ``remarks`` say what is odd, such as a file without a digest.
+        The checkpoint. Its `remarks` say what is unusual, such as a file without a digest.
 
     Raises:
-        ValueError: if the file is missing or damaged, holds code, or its parts do not fit together; the
+        ValueError: If the file is missing or damaged, has code in it, or its parts do not fit together. The
             message starts with the path and names the entry.
-        ImportError: if it is a ``.safetensors`` file and safetensors is not installed.
+        ImportError: If it is a `.safetensors` file and safetensors is not installed.
+
+    Example:
+        >>> from sparse_rcnn.nn import build_sparse_rcnn, save_checkpoint
+        >>> model = build_sparse_rcnn("resnet10", num_classes=2, num_stages=1, backbone_weights=None)
+        >>> save_checkpoint("mine.pth", model)
+        >>> load_checkpoint("mine.pth").config.num_classes
+        2
     """
     file = checkpoint_file(path)
     content = read_checkpoint(file)
@@ -88,17 +110,17 @@ def checkpoint_file(path: str | Path) -> Path:
 
 
 def validate_checkpoint(content: Mapping[str, Any]) -> Checkpoint:
-    """The checkpoint that the content of a file is, if all of it fits together.
+    """Checks the content of a checkpoint file.
 
     Args:
-        content: what :func:`~sparse_rcnn.nn.read_checkpoint` gives.
+        content: The result of `read_checkpoint`.
 
     Returns:
         The checkpoint.
 
     Raises:
-        ValueError: if an entry is of the wrong type, out of bounds, missing, surplus, of another shape than
-            the config says, or not finite; the message names it.
+        ValueError: If an entry is of a wrong type, out of bounds, missing, surplus, of a shape that does not
+            fit the config, or not finite. The message names it.
     """
     layout = recognize_layout(content)
     remarks = _remarks(content) if layout == "sparse_rcnn" else []
@@ -106,11 +128,11 @@ def validate_checkpoint(content: Mapping[str, Any]) -> Checkpoint:
     config = ModelConfig.from_dict(options)
     weights = our_state_dict(content)
     expected = expected_state_dict(config)
-    # Only trainable batch norm counts its batches; nothing else depends on the counters.
+    # Only trainable batch norms count their batches. The results do not depend on the counters.
     weights = {k: v for k, v in weights.items() if k in expected or not k.endswith("num_batches_tracked")}
     needed = {k: v for k, v in expected.items() if k in weights or not k.endswith("num_batches_tracked")}
     compared = weights
-    if config.backbone == OWN_BACKBONE:  # only who built it knows its entries
+    if config.backbone == OWN_BACKBONE:  # its entries are not known here
         compared = {key: value for key, value in weights.items() if not key.startswith("backbone.")}
     require_same_keys(needed, compared, f"the checkpoint does not fit the model of its config {config}")
     return Checkpoint(
@@ -129,13 +151,13 @@ def our_state_dict(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """The state dict of any known checkpoint in this library's layout.
 
     Args:
-        content: of a file of this library, detectron2 or mmdetection, recognised by its keys.
+        content: The content of a file of this library, detectron2 or mmdetection. Its keys tell which.
 
     Returns:
-        State dict in this library's layout.
+        The state dict in this library's layout.
 
     Raises:
-        ValueError: if it is none of them, a published one is not complete, or a value is not finite.
+        ValueError: If it is none of them, a published one is not complete, or a value is not finite.
     """
     convert = {"detectron2": from_detectron2, "mmdetection": from_mmdetection}
     state_dict = convert.get(recognize_layout(content), unwrap)(content)
@@ -144,7 +166,7 @@ def our_state_dict(content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def expected_state_dict(config: ModelConfig) -> dict[str, Tensor]:
-    """The entries of a model of that config, without values; those of a user's own backbone are left out."""
+    """The state dict of a model of that config, without values, and without a backbone of the user's own."""
     with torch.device("meta"):
         named = dict(config.to_dict(), backbone_weights=None)
         if config.backbone == OWN_BACKBONE:
@@ -174,18 +196,18 @@ def _with_fields(content: dict[str, Any], file: Path, in_folder: bool) -> dict[s
 def _remarks(content: Mapping[str, Any]) -> list[str]:
     remarks = []
     if content.get(DIGEST_KEY) is None:
-        remarks.append("has no digest: whether it was damaged cannot be told")
+        remarks.append("has no digest: damage to the file cannot be detected")
     if "config" not in content:
-        remarks.append("has no config: it is read off the shapes, and 8 heads are assumed")
+        remarks.append("has no config: the options come from the shapes of the weights, with 8 heads")
     elif "image_size" not in content:
-        remarks.append("has no image_size: the paper's 800 and 1333 are assumed")
+        remarks.append("has no image_size: the paper's 800 and 1333 are used")
     return remarks
 
 
 def _class_names(content: Mapping[str, Any], num_classes: int) -> list[str] | None:
     names = checkpoint_class_names(content)
     if names is not None and len(names) != num_classes:
-        raise ValueError(f"{len(names)} class names, but the model has {num_classes} classes")
+        raise ValueError(f"class_names has {len(names)} names, but the model has {num_classes} classes")
     return names
 
 

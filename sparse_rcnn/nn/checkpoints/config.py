@@ -1,4 +1,4 @@
-"""The size of a model, read off the shapes of its checkpoint."""
+"""Finds the options of a model from the shapes of its weights."""
 
 import re
 from collections import Counter
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from sparse_rcnn.nn.checkpoints.published_names import Naming
 
+__all__ = ["RESNET_BLOCKS", "read_off_config"]
+
 RESNET_BLOCKS = {
     "resnet10": ((1, 1, 1, 1), False),
     "resnet18": ((2, 2, 2, 2), False),
@@ -20,17 +22,17 @@ RESNET_BLOCKS = {
 
 
 def read_off_config(state_dict: Mapping[str, Tensor], name: Naming) -> dict[str, Any]:
-    """Arguments of ``build_sparse_rcnn`` but ``num_heads``, which no shape tells.
+    """The arguments of `build_sparse_rcnn`, without `num_heads`: no shape depends on it.
 
     Args:
-        state_dict: of a model with a ResNet, in any layout.
-        name: from our keys to that layout's.
+        state_dict: The state dict of a model with a ResNet, in any layout.
+        name: A function from our keys to the keys of that layout.
 
     Returns:
         The arguments.
 
     Raises:
-        ValueError: if no shape tells one of them.
+        ValueError: If a key is missing that is needed for an argument.
     """
     num_stages = _count(state_dict, name("head.stages.0.")[: -len("0.")])
     blocks = tuple(_count(state_dict, name(f"backbone.trunk.layer{i}.")) for i in (1, 2, 3, 4))
@@ -38,23 +40,23 @@ def read_off_config(state_dict: Mapping[str, Tensor], name: Naming) -> dict[str,
     if num_stages == 0 or min(blocks) == 0:
         stages, trunk = name("head.stages.*"), name("backbone.trunk.layer1.*")
         raise ValueError(f"not a Sparse R-CNN with a ResNet: keys {stages!r} or {trunk!r} ... are missing")
-    # The nearest one: a lost or foreign block is then reported as the keys that are missing or surplus.
+    # Take the nearest ResNet. The keys of a missing or surplus block are then named in the error.
     backbone = min(
         (resnet for resnet, (_, has_bottleneck) in RESNET_BLOCKS.items() if has_bottleneck == bottleneck),
         key=lambda resnet: sum(abs(a - b) for a, b in zip(RESNET_BLOCKS[resnet][0], blocks, strict=True)),
     )
 
     def size(key: str, dimension: int, what: str) -> int:
-        """The size that most stages agree on, so that a single misshapen entry is found to be the odd one."""
+        """The size in most stages. If one stage differs, the error then names that stage."""
         names = [name(key.replace("*", str(stage))) for stage in range(num_stages)]
         shapes = [state_dict[n].shape for n in names if n in state_dict]
         sizes = Counter(shape[dimension] for shape in shapes if len(shape) > dimension)
         if not sizes:
-            raise ValueError(f"missing key {names[0]!r}: without it the {what} cannot be known")
+            raise ValueError(f"missing key {names[0]!r}: {what} cannot be found without it")
         return sizes.most_common(1)[0][0]
 
     def layers(tower: str) -> int:
-        """Layers of a tower in most stages; in the sequence, each is a linear, a norm and a ReLU."""
+        """The layers of a tower in most stages. Each layer is three modules: linear, norm and ReLU."""
         counts = (_count(state_dict, name(f"head.stages.{stage}.{tower}.")) for stage in range(num_stages))
         return (Counter(counts).most_common(1)[0][0] + 1) // 3
 
@@ -80,7 +82,7 @@ def read_off_config(state_dict: Mapping[str, Tensor], name: Naming) -> dict[str,
 
 
 def _count(state_dict: Mapping[str, Tensor], prefix: str) -> int:
-    """One more than the highest number behind the prefix; a number with few keys is a stray, to be named."""
+    """One more than the highest number after the prefix. Numbers with few keys do not count."""
     numbers = [key[len(prefix) :].split(".")[0] for key in state_dict if key.startswith(prefix)]
     keys = Counter(int(number) for number in numbers if number.isdigit())
     most = max(keys.values(), default=0)

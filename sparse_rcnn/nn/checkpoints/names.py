@@ -1,22 +1,28 @@
-"""The class names that a checkpoint carries."""
+"""The class names in a checkpoint."""
 
 from collections.abc import Mapping
 from reprlib import repr as short
 from typing import Any
 
+__all__ = ["checkpoint_class_names"]
+
 
 def checkpoint_class_names(checkpoint: Mapping[str, Any]) -> list[str] | None:
-    """The class names that a checkpoint carries, by label.
+    """The class names in a checkpoint, by label.
 
     Args:
-        checkpoint: as loaded from its file.
+        checkpoint: The content of a checkpoint file.
 
     Returns:
-        ``"class_names"`` of this library's files, or what mmdetection keeps in ``"meta"``; None where the
-        file carries no names, as the authors' do.
+        The names. This library stores them under `"class_names"`, and mmdetection in `"meta"`. None if there
+        are none, as in the authors' files.
 
     Raises:
-        ValueError: if they are no names.
+        ValueError: If the entry is no list of strings.
+
+    Example:
+        >>> checkpoint_class_names({"class_names": ["cat", "dog"]})
+        ['cat', 'dog']
     """
     names, where = checkpoint.get("class_names"), "class_names"
     meta = checkpoint.get("meta")

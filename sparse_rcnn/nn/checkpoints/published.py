@@ -1,7 +1,7 @@
-"""Published checkpoints: from and to the key layouts of detectron2 (the authors' code) and mmdetection.
+"""Converts checkpoints from and to the layouts of detectron2 (the authors' code) and mmdetection.
 
-Tensors are the same in all three layouts, only their names differ. Which names must be there, and their
-shapes, follows from the size of the model, and that is read off the checkpoint itself.
+All three layouts have the same tensors under different names. The shapes in the checkpoint give the options
+of the model. The options give the names and shapes that must be there.
 """
 
 from collections.abc import Mapping
@@ -22,88 +22,128 @@ from sparse_rcnn.nn.checkpoints.published_names import (
 )
 from sparse_rcnn.nn.state_dict import require_same_keys
 
+__all__ = [
+    "from_detectron2",
+    "from_mmdetection",
+    "infer_config",
+    "recognize_layout",
+    "to_detectron2",
+    "to_mmdetection",
+    "unwrap",
+]
+
 
 def from_detectron2(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """A checkpoint of the authors' code as this library's state dict.
+    """Converts a checkpoint of the authors' code to this library's state dict.
 
     Args:
-        checkpoint: state dict in detectron2's layout, with or without the outer ``"model"``.
+        checkpoint: State dict in detectron2's layout, with or without the outer `"model"`.
 
     Returns:
-        State dict for a :func:`~sparse_rcnn.build_sparse_rcnn` model of the same size.
+        State dict for a `build_sparse_rcnn` model with the same options.
 
     Raises:
-        ValueError: if an entry is missing, surplus or of another shape; the message names it.
+        ValueError: If an entry is missing, surplus or of another shape. The message names it.
+
+    Example:
+        >>> model = build_sparse_rcnn("resnet10", num_classes=2, num_stages=1, backbone_weights=None)
+        >>> theirs = to_detectron2(model.state_dict())
+        >>> from_detectron2({"model": theirs}).keys() == model.state_dict().keys()
+        True
     """
     return _to_ours(unwrap(checkpoint), detectron2_name, "detectron2")
 
 
 def from_mmdetection(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """A checkpoint of mmdetection as this library's state dict.
+    """Converts a checkpoint of mmdetection to this library's state dict.
 
     Args:
-        checkpoint: state dict in mmdetection's layout, with or without the outer ``"state_dict"``.
+        checkpoint: State dict in mmdetection's layout, with or without the outer `"state_dict"`.
 
     Returns:
-        State dict for a :func:`~sparse_rcnn.build_sparse_rcnn` model of the same size.
+        State dict for a `build_sparse_rcnn` model with the same options.
 
     Raises:
-        ValueError: if an entry is missing, surplus or of another shape; the message names it.
+        ValueError: If an entry is missing, surplus or of another shape. The message names it.
+
+    Example:
+        >>> model = build_sparse_rcnn("resnet10", num_classes=2, num_stages=1, backbone_weights=None)
+        >>> theirs = to_mmdetection(model.state_dict())
+        >>> from_mmdetection({"state_dict": theirs}).keys() == model.state_dict().keys()
+        True
     """
     return _to_ours(unwrap(checkpoint), mmdetection_name, "mmdetection")
 
 
 def to_detectron2(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """This library's state dict in the layout of the authors' code.
+    """Converts this library's state dict to the layout of the authors' code.
+
+    Do not convert a model with `positional_encoding=True` or `feature_reuse=False`. The layout cannot store
+    these options, so the file would load as another model.
 
     Args:
-        state_dict: of a model with a ResNet. Shapes must tell all of it: no layout has a place for the
-            ablations ``positional_encoding`` and ``feature_reuse``, and their models would load as others.
+        state_dict: The state dict of a model with a ResNet.
 
     Returns:
-        State dict in detectron2's layout (their files wrap it as ``{"model": ...}``).
+        State dict in detectron2's layout. The authors' files wrap it as `{"model": ...}`.
 
     Raises:
-        ValueError: if an entry is missing, surplus or of another shape; the message names it.
+        ValueError: If an entry is missing, surplus or of another shape. The message names it.
+
+    Example:
+        >>> model = build_sparse_rcnn("resnet10", num_classes=2, num_stages=1, backbone_weights=None)
+        >>> list(to_detectron2(model.state_dict()))[-1]
+        'head.head_series.0.bboxes_delta.bias'
     """
     ours = _to_ours(state_dict, our_name, "sparse_rcnn")
     return {detectron2_name(key): value for key, value in ours.items()}
 
 
 def to_mmdetection(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """This library's state dict in mmdetection's layout.
+    """Converts this library's state dict to mmdetection's layout.
+
+    Do not convert a model with `positional_encoding=True` or `feature_reuse=False`. The layout cannot store
+    these options, so the file would load as another model.
 
     Args:
-        state_dict: of a model with a ResNet. Shapes must tell all of it: no layout has a place for the
-            ablations ``positional_encoding`` and ``feature_reuse``, and their models would load as others.
+        state_dict: The state dict of a model with a ResNet.
 
     Returns:
-        State dict in mmdetection's layout (their files wrap it as ``{"state_dict": ...}``).
+        State dict in mmdetection's layout. Its files wrap it as `{"state_dict": ...}`.
 
     Raises:
-        ValueError: if an entry is missing, surplus or of another shape; the message names it.
+        ValueError: If an entry is missing, surplus or of another shape. The message names it.
+
+    Example:
+        >>> model = build_sparse_rcnn("resnet10", num_classes=2, num_stages=1, backbone_weights=None)
+        >>> list(to_mmdetection(model.state_dict()))[-1]
+        'roi_head.bbox_head.0.fc_reg.bias'
     """
     ours = _to_ours(state_dict, our_name, "sparse_rcnn")
     theirs = {}
     for key, value in ours.items():
         theirs[mmdetection_name(key)] = value
-        if key.endswith("running_var"):  # their batch norms are frozen by a flag and keep their counters
+        if key.endswith("running_var"):  # mmdetection freezes batch norms by a flag and keeps their counters
             counter = key.replace("running_var", "num_batches_tracked")
             theirs[mmdetection_name(counter)] = torch.zeros((), dtype=torch.int64)
     return theirs
 
 
 def recognize_layout(checkpoint: Mapping[str, Any]) -> str:
-    """Whose checkpoint it is, by its keys.
+    """Which library wrote a checkpoint. Its keys tell.
 
     Args:
-        checkpoint: a checkpoint as loaded from its file.
+        checkpoint: The content of a checkpoint file.
 
     Returns:
         "sparse_rcnn", "detectron2" or "mmdetection".
 
     Raises:
-        ValueError: if it is none of them.
+        ValueError: If it is none of them.
+
+    Example:
+        >>> recognize_layout({"model": {"head.head_series.0.bboxes_delta.bias": torch.zeros(4)}})
+        'detectron2'
     """
     state_dict = unwrap(checkpoint)
     starts = {"sparse_rcnn": "head.stages.", "detectron2": "head.head_series.", "mmdetection": "roi_head."}
@@ -117,16 +157,16 @@ def recognize_layout(checkpoint: Mapping[str, Any]) -> str:
 
 
 def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state dict of a checkpoint: below ``"model"`` or ``"state_dict"``, or the checkpoint itself.
+    """The state dict of a checkpoint: under `"model"` or `"state_dict"`, or the checkpoint itself.
 
     Args:
-        checkpoint: a checkpoint as loaded from its file.
+        checkpoint: The content of a checkpoint file.
 
     Returns:
-        Its state dict; NumPy arrays become tensors.
+        Its state dict. NumPy arrays become tensors.
 
     Raises:
-        ValueError: if an entry is not a tensor.
+        ValueError: If an entry is not a tensor.
     """
     for wrapper in ("model", "state_dict"):
         if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get(wrapper), Mapping):
@@ -146,24 +186,28 @@ def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def infer_config(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of :func:`~sparse_rcnn.build_sparse_rcnn` for a checkpoint, read off its shapes.
+    """The arguments of `build_sparse_rcnn` for a checkpoint, found from the shapes of its weights.
 
     Args:
-        checkpoint: a checkpoint of this library (of a model with a ResNet), detectron2 or mmdetection.
+        checkpoint: A checkpoint of this library (with a ResNet), detectron2 or mmdetection.
 
     Returns:
-        The arguments but ``num_heads``, which no shape tells and which is 8 in every published model, and
-        those that say which part of the head is there or used, as in Sparse R-CNN: what trained an ablation
-        writes its config.
+        The arguments. `num_heads` is missing, since no shape depends on it. It is 8 in all published models.
+        The options of the ablations are missing, too: this library stores them in the checkpoint's config.
 
     Raises:
-        ValueError: if no shape tells one of them.
+        ValueError: If a key is missing that is needed for an argument.
+
+    Example:
+        >>> model = build_sparse_rcnn("resnet10", num_classes=2, num_stages=1, backbone_weights=None)
+        >>> infer_config(model.state_dict())["num_classes"]
+        2
     """
     return read_off_config(unwrap(checkpoint), NAMINGS[recognize_layout(checkpoint)])
 
 
 def _to_ours(state_dict: Mapping[str, Tensor], name: Naming, layout: str) -> dict[str, Tensor]:
-    # Only trainable batch norm counts its batches; no inference depends on the counters.
+    # Only trainable batch norms count their batches. The results do not depend on the counters.
     given = {key: value for key, value in state_dict.items() if not key.endswith("num_batches_tracked")}
     config = read_off_config(given, name)
     with torch.device("meta"):

@@ -1,9 +1,19 @@
-"""What detectron2 (the authors' code) and mmdetection call the parameters that this library has names for."""
+"""The names of this library's parameters in detectron2 (the authors' code) and in mmdetection."""
 
 import re
 from collections.abc import Callable
 
-# (our key, theirs): applied in order, every rule that matches.
+__all__ = [
+    "DETECTRON2_RULES",
+    "MMDETECTION_RULES",
+    "NAMINGS",
+    "Naming",
+    "detectron2_name",
+    "mmdetection_name",
+    "our_name",
+]
+
+# (pattern of our key, replacement). All rules that match are applied, in this order.
 DETECTRON2_RULES = (
     (r"^proposals\.boxes_norm_cxcywh$", "init_proposal_boxes.weight"),
     (r"^proposals\.features$", "init_proposal_features.weight"),
@@ -57,17 +67,17 @@ Naming = Callable[[str], str]
 
 
 def our_name(key: str) -> str:
-    """Our key, as it is."""
+    """Our key, unchanged."""
     return key
 
 
 def detectron2_name(key: str) -> str:
-    """The name in detectron2 of one of our keys, or of the beginning of one."""
+    """The name in detectron2 for one of our keys, or for the beginning of one."""
     return _rename(key, DETECTRON2_RULES)
 
 
 def mmdetection_name(key: str) -> str:
-    """The name in mmdetection of one of our keys, or of the beginning of one."""
+    """The name in mmdetection for one of our keys, or for the beginning of one."""
     return _rename(key, MMDETECTION_RULES)
 
 

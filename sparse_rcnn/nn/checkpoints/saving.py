@@ -1,4 +1,4 @@
-"""Writing a model as a checkpoint that every reader here understands."""
+"""Writes a model to a checkpoint file."""
 
 import json
 import os
@@ -14,6 +14,8 @@ from sparse_rcnn.nn.digest import DIGEST_KEY, content_digest
 from sparse_rcnn.nn.image_size import ImageSize
 from sparse_rcnn.nn.weight_file import SAFETENSORS_KEY
 
+__all__ = ["save_checkpoint"]
+
 
 def save_checkpoint(
     path: str | Path,
@@ -23,27 +25,31 @@ def save_checkpoint(
     category_ids: Sequence[int] | None = None,
     image_size: ImageSize | None = None,
 ) -> None:
-    """Writes a model with all that is needed to use it, and a digest of it.
+    """Writes a model, everything that is needed to use it, and a digest to a file.
 
-        save_checkpoint("mine.safetensors", model, ["cat", "dog"])
-
-    The file is written whole or not at all.
+    If writing fails, an older file of that name does not change.
 
     Args:
-        path: ``.safetensors`` for that format, which needs the package; any other for ``torch.save``'s.
-        model: as ``build_sparse_rcnn`` or ``build_from_checkpoint`` gives it: its ``config`` is written, too.
-        class_names: by label, K of them.
-        category_ids: of the data set, by label, K of them.
-        image_size: that images are resized to; the model's, or else the paper's, unless given.
+        path: The path of the file. With the ending `.safetensors`, the file has that format, and the package
+            safetensors is needed. Otherwise the file has the format of `torch.save`.
+        model: A model from `build_sparse_rcnn` or `build_from_checkpoint`. Its `config` is written, too.
+        class_names: K names, by label.
+        category_ids: K category ids of the data set, by label.
+        image_size: The size to which images are resized. The default is the model's, or else the paper's.
 
     Raises:
-        ValueError: if the model has no config or no longer fits it (folded norms), a value is not finite, or
-            names or ids do not fit.
-        ImportError: if safetensors is needed and not installed.
+        ValueError: If the model has no config or does not fit it (for example after `fold_norms`), a value is
+            not finite, or names or ids do not fit.
+        ImportError: If safetensors is needed and not installed.
+
+    Example:
+        >>> from sparse_rcnn import build_sparse_rcnn
+        >>> model = build_sparse_rcnn("resnet10", num_classes=2, num_stages=1, backbone_weights=None)
+        >>> save_checkpoint("mine.pth", model, ["cat", "dog"])
     """
     path = Path(path)
     if model.config is None:
-        raise ValueError("the model has no config: build it by build_sparse_rcnn, or set model.config")
+        raise ValueError("the model has no config: build it with build_sparse_rcnn, or set model.config")
     size = image_size or model.image_size or ImageSize()
     fields: dict[str, Any] = {"config": model.config.to_dict(), "image_size": ImageSize(*size)._asdict()}
     if class_names is not None:

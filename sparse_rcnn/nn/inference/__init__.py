@@ -1,4 +1,4 @@
-"""What deployment adds: folding, one module from images to detections, and torchvision's interface."""
+"""For deployment: folding, one module from images to detections, and torchvision's interface."""
 
 from sparse_rcnn.nn.inference.compiling import compile_detector
 from sparse_rcnn.nn.inference.end_to_end import EndToEndDetector

@@ -1,4 +1,4 @@
-"""torch.compile of a detector for images of all sizes and for batches of any number."""
+"""torch.compile of a detector, for images of all sizes and batches of all sizes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,32 +8,37 @@ from torch import Tensor, nn
 
 from sparse_rcnn.nn.detector import whole_image_sizes
 
-# PyTorch allows 8 and then raises. For single images on a CPU, it chooses each convolution's code by whether
-# the input has more than 20480 numbers: each combination of choices is a graph of its own.
+__all__ = ["MOST_GRAPHS", "compile_detector"]
+
+# PyTorch allows 8 graphs, and raises an error at the 9th. For single images on a CPU, the code of each
+# convolution depends on whether the input has more than 20480 numbers. Each combination needs a graph.
 MOST_GRAPHS = 64
 
 
 def compile_detector(
     detector: nn.Module | Callable[[Tensor, Tensor], Any], **options: Any
 ) -> Callable[..., Any]:
-    """``torch.compile(detector, fullgraph=True, dynamic=True)`` that holds for images that come in any order.
+    """`torch.compile(detector, fullgraph=True, dynamic=True)`, for images of different sizes in any order.
 
-    It tells the compiler that equal sizes are no rule, and lets it keep 64 graphs. One is for batches, and
-    one for single images (a size of 1 broadcasts). On a CPU, batches of 16 and more have a third, and
-    single images below about 320 px a side take several: the more their sizes differ, the more. Images of
-    ``uint8`` and of floating point have graphs of their own.
-
-        detect = compile_detector(EndToEndDetector(model.eval()))
-        with torch.no_grad():
-            boxes, scores, labels = detect(images, image_sizes)
+    Without more, the compiler takes sizes that are equal at first for sizes that are always equal. This
+    function tells it that they are not, and lets it keep 64 graphs. One graph is for batches, and one for
+    single images. On a CPU, batches of 16 and more need a third graph, and single images with sides below
+    about 320 px need several. `uint8` images and floating images need different graphs.
 
     Args:
-        detector: :class:`SparseRCNN`, :class:`EndToEndDetector`, or a function of the same two arguments.
-        options: of ``torch.compile``, such as ``backend``.
+        detector: `SparseRCNN`, `EndToEndDetector`, or a function of the same two arguments.
+        options: Options of `torch.compile`, such as `backend`.
 
     Returns:
-        A function of images ``[B, 3, H, W]`` and image sizes ``[B, 2]`` (or None: no padding) with the
-        detector's result.
+        A function of images `[B, 3, H, W]` and image sizes `[B, 2]` (None: no padding). It returns the
+        result of the detector.
+
+    Example:
+        >>> from sparse_rcnn import build_sparse_rcnn
+        >>> model = build_sparse_rcnn("resnet10", num_proposals=5, num_stages=1, backbone_weights=None)
+        >>> detect = compile_detector(model.eval(), backend="eager")
+        >>> detect(torch.zeros(1, 3, 64, 64)).boxes.shape
+        torch.Size([1, 1, 5, 4])
     """
     compiled = torch.compile(detector, fullgraph=True, dynamic=True, **options)
 

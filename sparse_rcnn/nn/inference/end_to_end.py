@@ -1,4 +1,4 @@
-"""The detector as it is deployed: images in, detections out, no list, no dict and no NMS."""
+"""The detector for deployment: images in, detections out, without lists, dicts or NMS."""
 
 from torch import Tensor, nn
 
@@ -6,16 +6,25 @@ from sparse_rcnn.nn.detector import whole_image_sizes
 from sparse_rcnn.ops.detections import select_detections
 from sparse_rcnn.ops.guards import require_count
 
+__all__ = ["EndToEndDetector"]
+
 
 class EndToEndDetector(nn.Module):
-    """A detector and the choice of its detections as one module, to script, export or compile as one graph.
+    """A model and the choice of its detections in one module. It scripts, exports and compiles as one graph.
 
     Args:
-        model: the detector, such as :class:`SparseRCNN`; its last stage counts.
-        max_detections: detections per image, D.
+        model: The model, such as `SparseRCNN`. Its last stage gives the detections.
+        max_detections: Detections per image, D.
 
     Raises:
-        ValueError: if ``max_detections`` is less than 1.
+        ValueError: If `max_detections` is less than 1.
+
+    Example:
+        >>> from sparse_rcnn import build_sparse_rcnn
+        >>> model = build_sparse_rcnn("resnet10", num_proposals=5, num_stages=1, backbone_weights=None)
+        >>> boxes, scores, labels = EndToEndDetector(model.eval())(torch.zeros(1, 3, 64, 64))
+        >>> boxes.shape
+        torch.Size([1, 100, 4])
     """
 
     def __init__(self, model: nn.Module, max_detections: int = 100) -> None:
@@ -23,23 +32,23 @@ class EndToEndDetector(nn.Module):
         require_count("max_detections", max_detections)
         self.model = model
         self.max_detections = max_detections
-        self.training = model.training  # of this module only: parts of the model may have modes of their own
+        self.training = model.training  # set on this module only: parts of the model may have other modes
 
     def forward(self, images: Tensor, image_sizes: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Detections of a batch.
 
         Args:
-            images: ``[B, 3, H, W]`` RGB, ``uint8`` 0..255 or floating 0..1, padded right and bottom.
-            image_sizes: ``[B, 2]`` int64, true (height, width) of each image in the batch. None if no
+            images: `[B, 3, H, W]` RGB, `uint8` 0..255 or floating 0..1, padded right and bottom.
+            image_sizes: `[B, 2]` int64, true (height, width) of each image in the batch. None if no
                 image is padded.
 
         Returns:
-            boxes ``[B, D, 4]`` xyxy in pixels of the batch and clipped to the image, scores ``[B, D]`` in
-            descending order, labels ``[B, D]`` int64. A plain tuple: a named one would need this package
-            wherever an exported program is loaded.
+            Boxes `[B, D, 4]` xyxy in pixels of the batch and clipped to the image, scores `[B, D]` in
+            descending order, and labels `[B, D]` int64. This is a plain tuple: to load an exported program
+            with a named tuple, one would need this package.
 
         Raises:
-            ValueError: as :meth:`SparseRCNN.forward`.
+            ValueError: As in `SparseRCNN.forward`.
         """
         if image_sizes is None:
             image_sizes = whole_image_sizes(images)

@@ -1,6 +1,7 @@
-"""What the first stage makes of the learned proposals alone, made once for inference (paper, section 3.2).
+"""Computes a part of the first stage once, for inference (paper, section 3.2).
 
-Its self-attention and the kernels that it generates see no image, so they are the same for every image.
+In the first stage, self-attention and the generated kernels depend on the learned proposals alone. They are
+the same for every image.
 """
 
 import copy
@@ -16,13 +17,15 @@ from sparse_rcnn.nn.head import Head
 from sparse_rcnn.nn.proposals import Proposals
 from sparse_rcnn.nn.stage import Stage
 
+__all__ = ["FixedInteraction", "fold_first_stage"]
+
 
 class FixedInteraction(nn.Module):
-    """A dynamic interaction that has its kernels in place of what generates them.
+    """A dynamic interaction with fixed kernels instead of a generator.
 
     Args:
-        interaction: whose other parameters are used, not copied.
-        pro_feats: ``[N, C]`` features of the proposals, the same for every image.
+        interaction: The dynamic interaction. Its other parameters are shared, not copied.
+        pro_feats: `[N, C]` features of the proposals, the same for every image.
     """
 
     kernel1: Tensor
@@ -31,7 +34,7 @@ class FixedInteraction(nn.Module):
     def __init__(self, interaction: DynamicInteraction, pro_feats: Tensor) -> None:
         super().__init__()
         kernel1, kernel2 = interaction.kernels(pro_feats)
-        # Of three dimensions: conversions to channels-last leave them as they are.
+        # They have three dimensions, so a conversion to channels-last does not change them.
         self.register_buffer("kernel1", kernel1.contiguous())  # [N, C, D]
         self.register_buffer("kernel2", kernel2.contiguous())  # [N, D, C]
         self.norm1, self.norm2, self.norm3 = interaction.norm1, interaction.norm2, interaction.norm3
@@ -41,11 +44,11 @@ class FixedInteraction(nn.Module):
         """Filters each RoI with its proposal's kernels.
 
         Args:
-            pro_feats: not read; as in :class:`DynamicInteraction`.
-            roi_feats: ``[..., N, S*S, C]``.
+            pro_feats: Not used. `DynamicInteraction` has the same argument.
+            roi_feats: `[..., N, S*S, C]`.
 
         Returns:
-            ``[..., N, C]`` object features.
+            `[..., N, C]` object features.
         """
         x = F.relu(self.norm1(torch.matmul(roi_feats, self.kernel1)))
         x = F.relu(self.norm2(torch.matmul(x, self.kernel2)))
@@ -53,29 +56,36 @@ class FixedInteraction(nn.Module):
 
 
 def fold_first_stage(model: SparseRCNN) -> SparseRCNN:
-    """A copy of a detector whose first stage has what it needs of the proposals as constants.
+    """Copies a detector and replaces a part of its first stage by constants, for faster inference.
 
-    The proposal features become those after the first stage's self-attention, and its dynamic interaction
-    gets the kernels: ``N * 2 * C * D`` numbers in place of ``C * 2 * C * D``. The figures stay the same; but
-    under autocast, which has no part in these constants, they are nearer to the parameters' precision. A
-    detector whose stages do not reuse features (paper, Table 4) is copied as it is: there, every stage reads
-    the proposal features; so is one with proposals from the image.
+    The proposal features become those after the first self-attention. The kernels of the first dynamic
+    interaction become constants: `N * 2 * C * D` numbers instead of the `C * 2 * C * D` of the generator. The
+    results stay the same. Under autocast they are more precise, since the constants are in full precision.
+
+    Two kinds of detectors are copied without a change: those whose stages do not reuse features (paper,
+    Table 4), since every stage reads the proposal features, and those with dense proposals.
 
     Args:
-        model: in evaluation mode, built of :class:`Proposals`, :class:`Head` and :class:`Stage`.
+        model: The detector in evaluation mode, built of `Proposals`, `Head` and `Stage`.
 
     Returns:
-        The copy, with other entries in its state dict than the model's: keep the model to save or train it.
+        The copy. Its state dict has other entries than the model's: keep the model to save or train it.
 
     Raises:
-        ValueError: if the model is in training mode, or built of other modules.
+        ValueError: If the model is in training mode, or built of other modules.
+
+    Example:
+        >>> from sparse_rcnn import build_sparse_rcnn
+        >>> model = build_sparse_rcnn("resnet10", num_proposals=5, num_stages=1, backbone_weights=None)
+        >>> type(fold_first_stage(model.eval()).head.stages[0].interaction).__name__
+        'FixedInteraction'
     """
     if model.training:
         raise ValueError("fold_first_stage needs a model in evaluation mode: call model.eval() first")
     folded = copy.deepcopy(model)
     proposals, head = folded.proposals, folded.head
     if isinstance(proposals, DenseProposals):
-        return folded  # its features are of the image
+        return folded  # its features depend on the image
     if not isinstance(proposals, Proposals) or not isinstance(head, Head):
         raise ValueError("fold_first_stage needs a model of Proposals and Head")
     stage = head.stages[0]

@@ -13,34 +13,40 @@ from sparse_rcnn.ops.detections import select_detections
 from sparse_rcnn.ops.guards import require_boxes
 from sparse_rcnn.ops.resize import shortest_side_resize
 
+__all__ = ["PAPER_SIZES", "ImageListDetector"]
+
 PAPER_SIZES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
 
 
 class ImageListDetector(nn.Module):
-    """Sparse R-CNN for code written for torchvision's detectors, such as torchvision's reference engine.
+    """Sparse R-CNN with the interface of torchvision's detectors, for code such as its reference engine.
 
-    Labels are 0..K-1 of the model, there is no background class. Where labels are COCO's category ids, or
-    start at 1 as is torchvision's habit, give ``category_ids``: they go out as they came in.
-
-        detector = ImageListDetector(build_from_checkpoint(load_checkpoint("runs/shapes/checkpoint.pth")))
-        (found,) = detector([torchvision.io.decode_image("photo.jpg", "RGB")])
+    The model's labels are 0..K-1, without a background class. If your labels are other numbers, such as
+    COCO's category ids or 1..K, give `category_ids`. Targets and detections then both have these numbers.
 
     Args:
-        model: the detector.
-        min_size: length in pixels to which the shorter side is resized: one, or several of which training
-            draws one per image and evaluation takes the last. Unless given, that of the model's checkpoint;
-            without one, the paper's: 480, 512, ..., 800.
-        max_size: most that the longer side may have after resizing; that of the checkpoint, or 1333.
-        max_detections: detections per image.
-        score_threshold: detections below it are left out, and so are boxes without area.
-        size_divisor: batches are padded to a multiple of it.
-        category_ids: by label, K different numbers that stand for the labels in targets and detections, such
-            as ``range(1, K + 1)``, or a checkpoint's ``category_ids``.
-        _skip_resize: images come resized in training, as torchvision's ``multiscale`` and ``lsj`` presets
-            give them; the name is theirs.
+        model: The model.
+        min_size: The wanted length of the shorter side in pixels, or several. Of several, training draws one
+            per image, and evaluation takes the last. The default is that of the model's checkpoint, or else
+            the paper's: 480, 512, ..., 800.
+        max_size: The limit of the longer side in pixels. The default is that of the checkpoint, or else 1333.
+        max_detections: Detections per image.
+        score_threshold: Detections with a lower score are left out. Boxes without area always are.
+        size_divisor: Height and width of a batch are padded to a multiple of it.
+        category_ids: K different numbers, one for each label, such as `range(1, K + 1)` or the `category_ids`
+            of a checkpoint.
+        _skip_resize: Training images are already resized, as by torchvision's presets `multiscale` and `lsj`.
+            The name is torchvision's.
 
     Raises:
-        ValueError: if a size is less than 1, or a category id comes twice.
+        ValueError: If a size is less than 1, or a category id comes twice.
+
+    Example:
+        >>> from sparse_rcnn import build_sparse_rcnn
+        >>> model = build_sparse_rcnn("resnet10", num_proposals=5, num_stages=1, backbone_weights=None)
+        >>> (found,) = ImageListDetector(model, min_size=64).eval()([torch.rand(3, 48, 64)])
+        >>> sorted(found)
+        ['boxes', 'labels', 'scores']
     """
 
     category_ids: Tensor
@@ -82,18 +88,19 @@ class ImageListDetector(nn.Module):
         """Losses in training mode, detections in evaluation mode.
 
         Args:
-            images: ``[3, H, W]`` each, RGB, floating 0..1 (or uint8), of any sizes. Floating images that
-                hold whole levels, as image files do, are resized as the files are: scores are the same.
-            targets: one dict per image with ``boxes`` ``[M, 4]`` xyxy in pixels of the image and ``labels``
-                ``[M]`` int64; other entries are ignored. Needed in training mode only.
+            images: RGB images `[3, H, W]` of any sizes, floating 0..1 or uint8. If the floating values are
+                whole levels, as after reading a file, an image is resized as uint8: the scores are then
+                equal.
+            targets: One dict per image, with `boxes` `[M, 4]` xyxy in pixels of the image and `labels` `[M]`
+                int64. Other entries are ignored. Only training mode needs targets.
 
         Returns:
-            In training mode a dict of scalar losses, summed over stages and ready to be added up; each is
-            normalised by the number of targets of this call. In evaluation mode a list with one dict per
-            image: ``boxes`` ``[D, 4]`` in its pixels, ``labels`` ``[D]`` and ``scores`` ``[D]``, best first.
+            In training mode, a dict of scalar losses. Each is summed over the stages and divided by the
+            number of targets of this call. Add them up for the total. In evaluation mode, a list with one
+            dict per image: `boxes` `[D, 4]` in its pixels, `labels` `[D]` and `scores` `[D]`, best first.
 
         Raises:
-            ValueError: if there are no images, an image or target is malformed, or targets are missing in
+            ValueError: If there are no images, an image or target is malformed, or targets are missing in
                 training mode.
         """
         if len(images) == 0:
@@ -119,7 +126,7 @@ class ImageListDetector(nn.Module):
         self._check_category_ids(num_classes)
         wrong = labels[(labels < 0) | (labels >= num_classes)]
         if len(wrong) > 0:
-            # Heard here, on the CPU: on a GPU it would be a device-side assertion.
+            # Checked here, on the CPU: on a GPU, such a label would be a device-side assertion.
             raise ValueError(
                 f"labels must be in 0..{num_classes - 1}, got {int(wrong[0])}: "
                 "for other labels, such as 1..K, give category_ids"
@@ -164,7 +171,7 @@ class ImageListDetector(nn.Module):
     def _check_category_ids(self, num_classes: int) -> None:
         if len(self.category_ids) not in (0, num_classes):
             raise ValueError(
-                f"category_ids are {len(self.category_ids)}, but the model has {num_classes} classes"
+                f"category_ids has {len(self.category_ids)} entries, but the model has {num_classes} classes"
             )
 
     def _resize(self, image: Tensor) -> Tensor:

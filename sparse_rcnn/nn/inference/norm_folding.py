@@ -1,8 +1,8 @@
-"""Batch norms folded into the convolutions before them, for inference.
+"""Folds batch norms into the convolutions before them, for faster inference.
 
     norm(W * x) = (s W) * x + (b - s m)        s = g / sqrt(v + eps)
 
-with mean m, variance v, gain g and bias b of the norm: one pass less over every activation.
+m, v, g and b are mean, variance, gain and bias of the norm. Folding saves one pass over every activation.
 """
 
 import copy
@@ -14,25 +14,32 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 
+__all__ = ["Model", "fold_norms"]
+
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def fold_norms(model: Model) -> Model:
-    """A copy of a model whose batch norms are part of its convolutions.
+    """Copies a model and folds its batch norms into its convolutions.
 
-    Every convolution that is directly followed by a batch norm, frozen or not, takes over its statistics and
-    gains a bias; the norm becomes an identity. Group norms depend on the image and stay.
+    A convolution directly before a batch norm, frozen or not, gets new weights and a bias. The norm becomes
+    an identity. Group norms do not change, since their statistics depend on the image.
 
     Args:
-        model: in evaluation mode, since a batch norm in training uses the batch's statistics; its modules
-            registered in the order in which they run, as torchvision's trunks are.
+        model: The model in evaluation mode. Its modules must be registered in the order in which they run, as
+            in torchvision's trunks.
 
     Returns:
-        The copy, in evaluation mode, with other entries in its state dict than the model's: keep the model to
-        save or to train it.
+        The copy in evaluation mode. Its state dict has other entries than the model's: keep the model to save
+        or train it.
 
     Raises:
-        ValueError: if the model or one of its batch norms is in training mode.
+        ValueError: If the model or one of its batch norms is in training mode.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8)).eval()
+        >>> fold_norms(model)[1]
+        Identity()
     """
     if model.training or any(m.training for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         raise ValueError("fold_norms needs a model in evaluation mode: call model.eval() first")

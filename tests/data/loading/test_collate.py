@@ -92,7 +92,7 @@ def test_size_divisor_is_positive():
 
 
 def test_differing_dtypes():
-    with pytest.raises(ValueError, match=r"image 1: torch.float32 in a batch that starts with torch.uint8"):
+    with pytest.raises(ValueError, match=r"image 1: is torch.float32, but the first image"):
         collate([make_sample(5, 6, 1), make_sample(5, 6, 1, 1, torch.float32)])
 
 

@@ -205,7 +205,7 @@ def test_one_orientation_waits_for_nothing(count):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"image_sizes": []}, "there is no image to draw"),
+        ({"image_sizes": []}, "image_sizes must have at least one image, got none"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"world_size": 0}, "world_size must be at least 1, got 0"),
         ({"accumulation": 0}, "accumulation must be at least 1, got 0"),
@@ -221,8 +221,8 @@ def test_one_orientation_waits_for_nothing(count):
             {"world_size": 4, "accumulation": 4},
             "a batch of 8 images cannot be shared by 4 processes in 4 parts each",
         ),
-        ({"group_size": 3}, "a batch of 8 images is not made of groups of 3 of one orientation"),
-        ({"group_size": 16}, "a batch of 8 images is not made of groups of 16 of one orientation"),
+        ({"group_size": 3}, "batch_size must be a multiple of group_size, got 8 and 3"),
+        ({"group_size": 16}, "batch_size must be a multiple of group_size, got 8 and 16"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(wrong, message):

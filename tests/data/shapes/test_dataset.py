@@ -159,7 +159,7 @@ def test_annotations_of_other_settings_are_noticed(tmp_path):
     name = "annotations/instances_train2017.json"
     shutil.copy(tmp_path / "b" / name, tmp_path / "a" / name)
     with pytest.raises(
-        ValueError, match=r"instances_train2017\.json holds shapes with the settings .*'seed': 1"
+        ValueError, match=r"instances_train2017\.json has shapes with the settings .*'seed': 1"
     ):
         ShapesDataset(tmp_path / "a", num_images=2, image_size=64)
 
@@ -193,7 +193,7 @@ def test_another_process_finishes_first(tmp_path, monkeypatch, seed):
         data = ShapesDataset(tmp_path / "root", num_images=2, image_size=64)
         assert torch.equal(data[1][0], other[1][0])
     else:
-        with pytest.raises(ValueError, match=r"train2017 holds shapes with the settings .*'seed': 1"):
+        with pytest.raises(ValueError, match=r"train2017 has shapes with the settings .*'seed': 1"):
             ShapesDataset(tmp_path / "root", num_images=2, image_size=64)
     assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["annotations", "train2017"]
 

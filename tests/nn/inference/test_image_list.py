@@ -421,7 +421,7 @@ def test_category_ids_come_back_as_they_went_in(images, targets):
     named[1]["labels"][0] = 4
     with pytest.raises(ValueError, match=r"targets\[1\]\['labels'\] has 4, which is no category id"):
         detector.train()(images, named)
-    with pytest.raises(ValueError, match="category_ids are 2, but the model has 5 classes"):
+    with pytest.raises(ValueError, match="category_ids has 2 entries, but the model has 5 classes"):
         ImageListDetector(Stub(BOX, 3), 64, 96, category_ids=[1, 2]).eval()(images)
     with pytest.raises(ValueError, match="category_ids must be different"):
         ImageListDetector(Stub(BOX, 3), category_ids=[1, 1, 2, 3, 4])

@@ -23,7 +23,7 @@ def measure_row(
     images: int = 0,
     difference: Callable[[Any], str] | None = None,
 ) -> dict[str, Any]:
-    """Figures of what ``build`` makes; if it fails, why: the other rows go on.
+    """Figures of what `build` makes; if it fails, why: the other rows go on.
 
     Args:
         name: of the row.

@@ -20,7 +20,7 @@ def stages_on(machine: Machine) -> int:
 
 @contextlib.contextmanager
 def number_formats(precision: str) -> Iterator[None]:
-    """TF32 as one of :data:`PRECISIONS` has it; afterwards everything in full float32."""
+    """TF32 as one of `PRECISIONS` has it; afterwards everything in full float32."""
     torch.backends.cudnn.allow_tf32 = precision in (AS_PUBLISHED, "tf32")
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     try:
@@ -31,7 +31,7 @@ def number_formats(precision: str) -> Iterator[None]:
 
 
 def autocast(precision: str, device: torch.device, cached: bool = True) -> torch.autocast:
-    """Of the forward pass; ``cached``: a weight is cast once."""
+    """Of the forward pass; `cached`: a weight is cast once."""
     enabled = precision == "bf16"
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=cached)
 

@@ -49,7 +49,7 @@ def step_of(model: Any, losses: Callable[[], Tensor], precision: str, device: to
 
 
 def build_published(machine: Machine, inputs: Inputs, precision: str) -> Run:
-    """As the authors' trainer; with the switches of ours unless ``as published``."""
+    """As the authors' trainer; with the switches of ours unless `as published`."""
     model = build_model(machine, stages=stages_on(machine)).train()
     if precision != AS_PUBLISHED:
         model.to(memory_format=torch.channels_last)

@@ -72,7 +72,7 @@ def test_too_many_unreadable_images_end_all_processes(capsys: pytest.CaptureFixt
     for iteration in (2, 3):  # the same image twice counts once
         images.note(iteration, ["a.jpg: broken"], outcome([1.0], unreadable=1))
     assert images.known == {"a.jpg: broken", "other.jpg: broken"}
-    assert capsys.readouterr().err.count("a.jpg: broken; another image took its place") == 2
+    assert capsys.readouterr().err.count("a.jpg: broken; another image replaces it") == 2
     with pytest.raises(
         ValueError, match="iteration 4: 3 images could not be read, and --max-unreadable is 2"
     ):

@@ -52,7 +52,7 @@ def moment(name: str, value: Any) -> tuple[tuple[Any, ...], Any]:
         (("optimizer", "param_groups", 0, "lr"), "x", "lr must be a number"),
         (("optimizer",), [], r"optimizer must be a dict, got \[\]"),
         (("schedule", "last_epoch"), 1.5, "schedule: last_epoch must be a whole number"),
-        (("schedule", "step"), 1, "schedule: entry 'step' is not of a schedule"),
+        (("schedule", "step"), 1, "schedule: entry 'step' does not belong to a schedule"),
         (("schedule", "base_lrs"), [], "schedule: base_lrs must be 1 numbers"),
         (("scaler",), {"scale": 1}, "scaler must have"),
         (("trained", "proposals.features"), torch.zeros(1), "'trained' does not fit 'model': misshapen key"),

@@ -1,0 +1,77 @@
+"""Every public name has an example, every example runs, and `__all__` names what a file defines."""
+
+import ast
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import sparse_rcnn
+
+PACKAGE = Path(sparse_rcnn.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+VOC_PAGE = """<annotation><size><width>640</width><height>480</height></size><object><name>cat</name><bndbox>
+<xmin>9</xmin><ymin>9</ymin><xmax>90</xmax><ymax>90</ymax></bndbox></object></annotation>"""
+ROLES = ("func", "class", "meth", "data", "mod", "attr")
+MODULES = {
+    ".".join(("sparse_rcnn", *path.relative_to(PACKAGE).with_suffix("").parts)): path
+    for path in FILES
+    if path.name != "__init__.py"
+}
+
+
+@pytest.fixture
+def photo_folder(tmp_path, monkeypatch):
+    """The examples read photo.jpg and VOC2007, and write into the same folder."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (640, 480)).save("photo.jpg")
+    for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        Path("VOC2007", folder).mkdir(parents=True)
+    Image.new("RGB", (640, 480)).save("VOC2007/JPEGImages/1.jpg")
+    Path("VOC2007/ImageSets/Main/train.txt").write_text("1\n")
+    Path("VOC2007/Annotations/1.xml").write_text(VOC_PAGE)
+
+
+@pytest.mark.parametrize("module", list(MODULES))
+def test_examples_run(module, photo_folder):
+    found = importlib.import_module(module)
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    failed, _ = doctest.testmod(found, extraglobs={"torch": torch}, optionflags=flags)
+    assert failed == 0
+
+
+@pytest.mark.parametrize("floor", ["ops", "loss", "nn", "data"])
+def test_every_public_name_has_an_example(floor):
+    found = importlib.import_module(f"sparse_rcnn.{floor}")
+    public = {name: getattr(found, name) for name in found.__all__}
+    if floor in ("ops", "loss"):
+        public = {name: value for name, value in public.items() if not isinstance(value, type)}
+    without = [name for name, value in public.items() if callable(value) and ">>>" not in value.__doc__]
+    assert without == []
+
+
+def defined_names(tree):
+    """Names that a file makes itself, without those that it imports."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for name in (name for target in targets for name in ast.walk(target)):
+                if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store):
+                    yield name.id
+
+
+@pytest.mark.parametrize("module", list(MODULES))
+def test_all_names_what_the_file_defines(module):
+    public = {name for name in defined_names(ast.parse(MODULES[module].read_text())) if name[0] != "_"}
+    found = set(importlib.import_module(module).__all__)
+    assert found == (public or {"__version__"})
+
+
+def test_no_roles_of_sphinx():
+    """mkdocstrings makes the site, and would show them unchanged."""
+    assert [str(path) for path in FILES if any(f":{role}:`" in path.read_text() for role in ROLES)] == []
