@@ -91,10 +91,14 @@ class Evaluation:
             all(entry["iteration"] != start or "AP" not in entry for entry in self.journal.entries)
         )
 
-    def run(self, iteration: int) -> Evaluated:
+    def run(self, iteration: int, seconds: float = math.nan) -> Evaluated:
         """Metrics and pictures of what the model finds by now.
 
         Images that cannot be read are left out, named and counted.
+
+        Args:
+            iteration: After which it is.
+            seconds: That the steps took until then.
 
         Raises:
             StopRequestedError: On all processes, if one of them has been asked to stop.
@@ -106,7 +110,7 @@ class Evaluation:
                 self._name(iteration, left_out)
             metrics = metrics_of(self.dataset, results, left_out)
             metrics["left_out"] = len(left_out)
-            self.journal.record({"iteration": iteration, **metrics}, "val")
+            self.journal.record({"iteration": iteration, "minutes": seconds / 60, **metrics}, "val")
             self.journal.say(f"iteration {iteration}\n{format_metrics(metrics)}")
             pictures = draw_predictions(self.detector, self.dataset, self.processes.device, 8)
             self._show_progress(iteration, pictures)
