@@ -320,7 +320,7 @@ def test_show_tells_figures_costs_and_a_command_that_parses(
     assert "271.6 GFLOP at 800 x 1216" in said
     for line in said.splitlines():
         if line.startswith("  python examples/train.py "):
-            assert config_of(line.split()[2:], 6)["num_stages"] == 1
+            assert config_of(line.split()[2:], 6).num_stages == 1
 
 
 @pytest.mark.parametrize(
