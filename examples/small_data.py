@@ -24,7 +24,6 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 import matplotlib
-import numpy as np
 from parts.command_line import CommandLine, run
 from parts.training.recipe import EVALUATIONS
 
@@ -94,9 +93,7 @@ def curve_of(case: Case, directory: Path, log: Path) -> Curve:
     if not (directory / "summary.json").is_file():
         return []
     entries = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    steps, minutes = zip(*[(e["iteration"], e["minutes"]) for e in entries if "minutes" in e], strict=True)
-    figures = [entry for entry in entries if "AP" in entry]
-    return [(float(np.interp(e["iteration"], steps, minutes)), e["AP"], e["AP50"]) for e in figures]
+    return [(entry["minutes"], entry["AP"], entry["AP50"]) for entry in entries if "AP" in entry]
 
 
 def table_of(curves: dict[Case, Curve]) -> str:

@@ -95,7 +95,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     saver = Saver(arguments, directory.checkpoints, run, what, journal)
     evaluation = Evaluation(arguments, state, validation_set, processes, journal, stop)
     if evaluation.was_interrupted(start):
-        evaluation.run(start)
+        evaluation.run(start, run.spent)
     step_log = StepLog(arguments, run, journal, start, forward_backward.weights)
     exchange = Exchange(processes)
     length = Length(arguments, run, processes, start)
@@ -127,7 +127,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         if outcome.is_stopped:
             raise StopRequestedError(f"stopped at iteration {iteration}")
         if evaluates:
-            evaluation.run(iteration)
+            evaluation.run(iteration, run.spent)
             saver.keep_best(iteration)
             if evaluation.is_hopeless():
                 length.end(iteration)
@@ -136,7 +136,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     # Finish: nothing that was trained is lost, whatever becomes of the figures and the pictures.
     if saver.last < arguments.iterations:
         saver.save(arguments.iterations, needed=True)
-    found = evaluation.run(arguments.iterations)
+    found = evaluation.run(arguments.iterations, run.spent)
     saver.keep_best(arguments.iterations)
     journal.close()
     directory.finish(run, found, journal)

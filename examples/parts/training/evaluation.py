@@ -93,11 +93,15 @@ class Evaluation:
             all(entry["iteration"] != start or "AP" not in entry for entry in self.journal.entries)
         )
 
-    def run(self, iteration: int) -> Evaluated:
+    def run(self, iteration: int, seconds: float = math.nan) -> Evaluated:
         """Metrics of the model, and pictures of its detections.
 
         Images that cannot be read are left out, named and counted. Detections that are not finite have no
         figures: that is said, and training goes on, for steps that are not finite are skipped.
+
+        Args:
+            iteration: After which it is.
+            seconds: That the steps took until then.
 
         Raises:
             StopRequestedError: On all processes, if one of them has been asked to stop.
@@ -111,7 +115,7 @@ class Evaluation:
                 self.journal.say(f"iteration {iteration}: no figures: {printable(problem)}")
             metrics = metrics_of(self.dataset, results, self.dataset.image_ids if problem else left_out)
             metrics["left_out"] = len(left_out)
-            self.journal.record({"iteration": iteration, **metrics}, "val")
+            self.journal.record({"iteration": iteration, "minutes": seconds / 60, **metrics}, "val")
             self.journal.say(f"iteration {iteration}\n{format_metrics(metrics)}")
             pictures = draw_predictions(self.detector, self.dataset, 8)
             self._show_progress(iteration, pictures)

@@ -53,7 +53,6 @@ class RunState:
     def figures(self, learning_rate: float) -> dict[str, float]:
         """What the log says of the run besides the losses of a step."""
         counts = {
-            "minutes": self.spent / 60,
             "skipped": self.bad_batches.total,
             "unreadable": len(self.unreadable.known),
         }
