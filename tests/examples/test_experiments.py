@@ -80,10 +80,10 @@ def test_a_model_has_the_same_figures_in_all_ablations() -> None:
 
 
 def test_sparse_rcnn_at_the_papers_scale_is_what_the_library_builds() -> None:
-    config = config_of(arguments_of(options_of("sparse-rcnn", SCALES["paper"], "coco")), 80)
+    config = config_of(arguments_of(options_of("sparse-rcnn", SCALES["paper"], "coco")), 80).to_dict()
     parameters = inspect.signature(build_sparse_rcnn).parameters
     assert config == {key: parameters[key].default for key in config}
-    assert set(parameters) - set(config) == {"pool_size", "backbone_weights"}
+    assert set(parameters) - set(config) == {"config", "backbone_weights"}
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -92,14 +92,15 @@ def test_every_model_is_what_its_options_say(scale: str) -> None:
     seen = set()
     for name, changes in MODELS.items():
         options = options_of(name, SCALES[scale], data)
-        config = config_of(arguments_of(options), 3)
+        built = config_of(arguments_of(options), 3)
+        config = built.to_dict()
         assert all(
             config[k] == v for k, v in changes.items() if k not in ("num_proposals", "backbone", "crop")
         )
         assert config["num_proposals"] == round(changes.get("num_proposals", 100) * SCALES[scale].proposals)
         assert options.get("crop", False) == (data is not None and changes.get("crop", False))
         with torch.device("meta"):
-            build_detector(config)
+            build_detector(built)
         seen.add(str((sorted(config.items()), options.get("crop"))))
     # Only the built-in shapes know no crop, and only photos have one backbone for both of the paper's.
     assert len(MODELS) - len(seen) == {"paper": 0, "shapes": 1, "photos": 2}[scale]
@@ -324,7 +325,7 @@ def test_show_tells_figures_costs_and_a_command_that_parses(
     assert "271.6 GFLOP at 800 x 1216" in said
     for line in said.splitlines():
         if line.startswith("  python examples/train.py "):
-            assert config_of(line.split()[2:], 6)["num_stages"] == 1
+            assert config_of(line.split()[2:], 6).num_stages == 1
 
 
 @pytest.mark.parametrize(
