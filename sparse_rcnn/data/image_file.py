@@ -23,6 +23,7 @@ __all__ = [
     "UnreadableImageError",
     "check_image_files",
     "check_size",
+    "image_pixels",
     "read_image",
     "read_image_size",
 ]

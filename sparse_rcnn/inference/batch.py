@@ -10,6 +10,8 @@ from sparse_rcnn.data.target import Target
 from sparse_rcnn.ops.boxes import rescale_boxes
 from sparse_rcnn.ops.detections import Detections
 
+__all__ = ["Detect", "batch_of", "detect_batch"]
+
 # Images [B, 3, H, W] uint8 and their (height, width) [B, 2] -> boxes [B, D, 4], scores [B, D], labels [B, D].
 Detect = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 

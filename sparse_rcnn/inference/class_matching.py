@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 
+__all__ = ["category_ids_of"]
+
 
 def category_ids_of(
     class_names: Sequence[str], dataset: DetectionDataset, wanted: Sequence[str] | None = None

@@ -9,6 +9,8 @@ import torch
 
 from sparse_rcnn.nn import compile_detector
 
+__all__ = ["compile_for_inference"]
+
 _settings = threading.RLock()  # the settings below hold for the whole process
 
 

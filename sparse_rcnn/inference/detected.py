@@ -16,6 +16,8 @@ from sparse_rcnn.inference.drawing import draw_boxes
 from sparse_rcnn.inference.photos import Photo
 from sparse_rcnn.ops.detections import Detections
 
+__all__ = ["MOST_SHOWN", "Detected", "Found", "labels_of"]
+
 MOST_SHOWN = 8  # objects that repr names
 
 
@@ -43,7 +45,7 @@ class Detected:
             print(name, score, box)
         cats = found.filter(classes=["cat"], threshold=0.5)
 
-    An index gives a :class:`Found`; a slice, a mask [D] or a list of indices another ``Detected``.
+    An index gives a `Found`; a slice, a mask [D] or a list of indices another ``Detected``.
 
     Attributes:
         boxes: [D, 4] xyxy in pixels of the photo, clipped to it.
@@ -167,7 +169,7 @@ class Detected:
         """The part of the photo in each box, in whole pixels and at least one.
 
         Raises:
-            UnreadableImageError: As :meth:`draw`.
+            UnreadableImageError: As `draw`.
         """
         pixels = self.photo.pixels()
         height, width = self.image_size

@@ -33,6 +33,8 @@ from sparse_rcnn.nn.inference.end_to_end import EndToEndDetector
 from sparse_rcnn.ops.detections import Detections
 from sparse_rcnn.ops.resize import shortest_side_resize
 
+__all__ = ["LEAST_COUNTED", "Detector", "OnUnreadable"]
+
 LEAST_COUNTED = 0.01  # score of a detection that counts in means over views
 OnUnreadable = Callable[[UnreadableImageError], None] | None
 
@@ -89,7 +91,7 @@ class Detector:
                 list of any of these. A stream: an iterator of any of these, a video file, or the number of a
                 camera; its photos are read as results are asked for.
             threshold: Lowest score kept, 0..1.
-            **options: As of :meth:`iterate`.
+            **options: As of `iterate`.
 
         Returns:
             ``Detected``, a list of them, or an iterator of them.
@@ -322,16 +324,16 @@ class Detector:
         metrics: Mapping[str, float] | None = None,
         picture: Image.Image | None = None,
     ) -> None:
-        """Writes the folder that :meth:`push_to_hub` uploads; ``load_detector`` takes it, too.
+        """Writes the folder that `push_to_hub` uploads; ``load_detector`` takes it, too.
 
         Args:
             folder: Made if absent.
             repo_id: "owner/name", for the card; the folder's name unless given.
-            metrics: As of :meth:`evaluate`, for the card.
+            metrics: As of `evaluate`, for the card.
             picture: For the card, such as ``found.draw()``.
 
         Raises:
-            ValueError: As :meth:`save`.
+            ValueError: As `save`.
             ImportError: If safetensors is not installed.
         """
         folder = Path(folder)
@@ -351,7 +353,7 @@ class Detector:
 
         Args:
             repo_id: "owner/name"; made if it is not there.
-            metrics: As of :meth:`evaluate`, for the card.
+            metrics: As of `evaluate`, for the card.
             picture: For the card, such as ``found.draw()``.
             private: Of a new repository.
 
@@ -359,7 +361,7 @@ class Detector:
             Its URL.
 
         Raises:
-            ValueError: As :meth:`save`.
+            ValueError: As `save`.
             ImportError: If huggingface_hub or safetensors is not installed.
         """
         with tempfile.TemporaryDirectory() as folder:

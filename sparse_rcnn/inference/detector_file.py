@@ -22,6 +22,8 @@ from sparse_rcnn.nn.inference.end_to_end import EndToEndDetector
 from sparse_rcnn.nn.inference.first_stage import fold_first_stage
 from sparse_rcnn.nn.inference.norm_folding import fold_norms
 
+__all__ = ["CheckpointRemark", "Precision", "choose_device", "from_pretrained", "load_detector"]
+
 Precision = Literal["fp32", "bf16"]
 
 
@@ -108,13 +110,13 @@ def from_pretrained(repo_id: str, *, revision: str | None = None, **options: Any
     Args:
         repo_id: "owner/name".
         revision: Branch, tag or commit; the main branch unless given.
-        **options: As of :func:`load_detector`.
+        **options: As of `load_detector`.
 
     Returns:
         The detector.
 
     Raises:
-        ValueError: As :func:`load_detector`.
+        ValueError: As `load_detector`.
         ImportError: If huggingface_hub or safetensors is not installed.
     """
     return load_detector(download_folder(repo_id, revision), **options)

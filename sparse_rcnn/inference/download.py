@@ -7,6 +7,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+__all__ = ["CHUNK", "MAX_BYTES", "TIMEOUT", "check_scheme", "download_image", "is_url"]
+
 MAX_BYTES = 50_000_000
 TIMEOUT = 20.0  # seconds, for the whole of it
 CHUNK = 1 << 16

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+__all__ = ["COLORS", "LEGIBLE", "Rectangle", "draw_boxes"]
+
 # Told apart on most photos and from each other (Okabe & Ito's palette without black).
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 LEGIBLE = 480  # pixels: smaller images are enlarged

@@ -15,6 +15,8 @@ from sparse_rcnn.data.target import Target
 from sparse_rcnn.inference.batch import Detect, detect_batch
 from sparse_rcnn.inference.finite import NotFiniteError
 
+__all__ = ["detect_dataset"]
+
 
 def detect_dataset(
     detect: Detect,

@@ -18,6 +18,8 @@ from torch import nn
 
 from sparse_rcnn.inference.exported_file import METADATA_FILE
 
+__all__ = ["ANY_SIDE", "SUFFIXES", "format_of_name", "write_exported"]
+
 SUFFIXES = {"torchscript": ".torchscript.pt", "pt2": ".pt2", "onnx": ".onnx", "aoti": ".aoti.pt2"}
 ANY_SIDE = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 12)  # of images in exported programs
 

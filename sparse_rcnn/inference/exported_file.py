@@ -15,6 +15,8 @@ from torch import Tensor
 
 from sparse_rcnn.inference.batch import Detect
 
+__all__ = ["METADATA_FILE", "METADATA_KEYS", "file_format", "read_exported"]
+
 METADATA_FILE = "sparse_rcnn.json"  # inside of TorchScript and exported programs
 METADATA_KEYS = ("class_names", "shortest_side", "longest_side", "max_detections")
 

@@ -4,6 +4,8 @@ from torch import Tensor
 
 from sparse_rcnn.inference.batch import Detect
 
+__all__ = ["NotFiniteError", "refuse_not_finite"]
+
 
 class NotFiniteError(ValueError):
     """Boxes or scores of a detector are not finite."""
@@ -16,7 +18,7 @@ def refuse_not_finite(detect: Detect, checkpoint: str) -> Detect:
     image is one.
 
     Args:
-        detect: As for :func:`~sparse_rcnn.inference.detect_batch`.
+        detect: As for `detect_batch`.
         checkpoint: Its file, for the message.
     """
 

@@ -10,6 +10,8 @@ from PIL import Image
 from sparse_rcnn.nn.checkpoints.checkpoint import CONFIG_FILE, FIELDS, FOLDER_FILES
 from sparse_rcnn.nn.weight_file import read_checkpoint
 
+__all__ = ["MISSING", "MODEL_FILE", "PICTURE", "complete_folder", "download_folder", "upload_folder"]
+
 MODEL_FILE = FOLDER_FILES[0]
 PICTURE = "example.png"
 MISSING = "needs huggingface_hub: pip install 'sparse_rcnn[hub]'"

@@ -9,6 +9,8 @@ from torch import Tensor
 from sparse_rcnn.ops.detections import Detections
 from sparse_rcnn.ops.iou import pairwise_iou
 
+__all__ = ["INSIDE", "SAME", "merge_augmented", "merge_tiles"]
+
 SAME = 0.5  # IoU of two boxes of one object
 INSIDE = 0.7  # share of a cut object's box inside of the other's
 

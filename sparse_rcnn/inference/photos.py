@@ -22,6 +22,18 @@ from sparse_rcnn.data.image_file import (
 from sparse_rcnn.inference.download import check_scheme, download_image, is_url
 from sparse_rcnn.inference.video import VIDEO_SUFFIXES, camera_frames, video_frames
 
+__all__ = [
+    "ACCEPTED",
+    "DEFAULT",
+    "IMAGE_SUFFIXES",
+    "Photo",
+    "ReadOptions",
+    "find_images",
+    "is_single",
+    "is_stream",
+    "photos_of",
+]
+
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 ACCEPTED = (
     "a path, URL, glob or folder, a PIL image, an array [H, W, 3] uint8, a tensor [3, H, W], the number of a "

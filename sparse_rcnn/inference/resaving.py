@@ -11,6 +11,8 @@ from sparse_rcnn.nn.checkpoints.loading import build_from_checkpoint
 from sparse_rcnn.nn.checkpoints.saving import save_checkpoint
 from sparse_rcnn.nn.image_size import ImageSize
 
+__all__ = ["Origin", "resave"]
+
 
 class Origin(NamedTuple):
     """A checkpoint file as it was when it was read."""

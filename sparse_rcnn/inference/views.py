@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+__all__ = ["SCALES", "View", "augmented", "tiles_of"]
+
 SCALES = (0.75, 1.0, 1.25)  # of the detector's image size, each as it is and mirrored
 
 

@@ -7,7 +7,7 @@ from sparse_rcnn.loss.cost import matching_cost, require_inputs, require_labels
 from sparse_rcnn.loss.weights import LossWeights
 from sparse_rcnn.ops.guards import readable, require_flags
 
-__all__ = ["match_proposals"]
+__all__ = ["match_proposals", "require_targets"]
 
 
 def match_proposals(

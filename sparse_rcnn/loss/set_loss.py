@@ -15,7 +15,7 @@ from sparse_rcnn.loss.weights import LossWeights
 from sparse_rcnn.ops.boxes import at_least_float32, whwh
 from sparse_rcnn.ops.guards import readable
 
-__all__ = ["SetLoss", "set_prediction_loss"]
+__all__ = ["SetLoss", "require_scalar", "set_prediction_loss"]
 
 
 class SetLoss(NamedTuple):

@@ -145,7 +145,7 @@ def dense_prediction_loss(
         targets weigh.
 
     Raises:
-        ValueError: as :func:`task_aligned_assignment`, or if ``num_targets`` is not finite.
+        ValueError: as `task_aligned_assignment`, or if ``num_targets`` is not finite.
     """
     if not torch.jit.is_scripting():
         require_scalar("num_targets", num_targets)

@@ -14,7 +14,16 @@ from torch import Tensor, nn
 
 from sparse_rcnn.ops.boxes import at_least_float32, clip_boxes
 
-__all__ = ["FOCAL_PRIOR", "DensePredictions", "DenseProposals", "boxes_around", "cell_centers", "score_peaks"]
+__all__ = [
+    "FOCAL_PRIOR",
+    "TOWER_WIDTH",
+    "DensePredictions",
+    "DenseProposals",
+    "boxes_around",
+    "cell_centers",
+    "score_peaks",
+    "tower",
+]
 
 FOCAL_PRIOR = 0.01  # probability of every class at the start
 TOWER_WIDTH = 96  # channels at most, so that the head costs less than the stages that it replaces

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-__all__ = ["LARGEST_SIDE", "ImageSize", "resize_image"]
+__all__ = ["LARGEST_SIDE", "ImageSize", "as_levels", "resize_image"]
 
 LARGEST_SIDE = 65_536
 

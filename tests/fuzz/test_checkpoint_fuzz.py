@@ -206,6 +206,7 @@ def too_long(*arguments):
     raise TimeoutError(f"a file took more than {SECONDS} s")
 
 
+@pytest.mark.slow
 def test_changed_checkpoints_are_refused_by_name_or_read_as_they_are(tmp_path, content, model):
     generator = random.Random(int(os.environ.get("FUZZ_SEED", "0")))
     refused, total, failures = {}, {}, []

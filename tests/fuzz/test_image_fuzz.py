@@ -198,6 +198,7 @@ def check_files(directory: Path, count: int, seed: int) -> Counter:
     return counts
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # Pillow has words of its own on damaged TIFF and EXIF
 def test_damaged_image_files_are_read_or_refused_by_name(tmp_path):
     counts = check_files(tmp_path, 60, seed=0)

@@ -14,6 +14,8 @@ import numpy as np
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages
 from sparse_rcnn.data.formats.coco_fields import is_box, is_id, is_length, is_number
 
+__all__ = ["FIRST_OF_NAMES", "UNSAID", "Mending", "merge_repeated"]
+
 FIRST_OF_NAMES = 10**9  # image ids that are no numbers are counted from here
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # "007" is a name
 UNSAID = (None, "", 0, "0")

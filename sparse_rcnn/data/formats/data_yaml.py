@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+__all__ = ["SPLITS", "UNNAMED", "DataFile", "read_data_file", "read_data_yaml", "read_names"]
+
 UNNAMED = ""  # a label that a map of names leaves out
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 

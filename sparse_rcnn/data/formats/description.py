@@ -22,6 +22,7 @@ __all__ = [
     "describe_dataset",
     "objects_a_class",
     "objects_an_image",
+    "remark_on_proposals",
     "remarks_of",
     "same_contents",
 ]

@@ -18,6 +18,7 @@ from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptio
 __all__ = [
     "DEEPEST",
     "ROLES",
+    "SPLITS",
     "SPLIT_NAMES",
     "Format",
     "ImageIndex",
@@ -26,6 +27,7 @@ __all__ = [
     "files_below",
     "key_of",
     "of_split",
+    "says_something",
     "several_data_sets",
     "split_of",
     "split_of_path",

@@ -8,7 +8,7 @@ from pathlib import Path
 from sparse_rcnn.data.formats.image_names import IMAGE_SUFFIXES
 from sparse_rcnn.data.formats.layout import Format
 
-__all__ = ["ARCHIVES", "MOST_FILES", "NEAREST", "unknown_layout"]
+__all__ = ["ARCHIVES", "MOST_FILES", "NEAREST", "OTHER_JSON", "unknown_layout"]
 
 MOST_FILES = 20_000  # a look, not a search
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")

@@ -18,6 +18,8 @@ from sparse_rcnn.data.loading.seeded import SeededDataset, seeded_by
 from sparse_rcnn.data.loading.transforms import ResizeShortestEdge, without_empty_boxes
 from sparse_rcnn.data.target import Target
 
+__all__ = ["AUGMENTATIONS", "GREY", "AugmentedDataset", "CropByIou", "mosaic_of", "strong_transform"]
+
 AUGMENTATIONS = ("none", "light", "strong")
 GREY = 114  # what is around an image that is smaller than its canvas
 

@@ -23,6 +23,7 @@ __all__ = [
     "ResizeShortestEdge",
     "evaluation_transform",
     "training_transform",
+    "without_empty_boxes",
 ]
 
 TRAINING_SIZES = tuple(range(480, 801, 32))

@@ -24,6 +24,18 @@ from sparse_rcnn.nn.model_config import OWN_BACKBONE, ModelConfig
 from sparse_rcnn.nn.state_dict import require_finite, require_same_keys
 from sparse_rcnn.nn.weight_file import read_checkpoint
 
+__all__ = [
+    "CONFIG_FILE",
+    "FIELDS",
+    "FOLDER_FILES",
+    "Checkpoint",
+    "checkpoint_file",
+    "expected_state_dict",
+    "load_checkpoint",
+    "our_state_dict",
+    "validate_checkpoint",
+]
+
 FOLDER_FILES = ("model.safetensors", "checkpoint.pth")  # what a folder is looked through for
 CONFIG_FILE = "config.json"  # of a hub's folder: what the header of model.safetensors says, for people
 FIELDS = ("config", "class_names", "category_ids", "image_size")

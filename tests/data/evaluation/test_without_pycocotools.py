@@ -10,6 +10,7 @@ SCRIPTS = ("train", "detect", "export", "evaluate", "benchmark", "experiments", 
 WITHOUT = "import runpy, sys; sys.modules['pycocotools'] = None; sys.path[:0] = [sys.argv[1]]; "
 
 
+@pytest.mark.slow
 def test_the_library_and_the_scripts_import_and_evaluate_coco_says_what_it_needs(tmp_path):
     code = WITHOUT + (
         "import sparse_rcnn.data\n"

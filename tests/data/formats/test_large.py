@@ -34,6 +34,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_sections, "PIECE", 16)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(names, values, max_size=3), entries, entries, st.sampled_from([None, 1]))
 def test_pieces_are_what_json_loads_whole(others, images, annotations, indent) -> None:
     content = {**others, "images": images, "annotations": annotations}

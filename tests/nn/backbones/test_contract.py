@@ -58,6 +58,7 @@ def model(request):
     return build_sparse_rcnn(request.param(), **OPTIONS).eval()
 
 
+@pytest.mark.slow
 def test_in_one_graph(model):
     assert model.config.backbone == "module"
     images, sizes = random_batch(2, 96, 64)

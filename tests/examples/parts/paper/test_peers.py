@@ -23,6 +23,7 @@ def build(name: str, device: str = "cpu") -> nn.Module:
 
 # Millions: DETR's Table 1, Deformable DETR's Table 1, torchvision's list of Faster R-CNN; RetinaNet is
 # Detectron2's, 38 million, with 91 classes instead of 80. ResNet-101 adds 18.9.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "millions"),
     [

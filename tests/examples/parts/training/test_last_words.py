@@ -54,6 +54,7 @@ with lock(pathlib.Path(".")):
 """
 
 
+@pytest.mark.slow
 def test_the_modules_that_windows_lacks_are_done_without(tmp_path) -> None:
     said = run_python(WINDOWS, EXAMPLES, cwd=tmp_path).splitlines()
     assert said == ["nan", ".: another process is training in it"]
