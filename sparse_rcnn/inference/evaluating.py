@@ -56,7 +56,7 @@ def detect_dataset(
 
     Raises:
         UnreadableImageError: for an image that cannot be read, unless ``unreadable`` is given.
-        ValueError: naming the images, if the detector's figures are not finite (``refuse_not_finite``).
+        NotFiniteError: naming the images, if the detector's figures are not finite (`refuse_not_finite`).
     """
     batches = list(BatchSampler(range(len(dataset)), batch_size, drop_last=False))
     loader = DataLoader(
@@ -81,7 +81,7 @@ def detect_dataset(
             except NotFiniteError as error:
                 paths = dict(zip(dataset.image_ids, dataset.image_paths, strict=True))
                 images = ", ".join(paths[image] for image in batch.image_ids.tolist())
-                raise ValueError(f"{images}: {error}") from error
+                raise NotFiniteError(f"{images}: {error}") from error
             results += coco_results(detections, batch.image_ids, ids)
     return results
 

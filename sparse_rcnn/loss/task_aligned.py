@@ -146,6 +146,13 @@ def dense_prediction_loss(
 
     Raises:
         ValueError: as `task_aligned_assignment`, or if ``num_targets`` is not finite.
+
+    Example:
+        >>> logits, boxes = torch.zeros(1, 1, 1), torch.tensor([[[0.0, 0, 8, 8]]])
+        >>> labels, valid = torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1, dtype=torch.bool)
+        >>> arguments = (logits, boxes, torch.tensor([[4.0, 4]]), boxes, labels, valid, torch.tensor(1))
+        >>> dense_prediction_loss(*arguments).giou
+        tensor(0.)
     """
     if not torch.jit.is_scripting():
         require_scalar("num_targets", num_targets)

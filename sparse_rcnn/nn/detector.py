@@ -144,7 +144,7 @@ class SparseRCNN(nn.Module):
             raise ValueError(f"image_sizes must be [{images.shape[0]}, 2], got {image_sizes.shape}")
         if not torch.jit.is_scripting():
             _check_image_sizes(image_sizes, images.shape[2], images.shape[3])
-            _check_range(images, image_sizes)
+            _check_range(images, image_sizes, self.training)
         return image_sizes.to(images.device)
 
     def normalize(self, images: Tensor, image_sizes: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ def _check_image_sizes(image_sizes: Tensor, height: int, width: int) -> None:
         )
 
 
-def _check_range(images: Tensor, image_sizes: Tensor) -> None:
+def _check_range(images: Tensor, image_sizes: Tensor, training: bool) -> None:
     # Images in a wrong range are too bright or too dark for the model: it would find little, without an
     # error.
     if images.dtype == torch.uint8 or not readable(images, image_sizes):
@@ -221,6 +221,8 @@ def _check_range(images: Tensor, image_sizes: Tensor) -> None:
     darkest, brightest = (DARKEST, BRIGHTEST) if floating else (0, 255)
     if _within(images, darkest, brightest):
         return
+    if training and bool(images.isnan().any()):
+        return  # the loss is NaN, and a trainer skips the step and names the images
     for index, (height, width) in enumerate(image_sizes.tolist()):
         inside = images[index, :, : int(height), : int(width)]  # padding may hold anything
         if not _within(inside, darkest, brightest):

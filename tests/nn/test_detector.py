@@ -219,11 +219,16 @@ def test_never_loaded_from_the_meta_device(batch):
     ],
 )
 def test_images_that_are_none_are_refused(build_small, pixels, looks):
-    model, sizes = build_small(), torch.tensor([[64, 96], [64, 90]])
+    model, sizes = build_small().eval(), torch.tensor([[64, 96], [64, 90]])
     images = torch.rand(2, 3, 64, 96)
     images[1, ..., 90:] = 0
     with pytest.raises(ValueError, match=rf"images\[1\] looks like .*{looks}"):
         model(torch.stack((images[0].to(pixels(images).dtype) * 0, pixels(images)[1])), sizes)
+
+
+def test_images_that_are_not_finite_reach_the_loss_of_a_trainer(build_small):
+    model, images = build_small().train(), torch.full((1, 3, 64, 96), float("nan"))
+    assert not model(images, torch.tensor([[64, 96]])).logits.isfinite().all()
 
 
 def test_without_image_sizes_all_of_an_image_counts(build_small, batch):

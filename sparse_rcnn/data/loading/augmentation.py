@@ -77,6 +77,13 @@ class AugmentedDataset(SeededDataset):
         epochs: The first epoch that goes without it.
         mosaic_epochs: The first epoch without mosaics.
         mosaic: Probability of one.
+
+    Example:
+        >>> from sparse_rcnn.data import ShapesDataset
+        >>> shapes = ShapesDataset("shapes", "val", num_images=2)
+        >>> augmented = AugmentedDataset(shapes, 0, strong_transform(64), epochs=9, mosaic_epochs=5)
+        >>> augmented[Draw(image_index=1, epoch=0)][1].image_id
+        2
     """
 
     def __init__(

@@ -16,9 +16,10 @@ from sparse_rcnn.data import ShapesDataset
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A COCO directory of eight images."""
+    """A COCO directory of eight training images."""
     directory = tmp_path_factory.mktemp("recipe") / "shapes"
     ShapesDataset(directory, "train", 8)
+    ShapesDataset(directory, "val", 2)
     return directory
 
 
