@@ -57,7 +57,7 @@ class Run:
             for key in ("images_per_second", "memory_gb"):
                 entry.pop(key, None)
         checkpoint = torch.load(self.output / "checkpoint.pth", weights_only=True)
-        for key in ("seconds", "digest"):
+        for key in ("seconds", "spent", "digest"):
             checkpoint.pop(key, None)
         del checkpoint["arguments"]["output"]
         return entries, checkpoint
