@@ -76,7 +76,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: {error}") from error
     if damaged:
         raise ValueError(
-            f"{path}: is damaged: its content does not match its digest; use another copy of the file"
+            f"{path}: is damaged: its content does not match its digest; use another copy of the file "
+            "(if you changed it on purpose, delete its entry 'digest')"
         )
     return content
 

@@ -69,7 +69,9 @@ def assert_same_run(output: Path, expected: Path) -> None:
     )
     for checkpoint in (mine, theirs):
         del checkpoint["arguments"]["output"]
-        assert checkpoint.pop("seconds") > checkpoint.pop("spent") > 0  # that it took, in all processes one after the other
+        assert (
+            checkpoint.pop("seconds") > checkpoint.pop("spent") > 0
+        )  # that it took, in all processes one after the other
         del checkpoint["digest"]  # of these, too
     assert_same(mine, theirs)
 
