@@ -17,6 +17,7 @@ NO_FUNCTIONS_OF_TENSORS = {
         "Detections",
         "LossWeights",
         "compile_detector",
+        "load_detector",
         "Pyramid",
         "Predictions",
         "SetLoss",

@@ -162,7 +162,7 @@ def pyramid_roi_align(pyramid: Pyramid, boxes: Tensor, pool_size: int = 7, sampl
     if not torch.jit.is_scripting():
         gather = _must_gather(table)
     if gather:
-        gathered = table.flatten(0, 1)[rows]  # [B, N, P*P, S, C]
+        gathered = table.flatten(0, 1)[rows.long()]  # [B, N, P*P, S, C]; ONNX takes no int32 here
         return (gathered * weights[..., None]).sum(dim=3)
     pooled = F.embedding_bag(
         rows.flatten(0, 2), table.flatten(0, 1), mode="sum", per_sample_weights=weights.flatten(0, 2)

@@ -345,4 +345,4 @@ def test_files_that_are_not_of_export_are_refused(
     said = failure_of("detect.py", name, str(image))
     assert name in said
     assert len(said.splitlines()) == 1
-    assert ("export it with export.py" in said) == name.startswith("foreign")
+    assert ("export it with examples/export.py" in said) == name.startswith("foreign")
