@@ -228,7 +228,7 @@ def _rgb_pixels(source: Image.Image, exif_orientation: ExifOrientation) -> Tenso
     image = source
     if exif_orientation == "apply":
         image = ImageOps.exif_transpose(source) if orientation != 1 else source
-    # Pillow turns TIFF by itself, and forgets that it did.
+    # Pillow turns TIFF files itself, but removes the orientation. Turn them back.
     elif image.getexif().get(ExifTags.Base.Orientation, 1) != orientation:
         image = image.transpose({**_ITSELF, **_OPPOSITE}[orientation])
     if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
@@ -236,8 +236,8 @@ def _rgb_pixels(source: Image.Image, exif_orientation: ExifOrientation) -> Tenso
     pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # [H, W, 3], read-only
     if upper_bytes and pixels.max() < _UNUSED_BITS:
         raise ValueError(
-            "it announces 16 bits a channel, but its values need 14 or less, and would read as (nearly) "
-            "black; scale them to 8 bits first"
+            "the file has 16 bits per channel, but its values use 14 or less, so the image would be "
+            "nearly black; scale them to 8 bits first"
         )
     # Transposed by NumPy, which copies in this thread: torch would wake a pool of them in every worker.
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())  # [3, H, W]
@@ -245,7 +245,7 @@ def _rgb_pixels(source: Image.Image, exif_orientation: ExifOrientation) -> Tenso
 
 def _check_raster(image: Image.Image, max_pixels: int) -> None:
     if image.format in _VECTOR_FORMATS:
-        raise ValueError(f"{image.format} is a drawing and no raster image; convert it to PNG first")
+        raise ValueError(f"{image.format} is a vector format, not a raster image; convert it to PNG first")
     if image.width * image.height > max_pixels:
         raise ValueError(f"it has {image.width} x {image.height} pixels, more than max_pixels={max_pixels}")
     if image.mode[0] in "IF":
