@@ -327,7 +327,7 @@ def test_what_cannot_be_drawn_is_said(directory: Path, image_file: Path, tmp_pat
         (checkpoint, "a.png", "--output", "./a.png"): "--output is the image itself: ./a.png",
         (checkpoint, "--animate", "moving.gif"): "--animate needs an image",
         (checkpoint,): "an image or --data is needed",
-        (checkpoint, "--data", "nowhere"): "nowhere: there is no such directory",
+        (checkpoint, "--data", "nowhere"): "nowhere: there is no such file or directory",
         (checkpoint, "--data", "nowhere", "--max-images", "0"): "--max-images must be at least 1, got 0",
     }.items():
         said = failure_of("visualize_stages.py", *arguments)

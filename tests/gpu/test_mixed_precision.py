@@ -4,7 +4,7 @@ import torch
 from training_batch import gradients_of, largest_difference, small_step, training_batch
 
 
-def train(step, batch, dtype, device, iterations=5):
+def train(step, batch, dtype, device, iterations=12):
     """Losses of some steps; the scaler skips those that overflow."""
     parameters = [parameter for parameter in step.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, 1e-4, fused=True)

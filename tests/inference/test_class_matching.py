@@ -34,7 +34,7 @@ def test_classes_match_by_name_in_any_order():
             r"^classes: the checkpoint has no class 'bir' \(did you mean 'bird'\?\)",
         ),
         (["cat", "cow"], ["cow"], "^classes: the data set has no class 'cow'"),
-        (["cat", "cat", "dog"], None, "the checkpoint has two classes of one name, cat"),
+        (["cat", "cat", "dog"], None, "the checkpoint has two classes of the same name, cat"),
     ],
 )
 def test_names_that_one_side_does_not_have_are_named(names, wanted, message):

@@ -34,7 +34,7 @@ SIZES = torch.tensor([[64, 64]])
         (lambda: ops.apply_deltas(BOX, BOX, scale_clamp=math.nan), "scale_clamp must be in"),
         (lambda: ops.assign_levels(BOX, 0), "num_levels must be at least 1, got 0"),
         (lambda: ops.assign_levels(BOX, 4.0), "num_levels must be a whole number, got float"),
-        (lambda: ops.pyramid_roi_align([BOX], BOX[None]), "pyramid must be a Pyramid .*, got list"),
+        (lambda: ops.pyramid_roi_align([BOX], BOX[None]), "pyramid must come from flatten_pyramid, got list"),
         (lambda: ops.shortest_side_resize(0, 5, 32), "height must be at least 1, got 0"),
         (lambda: ops.select_detections(BOX[None], BOX[None], SIZES, True), "max_detections must be a whole"),
         (
@@ -68,4 +68,4 @@ def test_boxes_of_another_layout_are_refused_with_what_to_call(layout):
 
 def test_help_on_the_assignment_is_its_own():
     shown = pydoc.render_doc(ops.linear_sum_assignment, renderer=pydoc.plaintext)
-    assert "Assigns each column its row such that the sum of the costs is smallest." in shown
+    assert "Assigns one row to each column, so that the sum of the costs is smallest." in shown

@@ -79,7 +79,7 @@ def test_in_one_graph(model):
 def test_its_checkpoint_needs_the_module(model, tmp_path):
     save_checkpoint(tmp_path / "own.pth", model, ["a", "b", "c"])
     checkpoint = load_checkpoint(tmp_path / "own.pth")
-    with pytest.raises(ValueError, match=r"make that module, .*, backbone=module\)"):
+    with pytest.raises(ValueError, match=r"create that module.*, backbone=module\)"):
         build_from_checkpoint(checkpoint)
     backbone = type(model.backbone)()
     loaded = build_from_checkpoint(checkpoint, backbone=backbone)
