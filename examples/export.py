@@ -71,7 +71,9 @@ def verify(checkpoint: Detect, exported: Detect, batches: list[tuple[Tensor, Ten
     for images, sizes in batches:
         with torch.inference_mode():
             score, box, tied = largest_differences(checkpoint(images, sizes), exported(images, sizes))
-        left_out = f"; places not compared where scores are too close to tell: {tied}" if tied else ""
+        left_out = (
+            f"; not compared, since their scores are equal within rounding: {tied} boxes" if tied else ""
+        )
         print(
             f"  {len(images)} x {images.shape[2]} x {images.shape[3]}: largest difference of scores "
             f"{score:.1e}, of boxes {box:.1e} px{left_out}"

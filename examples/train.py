@@ -56,8 +56,6 @@ from parts.training.unreadable_images import UnreadableImages
 
 def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack: ExitStack) -> None:
     # Options: which run this is. One of the same options that was interrupted goes on.
-    if arguments.precision == "tf32":
-        use_tf32(processes.device)
     seed_everything(arguments.seed)
     directory = RunDirectory(arguments, processes, stack)
 
@@ -109,14 +107,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         own_losses, predictions = forward_backward(parts, num_targets)
         outcome = exchange.after(own_losses, state.clip())  # the same on all processes
         learning_rate = state.learning_rate()
-        if outcome.is_finite:
-            state.advance()
-            bad_batches.in_a_row = 0
-        elif outcome.losses_are_finite and state.looks_for_scale():
-            state.skip()
-        else:
-            state.skip()
-            bad_batches.note(iteration, parts, own_losses, outcome, journal)
+        run.advance_or_skip(iteration, parts, own_losses, outcome, journal)
         unreadable.note(iteration, problems, outcome)
         step_log.note(iteration, outcome, predictions, parts[-1], learning_rate)
         length.note(iteration)
@@ -133,7 +124,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
                 length.end(iteration)
             step_log.restart(iteration)
 
-    # Finish: nothing that was trained is lost, whatever becomes of the figures and the pictures.
+    # Finish: the weights are saved first. Figures and pictures may fail after that.
     if saver.last < arguments.iterations:
         saver.save(arguments.iterations, needed=True)
     found = evaluation.run(arguments.iterations, run.spent)
@@ -151,6 +142,8 @@ def main() -> None:
             keep_freed_memory()
         elif processes.device.type == "cpu" and not return_freed_memory():
             raise ValueError("--freed-memory return: the C library here does not do that, or is set outside")
+        if arguments.precision == "tf32":
+            use_tf32(processes.device)
         try:
             with ExitStack() as stack:
                 train(arguments, processes, stop, stack)

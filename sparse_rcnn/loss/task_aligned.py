@@ -88,7 +88,7 @@ def task_aligned_assignment(
     require_count("most", most)
     require_number("alpha", alpha)
     require_number("beta", beta)
-    batch, num_points, num_targets = logits.shape[0], logits.shape[1], target_labels.shape[1]
+    batch, num_points = logits.shape[0], logits.shape[1]
     with torch.no_grad():
         target_boxes, points = at_least_float32(target_boxes), at_least_float32(points)
         labels = torch.where(target_valid, target_labels, torch.zeros_like(target_labels)).to(torch.int64)
@@ -104,9 +104,7 @@ def task_aligned_assignment(
         taken = torch.zeros_like(inside).scatter(2, best, torch.ones_like(best, dtype=torch.bool)) & inside
         # A target 0 that takes what nobody wants: the result is one lower, -1 for it, and M may be 0.
         wanted = torch.where(taken, iou, torch.full_like(iou, -1.0))
-        nobody = (
-            torch.full_like(wanted[:, :1], -0.5) if num_targets > 0 else iou.new_zeros(batch, 1, num_points)
-        )
+        nobody = torch.full([batch, 1, num_points], -0.5, dtype=iou.dtype, device=iou.device)
         quality, owner = torch.cat((nobody, wanted), dim=1).max(dim=1)  # [B, P]
     return owner - 1, quality.clamp(min=0)
 
@@ -166,12 +164,7 @@ def dense_prediction_loss(
     assigned = owner >= 0
     quality = torch.where(assigned, quality.clamp(min=least_quality), quality)
     # One target more, of nothing: positions without a target gather it, and M may be 0.
-    nothing = (
-        torch.zeros_like(target_boxes[:, :1])
-        if target_boxes.shape[1] > 0
-        else boxes.new_zeros(len(boxes), 1, 4)
-    )
-    all_boxes = torch.cat((nothing.to(boxes.dtype), at_least_float32(target_boxes).to(boxes.dtype)), dim=1)
+    all_boxes = F.pad(at_least_float32(target_boxes).to(boxes.dtype), (0, 0, 1, 0))
     all_labels = F.pad(torch.where(target_valid, target_labels, torch.zeros_like(target_labels)), (1, 0)).to(
         torch.int64
     )

@@ -91,14 +91,26 @@ MAX_UNREADABLE = 100
 def make_parser(description: str | None) -> argparse.ArgumentParser:
     """All options; None where the default depends on whether --data is given."""
     parser = CommandLine(description)
+    _add_data(parser)
+    _add_model(parser)
+    training = parser.add_argument_group("training")
+    _add_length(training)
+    _add_optimizer(training)
+    _add_step(training)
+    _add_output(parser)
+    return parser
 
-    def add(group: Any, name: str, text: str, **options: Any) -> None:
-        """An option whose default depends on whether --data is given."""
-        key = name[2:].replace("-", "_")
-        paper, shapes = PAPER[key], SHAPES[key]
-        shown = f"{paper}; without --data: {shapes}" if paper != shapes else f"{paper}"
-        group.add_argument(name, help=f"{text} ({shown})", **options)
 
+def _add(group: Any, name: str, text: str, **options: Any) -> None:
+    """An option whose default depends on whether --data is given."""
+    key = name[2:].replace("-", "_")
+    paper, shapes = PAPER[key], SHAPES[key]
+    shown = f"{paper}; without --data: {shapes}" if paper != shapes else f"{paper}"
+    group.add_argument(name, help=f"{text} ({shown})", **options)
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    """What to train on, and how images are read and changed."""
     data = parser.add_argument_group("data")
     data.add_argument("--data", metavar="PATH", help=f"{DATA}; if absent, the built-in shapes")
     data.add_argument("--shapes-dir", default="data/shapes", metavar="DIR", help="where the shapes are kept")
@@ -110,20 +122,20 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     )
     add_data_options(data)
     sizes = "shortest sides in pixels that training draws from"
-    add(data, "--sizes", sizes, type=int, nargs="+", metavar="PX")
-    add(data, "--max-size", "bound of the longest side", type=int, metavar="PX")
-    add(data, "--eval-size", "shortest side for evaluation", type=int, metavar="PX")
+    _add(data, "--sizes", sizes, type=int, nargs="+", metavar="PX")
+    _add(data, "--max-size", "bound of the longest side", type=int, metavar="PX")
+    _add(data, "--eval-size", "shortest side for evaluation", type=int, metavar="PX")
     augmentation = (
         "none: sizes alone; light, as published: flips; strong: colours, crops, zooming out and mosaics, "
         "too, but not in the last tenth of the run"
     )
-    add(data, "--augmentation", augmentation, choices=AUGMENTATIONS)
+    _add(data, "--augmentation", augmentation, choices=AUGMENTATIONS)
     data.add_argument(
         "--crop", action="store_true", help="random crops half of the time (300-proposal recipe)"
     )
     flip = "flip upside down, too, half of the time: for images without an up, as of microscopes"
-    add(data, "--vertical-flip", flip, action=argparse.BooleanOptionalAction)
-    add(
+    _add(data, "--vertical-flip", flip, action=argparse.BooleanOptionalAction)
+    _add(
         data, "--workers", "processes per device that read images; unless given, one a core at most", type=int
     )
     data.add_argument(
@@ -135,13 +147,16 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         "A new run refuses to start with any such image, unless this is given",
     )
 
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    """The options of the model, and its weights."""
     model = parser.add_argument_group("model")
     ablation = parser.add_argument_group("ablations of the paper (see experiments.py)")
     for option in fields(ModelConfig):
         if option.name in MODEL_OPTIONS:
             group = ablation if option.metadata["ablation"] else model
-            add(group, _flag(option.name), option.metadata["help"], **_kind(option))
-    add(model, "--backbone-weights", "imagenet (downloaded), a file in torchvision's layout, or none")
+            _add(group, _flag(option.name), option.metadata["help"], **_kind(option))
+    _add(model, "--backbone-weights", "imagenet (downloaded), a file in torchvision's layout, or none")
     model.add_argument(
         "--weights",
         metavar="CHECKPOINT",
@@ -149,7 +164,9 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         "unless they are given; with other classes, class layers start anew",
     )
 
-    training = parser.add_argument_group("training")
+
+def _add_length(training: Any) -> None:
+    """The recipe, and how long a run is."""
     training.add_argument(
         "--recipe",
         choices=("auto", "small", "coco"),
@@ -157,7 +174,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         help="all that is not given: small, made for the data and printed with reasons; coco, the paper's; "
         f"auto: small for data of fewer than {SMALL} training images, coco for others (auto)",
     )
-    add(training, "--iterations", "optimiser steps", type=int)
+    _add(training, "--iterations", "optimiser steps", type=int)
     training.add_argument(
         "--epochs", type=float, help="the length of the run in epochs, in place of --iterations"
     )
@@ -181,7 +198,11 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         metavar="N",
         help="end the run after N evaluations in a row that were no better than one before; 0: never (0)",
     )
-    add(training, "--batch-size", "images per step over all devices", type=int)
+
+
+def _add_optimizer(training: Any) -> None:
+    """Batches, the optimizer and its schedule."""
+    _add(training, "--batch-size", "images per step over all devices", type=int)
     training.add_argument(
         "--accumulate",
         type=int,
@@ -205,7 +226,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         "largest image, which changes what the backbone finds near the padding: the loss differs by a few "
         "percent. With --backbone-norm batch it differs in any case: each part has its own statistics",
     )
-    add(training, "--learning-rate", "of AdamW, after warm-up", type=float)
+    _add(training, "--learning-rate", "of AdamW, after warm-up", type=float)
     training.add_argument(
         "--scale-learning-rate",
         action="store_true",
@@ -215,7 +236,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     training.add_argument(
         "--clip-norm", type=float, default=1.0, help="bound of the gradient's norm (1.0); inf: none"
     )
-    add(training, "--schedule", "step or cosine", choices=("step", "cosine"))
+    _add(training, "--schedule", "step or cosine", choices=("step", "cosine"))
     training.add_argument(
         "--steps",
         type=int,
@@ -225,9 +246,13 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         "the paper's 210000 and 250000)",
     )
     warmup = "iterations of linear warm-up from a hundredth of the rate; unless given, a tenth of all at most"
-    add(training, "--warmup", warmup, type=int)
+    _add(training, "--warmup", warmup, type=int)
     average = "keep an exponential moving average of the weights, such as 0.9998, and evaluate that; 0: none"
-    add(training, "--ema", average, type=float, metavar="DECAY")
+    _add(training, "--ema", average, type=float, metavar="DECAY")
+
+
+def _add_step(training: Any) -> None:
+    """How a step is computed."""
     training.add_argument(
         "--precision",
         choices=("fp32", "tf32", "bf16", "fp16"),
@@ -271,8 +296,11 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         "written to bad_batches/ (10)",
     )
 
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    """What a run writes, how often, and how it goes on."""
     keeping = parser.add_argument_group("output")
-    add(keeping, "--output", "directory; several nodes must share it", metavar="DIR")
+    _add(keeping, "--output", "directory; several nodes must share it", metavar="DIR")
     keeping.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,
@@ -285,15 +313,14 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     )
     keeping.add_argument("--keep-checkpoints", type=int, default=3, metavar="N", help="the last N (3)")
     keeping.add_argument("--log-interval", type=int, default=20, help="iterations (20)")
-    add(keeping, "--eval-interval", "iterations between evaluations; 0: only at the end", type=int)
-    add(keeping, "--eval-batch-size", "images per batch and device in evaluation", type=int)
+    _add(keeping, "--eval-interval", "iterations between evaluations; 0: only at the end", type=int)
+    _add(keeping, "--eval-batch-size", "images per batch and device in evaluation", type=int)
     keeping.add_argument(
         "--dry-run",
         action="store_true",
         help="check data, weights, memory and disk, run one step of the largest size and one evaluation "
         "batch, write nothing, and end",
     )
-    return parser
 
 
 def _flag(name: str) -> str:

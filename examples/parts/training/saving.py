@@ -7,17 +7,19 @@ from typing import Any
 import numpy
 import torch
 import torchvision
+from torch import Tensor
 
 import sparse_rcnn
 from parts.training.arguments import settings
 from parts.training.bad_batches import BadBatches
 from parts.training.checkpoints import CheckpointDirectory
+from parts.training.exchange import Outcome
 from parts.training.journal import Journal
 from parts.training.processes import Processes
 from parts.training.random_states import random_states, restore_random_states
 from parts.training.state import TrainingState
 from parts.training.unreadable_images import UnreadableImages
-from sparse_rcnn.data import DetectionDataset
+from sparse_rcnn.data import Batch, DetectionDataset
 
 
 class RunState:
@@ -59,6 +61,19 @@ class RunState:
         scaler = self.state.scaler
         scale = {"loss_scale": scaler.get_scale()} if scaler.is_enabled() else {}
         return {"learning_rate": learning_rate, **counts, **scale}
+
+    def advance_or_skip(
+        self, iteration: int, parts: list[Batch], own_losses: Tensor, outcome: Outcome, journal: Journal
+    ) -> None:
+        """Makes a good step and skips a bad one. A step that only looks for the scale of fp16 is not bad."""
+        if outcome.is_finite:
+            self.state.advance()
+            self.bad_batches.in_a_row = 0
+            return
+        looks_for_scale = outcome.losses_are_finite and self.state.looks_for_scale()
+        self.state.skip()
+        if not looks_for_scale:
+            self.bad_batches.note(iteration, parts, own_losses, outcome, journal)
 
     def load(self, checkpoint: dict[str, Any]) -> int:
         """Loads the content of a checkpoint, and returns its iteration."""
