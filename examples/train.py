@@ -35,22 +35,23 @@ from parts.precision import use_tf32
 from parts.training.arguments import parse_arguments
 from parts.training.bad_batches import BadBatches
 from parts.training.batches import open_batches, take_step
-from parts.training.data import open_data
+from parts.training.checkpoint_saver import CheckpointSaver
 from parts.training.dry_run import dry_run
+from parts.training.error_message import error_message
 from parts.training.evaluation import Evaluation
-from parts.training.exchange import Exchange
-from parts.training.journal import Journal
-from parts.training.last_words import last_words
+from parts.training.forward_backward import ForwardBackward
 from parts.training.length import Length, estimate_length
 from parts.training.model import build_model
 from parts.training.processes import Processes, joined
 from parts.training.random_states import seed_everything
 from parts.training.run_directory import RunDirectory
-from parts.training.saving import RunState, Saver, description
-from parts.training.shared_step import SharedStep
-from parts.training.state import TrainingState
+from parts.training.run_log import RunLog
+from parts.training.run_state import RunState, checkpoint_description
 from parts.training.step_log import StepLog
+from parts.training.step_outcome import StepSums
 from parts.training.stop import Stop, StopRequestedError, stop_on_signal
+from parts.training.training_data import open_data
+from parts.training.training_state import TrainingState
 from parts.training.unreadable_images import UnreadableImages
 
 
@@ -72,7 +73,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     unreadable = UnreadableImages(arguments.max_unreadable, processes)
     run = RunState(state, bad_batches, unreadable, processes)
     start = 0 if checkpoint is None else run.load(checkpoint)
-    forward_backward = SharedStep(arguments, state, processes)
+    forward_backward = ForwardBackward(arguments, state, processes)
     directory.say_what_runs(checkpoint, model, config, training_set)
     if arguments.data or arguments.minutes:
         estimate_length(arguments, state, run, training_set, processes, start)
@@ -85,29 +86,29 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         return
     directory.begin(start, state.num_bytes())
     directory.show_augmentation(training_set)
-    journal = Journal(
+    run_log = RunLog(
         directory.output if processes.rank == 0 else None, start, arguments.iterations, processes.rank
     )
-    stack.callback(journal.close)  # however this ends
-    what = description(arguments, config, training_set)
-    saver = Saver(arguments, directory.checkpoints, run, what, journal)
-    evaluation = Evaluation(arguments, state, validation_set, processes, journal, stop)
+    stack.callback(run_log.close)  # however this ends
+    description = checkpoint_description(arguments, config, training_set)
+    saver = CheckpointSaver(arguments, directory.checkpoints, run, description, run_log)
+    evaluation = Evaluation(arguments, state, validation_set, processes, run_log, stop)
     if evaluation.was_interrupted(start):
         evaluation.run(start, run.spent)
-    step_log = StepLog(arguments, run, journal, start, forward_backward.weights)
-    exchange = Exchange(processes)
+    step_log = StepLog(arguments, run, run_log, start, forward_backward.weights)
+    sums = StepSums(processes)
     length = Length(arguments, run, processes, start)
 
     # Loop.
     for iteration in length.steps(start):
         parts, problems = take_step(batches, arguments, processes)
         # Of the whole step: what one device with all its images would divide the loss by.
-        num_targets = exchange.before(parts, problems, bool(stop), saver.is_overdue())
+        num_targets = sums.before_forward(parts, problems, bool(stop), saver.is_overdue())
         state.begin()
         own_losses, predictions = forward_backward(parts, num_targets)
-        outcome = exchange.after(own_losses, state.clip())  # the same on all processes
+        outcome = sums.after_backward(own_losses, state.clip())  # the same on all processes
         learning_rate = state.learning_rate()
-        run.advance_or_skip(iteration, parts, own_losses, outcome, journal)
+        run.advance_or_skip(iteration, parts, own_losses, outcome, run_log)
         unreadable.note(iteration, problems, outcome)
         step_log.note(iteration, outcome, predictions, parts[-1], learning_rate)
         length.note(iteration)
@@ -129,8 +130,8 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         saver.save(arguments.iterations, needed=True)
     found = evaluation.run(arguments.iterations, run.spent)
     saver.keep_best(arguments.iterations)
-    journal.close()
-    directory.finish(run, found, journal)
+    run_log.close()
+    directory.finish(run, found, run_log)
     if found.problem:
         raise ValueError(found.problem)
 
@@ -156,6 +157,6 @@ if __name__ == "__main__":
     try:
         main()
     except Exception as error:
-        if (words := last_words(error)) is None:
+        if (words := error_message(error)) is None:
             raise
         sys.exit(f"error: {words}")

@@ -17,10 +17,10 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
 def spoil_images() -> None:
-    from parts.training import samples
+    from parts.training import readable_samples
 
     ids = {int(number) for number in os.environ["NAN_IMAGES"].split(",")}
-    collate = samples.collate_readable
+    collate = readable_samples.collate_readable
 
     def spoiled(samples, target_divisor):
         batch, problems = collate(samples, target_divisor)
@@ -30,11 +30,11 @@ def spoil_images() -> None:
                 images[index] = torch.nan
         return batch._replace(images=images), problems
 
-    samples.collate_readable = spoiled
+    readable_samples.collate_readable = spoiled
 
 
 def signal_at(where: str, number: int) -> None:
-    from parts.training import state as training_state
+    from parts.training import training_state
 
     rank, count = map(int, where.split(":"))
     if rank != int(os.environ.get("RANK", 0)) or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0:

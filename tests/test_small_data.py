@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parts.training.step import TrainingStep
+from parts.training.training_step import TrainingStep
 from torch.utils.data import DataLoader, Subset
 
 from sparse_rcnn import SparseRCNN, build_sparse_rcnn

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparse_rcnn.ops.guards import require_flags, require_real
+from sparse_rcnn.ops.argument_checks import require_flags, require_real
 
 __all__ = ["linear_sum_assignment"]
 

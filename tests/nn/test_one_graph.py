@@ -12,7 +12,7 @@ import shutil
 
 import pytest
 import torch
-from parts.training.step import TrainingStep, compile_step, leave_open
+from parts.training.training_step import TrainingStep, compile_step, leave_open
 from processes import run_python
 from small_model import build_published_model, build_small_model, random_batch
 from torch import Tensor, nn

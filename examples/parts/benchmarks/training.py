@@ -10,7 +10,7 @@ from parts.benchmarks.own_process import MEMORY_KEPT, MEMORY_RETURNED, own_proce
 from parts.benchmarks.peak_memory import peak_memory
 from parts.measuring import Machine, Run, Table, compare, count_flops
 from parts.published_style import PublishedStyle, published_loss
-from parts.training.step import TrainingStep, compile_step, recompute_backbone, recompute_head
+from parts.training.training_step import TrainingStep, compile_step, recompute_backbone, recompute_head
 
 # Of each table, all rows are in memory at once, and a model with its optimiser takes 2 GB and more.
 TRAINING = {

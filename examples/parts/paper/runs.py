@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from parts.training.arguments import differences, parse_arguments
-from parts.training.run_checks import is_options
+from parts.training.arguments import parse_arguments
+from parts.training.checkpoint_checks import is_options
+from parts.training.resuming import differences
 from sparse_rcnn.nn import read_checkpoint
 
 TRAIN = Path(__file__).parents[2] / "train.py"

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from parts.reader import cores_of_a_process, outlive_signals, read_all
 from parts.training.processes import Processes
-from parts.training.samples import ReadableSamples, collate_readable
+from parts.training.readable_samples import ReadableSamples, collate_readable
 from sparse_rcnn.data import (
     AugmentedDataset,
     Batch,

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from parts.training.arguments import MODEL_OPTIONS
+from parts.training.defaults import MODEL_OPTIONS
 from sparse_rcnn import SparseRCNN, build_sparse_rcnn
 from sparse_rcnn.data import COCO_CLASS_NAMES
 from sparse_rcnn.nn import Checkpoint, ModelConfig, load_checkpoint, load_weights

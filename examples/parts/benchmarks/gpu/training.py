@@ -12,7 +12,7 @@ from parts.benchmarks.gpu.switches import AS_PUBLISHED, autocast, number_formats
 from parts.benchmarks.inputs import PUBLISHED, build_model, random_images, random_targets
 from parts.measuring import Machine, Run, Table
 from parts.published_style import PublishedStyle, published_loss
-from parts.training.step import TrainingStep, compile_step
+from parts.training.training_step import TrainingStep, compile_step
 
 TITLE = "Training step, {} × {}×{}, 100 proposals"
 OF_PUBLISHED = (AS_PUBLISHED, "tf32", "bf16")

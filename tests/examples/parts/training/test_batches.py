@@ -6,7 +6,7 @@ import pytest
 import torch
 from parts.training.batches import take_step
 from parts.training.processes import Processes
-from parts.training.step import TrainingStep
+from parts.training.training_step import TrainingStep
 from small_model import build_small_model
 from torch import Tensor
 

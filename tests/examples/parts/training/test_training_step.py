@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from parts.training.step import (
+from parts.training.training_step import (
     StepOutput,
     TrainingStep,
     compile_step,

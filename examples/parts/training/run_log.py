@@ -28,7 +28,7 @@ TITLES = {
 }
 
 
-class Journal:
+class RunLog:
     """The log of a run. Only the process with rank 0 prints and writes.
 
     Args:

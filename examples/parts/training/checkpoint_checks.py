@@ -19,7 +19,7 @@ MOST = 2**53  # the limit of counts: more than any run has, and exact in floatin
 PLAIN = (bool, int, float, str, type(None))
 
 
-def check_run(checkpoint: Checkpoint) -> None:
+def check_resumable(checkpoint: Checkpoint) -> None:
     """Raises ValueError if a run cannot be resumed from this checkpoint. The message names the entry."""
     content = checkpoint.content
     for name, (is_right, wanted) in FIELDS.items():

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from parts.training.processes import Processes
-from parts.training.state import TrainingState
-from parts.training.step import (
+from parts.training.training_state import TrainingState
+from parts.training.training_step import (
     TrainingStep,
     compile_step,
     leave_open,
@@ -24,7 +24,7 @@ from sparse_rcnn.nn.head import Predictions
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class SharedStep:
+class ForwardBackward:
     """Adds up the gradients of a step, over its parts and over all processes.
 
     Args:

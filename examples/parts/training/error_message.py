@@ -13,7 +13,7 @@ ADVICE = (
 )
 
 
-def last_words(error: Exception) -> str | None:
+def error_message(error: Exception) -> str | None:
     """The last line for an error. None for a fault of the program: that needs its traceback."""
     if is_out_of_memory(error):
         return f"out of memory: {ADVICE} ({printable(message_of(error))})"
