@@ -47,28 +47,32 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--video", action="append", default=[], metavar="FILE", help="a video, frame by frame"
     )
-    parser.add_argument("--camera", type=int, metavar="N", help="a camera, 0 for the first; until Ctrl-C")
-    parser.add_argument("--output", default="detections", metavar="DIR", help="made if absent (detections)")
+    parser.add_argument("--camera", type=int, metavar="N", help="a camera, 0 is the first. Ctrl-C ends it")
+    parser.add_argument(
+        "--output", default="detections", metavar="DIR", help="folder for the results (detections)"
+    )
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score kept, 0 to 1 (0.3)")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="keep these only (all)")
-    parser.add_argument("--save-txt", action="store_true", help="also a text file in YOLO's format per image")
-    parser.add_argument("--crops", action="store_true", help="also a picture of each object, by class")
-    parser.add_argument("--json", action="store_true", help="print a line of JSON per image, and no words")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="keep only these classes (all)")
+    parser.add_argument(
+        "--save-txt", action="store_true", help="also write a text file in YOLO's format per image"
+    )
+    parser.add_argument("--crops", action="store_true", help="also write a picture of each object, by class")
+    parser.add_argument("--json", action="store_true", help="print only one line of JSON per image")
     parser.add_argument(
         "--tile",
         type=int,
         metavar="PX",
-        help="cut images into tiles of this side, for small objects in large images; merged across tiles",
+        help="cut images into tiles of this side, for small objects in large images. Detections are merged",
     )
     parser.add_argument(
-        "--overlap", type=float, default=0.2, metavar="SHARE", help="of neighbouring tiles (0.2)"
+        "--overlap", type=float, default=0.2, metavar="SHARE", help="overlap of neighbouring tiles (0.2)"
     )
     parser.add_argument(
         "--augment",
         action="store_true",
-        help="means over three sizes, as they are and mirrored: six times as slow",
+        help="average over three sizes, each also mirrored. Six times as slow",
     )
-    parser.add_argument("--batch-size", type=int, default=1, help="images detected in at a time (1)")
+    parser.add_argument("--batch-size", type=int, default=1, help="images per batch (1)")
     parser.add_argument(
         "--size",
         type=int,
@@ -76,17 +80,17 @@ def parse_arguments() -> argparse.Namespace:
         help="shortest side of the images (as stored in the checkpoint, or 800)",
     )
     parser.add_argument(
-        "--max-size", type=int, metavar="PX", help="bound of the longest side (as stored, or 1333)"
+        "--max-size", type=int, metavar="PX", help="limit of the longest side (as stored, or 1333)"
     )
     add_image_options(parser)
     parser.add_argument(
         "--precision",
         choices=("fp32", "tf32", "bf16"),
         default="fp32",
-        help="bf16: faster, scores differ by up to about 0.01; tf32, on a GPU: between the two (fp32)",
+        help="bf16: faster, scores change by up to about 0.01. tf32, for GPUs: between the two (fp32)",
     )
     parser.add_argument(
-        "--compile", action="store_true", help="compile when the first image comes: takes minutes"
+        "--compile", action="store_true", help="compile with the first image. This takes minutes"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments: argparse.Namespace = parser.parse_args()

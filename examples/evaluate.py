@@ -47,7 +47,7 @@ def parse_arguments() -> argparse.Namespace:
         help="shortest side of the images (as stored in the checkpoint, or 800)",
     )
     parser.add_argument(
-        "--max-size", type=int, metavar="PX", help="bound of the longest side (as stored, or 1333)"
+        "--max-size", type=int, metavar="PX", help="limit of the longest side (as stored, or 1333)"
     )
     parser.add_argument("--batch-size", type=int, default=1, help="images per batch (1)")
     workers = at_most_one_a_core(2)
@@ -65,7 +65,7 @@ def parse_arguments() -> argparse.Namespace:
         "--classes",
         nargs="+",
         metavar="NAME",
-        help="evaluate these only, which checkpoint and data set must both have (all of the data set)",
+        help="evaluate only these classes. Checkpoint and data set must have them (all of the data set)",
     )
     add_image_options(parser)
     parser.add_argument("--results", metavar="FILE", help="write the detections as COCO results here")
@@ -74,12 +74,12 @@ def parse_arguments() -> argparse.Namespace:
         "--precision",
         choices=("fp32", "tf32", "bf16"),
         default="fp32",
-        help="bf16: faster, scores differ by up to about 0.01; tf32, on a GPU: between the two (fp32)",
+        help="bf16: faster, scores change by up to about 0.01. tf32, for GPUs: between the two (fp32)",
     )
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="compile the detector when the first batch comes, for images of any size: takes minutes",
+        help="compile the detector with the first batch, for images of any size. This takes minutes",
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments: argparse.Namespace = parser.parse_args()

@@ -1,27 +1,26 @@
 """Trains Sparse R-CNN, evaluates it, and draws what it finds.
 
-Without --data: a small model on the built-in shapes, from scratch, in a few minutes on two CPU cores.
+Without --data, it trains a small model on the built-in shapes, in a few minutes on two CPU cores.
 
     python examples/train.py
 
-With --data: on a COCO directory (`annotations/`, `train2017/`, `val2017/`) or a Pascal VOC one
-(`ImageSets/Main/train.txt` and `val.txt`, `Annotations/`, `JPEGImages/`). Fewer than 10,000 training images
-get a recipe that follows from them. It is printed with its reasons, and each of its options can be given.
+With --data, it trains on your images, in COCO's, Pascal VOC's, YOLO's, CrowdHuman's or CVAT's format. For
+fewer than 10,000 training images, the recipe follows from the data. It is printed with its reasons. Each of
+its values is also an option.
 
     python examples/train.py --data /data/mine --minutes 20
 
-More images, or --recipe coco, get the paper's recipe (ResNet-50, 100 proposals, 36 epochs of COCO, 16 images
-a step in total), on one device or several, with the same images in every step.
+For more images, or with --recipe coco, it uses the paper's recipe: ResNet-50, 100 proposals, 36 epochs of
+COCO, 16 images per step. It runs on one device or several, with the same images in every step.
 
     torchrun --nproc-per-node 8 --max-restarts 3 examples/train.py --data /data/coco --drop-degenerate-boxes
     python examples/train.py --data /data/mine --weights r50_100pro_3x_model.pth --iterations 2000
 
-Interrupted, by Ctrl-C, SIGTERM or worse, it goes on from the last whole checkpoint when the same command is
-given again.
+If a run is interrupted or killed, give the same command again. It resumes from the last whole checkpoint.
 
-The output directory gets checkpoint.pth (the newest of checkpoints/), metrics.jsonl, training.png,
-predictions.png, pictures/, progress/, summary.json and TensorBoard's files; best.pth, of the best
-evaluation; augmentation.png, what training images look like; recipe.txt, if the recipe follows from the data;
+The output directory gets checkpoint.pth (the newest of checkpoints/), best.pth (of the best evaluation),
+metrics.jsonl, training.png, predictions.png, pictures/, progress/, augmentation.png (what training images
+look like), summary.json and TensorBoard's files. It gets recipe.txt if the recipe follows from the data, and
 bad_batches/ if there are any.
 """
 
@@ -56,7 +55,7 @@ from parts.training.unreadable_images import UnreadableImages
 
 
 def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack: ExitStack) -> None:
-    # Options: which run this is. One of the same options that was interrupted goes on.
+    # Options: a new run, or an interrupted run of the same options.
     seed_everything(arguments.seed)
     directory = RunDirectory(arguments, processes, stack)
 
@@ -64,7 +63,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     tolerant = arguments.max_unreadable is not None or directory.resumed is not None
     training_set, validation_set = open_data(arguments, tolerant, processes)
 
-    # Model, and what trains it; then on from where a checkpoint ends.
+    # Model and training state, from a checkpoint if the run is resumed.
     checkpoint = directory.read_resumed(training_set.class_names, len(training_set))
     model, config = build_model(arguments, training_set.class_names, checkpoint, processes.rank)
     model = model.to(processes.device).to(memory_format=torch.channels_last)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
+from einops import rearrange
 from parts.command_line import CommandLine, printable, run
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import DATA, load_dataset
@@ -206,7 +207,7 @@ def visualize_image(
     for score, label in zip(scores.tolist(), labels.tolist(), strict=True):
         pairs = zip(score, label, strict=True)
         captions.append([f"{detector.class_names[k]} {s:.2f}" if s >= threshold else "" for s, k in pairs])
-    photo = Image.fromarray(image.permute(1, 2, 0).numpy())
+    photo = Image.fromarray(rearrange(image, "c h w -> h w c").numpy())
 
     output.parent.mkdir(parents=True, exist_ok=True)
     draw_stages(photo, boxes, opacity, captions, stages, threshold).save(output)

@@ -80,7 +80,7 @@ def test_every_file_of_a_detector_finds_the_same(detector, photo, tmp_path):
         assert_same(again(photo, threshold=0.0), expected)
 
 
-@pytest.mark.parametrize("suffix", [".torchscript.pt", ".pt2"])
+@pytest.mark.parametrize("suffix", [".torchscript.pt", pytest.param(".pt2", marks=pytest.mark.slow)])
 def test_exports_find_the_same(detector, photo, tmp_path, suffix):
     detector.export(tmp_path / f"mine{suffix}")
     exported = load_detector(tmp_path / f"mine{suffix}", "cpu")

@@ -126,7 +126,7 @@ def add_schedule(arguments: argparse.Namespace) -> None:
 
 
 def check_length(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """One length at most, and a recipe only where there is a choice."""
+    """Refuses more than one length, and a recipe without data."""
     given = [name for name in ("iterations", "epochs", "minutes") if getattr(arguments, name) is not None]
     if len(given) > 1:
         parser.error(f"{' and '.join(map(flag_of, given))} do not go together: each is the length of the run")
@@ -137,7 +137,7 @@ def check_length(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
 
 
 def set_length(arguments: argparse.Namespace, recipe: Recipe | None) -> None:
-    """The number of steps; with --minutes, it is found when the model is there."""
+    """Sets the number of steps. With --minutes, it is set again when the model is built."""
     if arguments.minutes is not None:
         arguments.iterations = 1
     elif arguments.epochs is not None:
@@ -146,7 +146,7 @@ def set_length(arguments: argparse.Namespace, recipe: Recipe | None) -> None:
 
 
 def images_at_a_time(arguments: argparse.Namespace, world_size: int) -> int:
-    """The images that a process takes at a time: its share of a step, in --accumulate parts.
+    """The number of images that a process takes at a time: its share of a step, divided by --accumulate.
 
     Raises:
         ValueError: If the step cannot be shared.
@@ -161,7 +161,7 @@ def images_at_a_time(arguments: argparse.Namespace, world_size: int) -> int:
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All options as plain data, for the checkpoint; paths mean the same in whatever directory."""
+    """All options as plain data, for checkpoints. Paths are absolute."""
     options = {key: value for key, value in vars(arguments).items() if key not in ("given", "table")}
     for key in PATHS:
         if options[key] not in (None, "imagenet", "none"):

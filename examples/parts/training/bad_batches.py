@@ -64,8 +64,8 @@ class BadBatches:
             gradient_norm: The norm of the gradient of the whole step.
 
         Returns:
-            An entry for the log, with the ids of the images of every process whose loss is not finite; if
-            all losses are, those of all.
+            An entry for the log. It has the ids of the images of every process whose loss is not finite. If
+            all losses are finite, it has all ids.
         """
         self.total += 1
         self.in_a_row += 1
@@ -124,7 +124,7 @@ class BadBatches:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             path.write_bytes(buffer.getbuffer())
-        except OSError:  # a full disk: the log has the ids all the same
+        except OSError:  # a full disk; the log has the ids
             with contextlib.suppress(OSError):
                 path.unlink()
             return None

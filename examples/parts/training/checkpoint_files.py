@@ -60,8 +60,8 @@ class CheckpointDirectory:
             OSError: If it cannot be written, such as on a full disk. All older checkpoints are still there.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        # Write to memory first: the errors of torch's writer on a full disk cannot be caught safely, and the
-        # digest needs all bytes.
+        # Write to memory first. On a full disk, errors of torch's writer cannot be caught safely. The digest
+        # needs all bytes, too.
         buffer = io.BytesIO()
         torch.save({**checkpoint, DIGEST_KEY: content_digest(checkpoint)}, buffer)
         content = buffer.getbuffer()

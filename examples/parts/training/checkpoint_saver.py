@@ -41,11 +41,11 @@ class CheckpointSaver:
         self._time = time.perf_counter()
 
     def is_due(self, iteration: int) -> bool:
-        """Whether it is after this iteration."""
+        """Whether a checkpoint is due after this iteration."""
         return iteration % self._interval == 0
 
     def is_overdue(self) -> bool:
-        """Whether the last one is too old; rank 0 decides."""
+        """Whether the last checkpoint is too old. Rank 0 decides."""
         return self.run.processes.rank == 0 and time.perf_counter() - self._time > self._patience
 
     def save(self, iteration: int, needed: bool = False) -> None:
@@ -70,7 +70,7 @@ class CheckpointSaver:
         self._time = time.perf_counter()
 
     def keep_best(self, iteration: int) -> None:
-        """Names the checkpoint of this iteration best.pth if no evaluation before had as good an AP."""
+        """Keeps the checkpoint of this iteration as best.pth if its AP is the best so far."""
         if (
             self.run.processes.rank == 0
             and self.last == iteration

@@ -4,7 +4,7 @@ from typing import Any
 
 from sparse_rcnn.nn import ModelConfig
 
-# Options of the model, by name with the paper's defaults; the number of classes follows from the data.
+# Options of the model with the paper's defaults. The number of classes follows from the data.
 MODEL_OPTIONS = {name: value for name, value in ModelConfig().to_dict().items() if name != "num_classes"}
 # The paper's recipe (section 4), used with --data ...
 PAPER: dict[str, Any] = {
@@ -27,7 +27,7 @@ PAPER: dict[str, Any] = {
     "eval_interval": 7500,
     "workers": 4,
 }
-# ... and what differs without it: small, from scratch, and a learning rate to match.
+# ... and without --data: a small model, trained from scratch.
 SHAPES: dict[str, Any] = {
     **PAPER,
     "output": "runs/shapes",
@@ -53,6 +53,6 @@ SHAPES: dict[str, Any] = {
     "eval_interval": 650,
     "workers": 1,
 }
-RECIPE_BATCH = 16  # to which --learning-rate refers with --scale-learning-rate
-RECIPE_GROUP = 2  # images of one orientation that stay together: what each of the paper's 8 devices had
+RECIPE_BATCH = 16  # the batch size of --scale-learning-rate
+RECIPE_GROUP = 2  # images of one orientation that stay together, as on each of the paper's 8 devices
 MAX_UNREADABLE = 100

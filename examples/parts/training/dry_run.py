@@ -47,7 +47,7 @@ def dry_run(
         try:
             samples.append(validation_set[index])
         except UnreadableImageError as error:
-            print(printable(f"{error}; the evaluation leaves it out"))
+            print(printable(f"{error}; the evaluation leaves this image out"))
     if samples:
         detect_batch(EndToEndDetector(state.evaluated), collate(samples), processes.device)
 
@@ -76,14 +76,14 @@ def dry_run(
 def _one_step(
     batch: Batch, state: TrainingState, step: ForwardBackward, processes: Processes
 ) -> tuple[float, float, float]:
-    """Loss and gradient norm over all processes, and seconds. In fp16, overflows are tried again."""
+    """Loss and gradient norm over all processes, and seconds. In fp16, a step with overflow is repeated."""
     num_targets = processes.sum(batch.targets.valid.sum().float().to(processes.device))
     while True:
         state.begin()
         began = time.perf_counter()
         losses, _ = step([move(batch, processes.device)], num_targets)
         norm = state.clip().item()
-        loss = processes.sum(losses)[0].item()  # all processes decide alike
+        loss = processes.sum(losses)[0].item()  # the same on all processes
         if math.isfinite(norm) or not math.isfinite(loss) or not state.looks_for_scale():
             break
         state.skip()

@@ -8,8 +8,8 @@ from parts.command_line import message_of, printable
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 ADVICE = (
     "these options save memory and do not change the training: --accumulate PARTS, --recompute-head, "
-    "--recompute-backbone; these change it: a smaller --batch-size, smaller --sizes and --max-size; "
-    "an evaluation needs less memory with a smaller --eval-batch-size"
+    "--recompute-backbone; a smaller --batch-size and smaller --sizes and --max-size change it; for the "
+    "evaluation, give a smaller --eval-batch-size"
 )
 
 

@@ -12,27 +12,27 @@ from parts.training.processes import Processes, begun_by_this_launch
 from sparse_rcnn.nn import read_checkpoint
 from sparse_rcnn.nn.checkpoints.checkpoint import validate_checkpoint
 
-# What may differ when a run goes on: it says where and how often, not what is computed ...
+# Options that may differ in a resumed run: they say where and how often, not what is computed ...
 FREE = {
     *("data", *FILES, "shapes_dir", "output", "resume", "dry_run", "device", "workers", "keep_checkpoints"),
     *("accumulate", "recompute_head", "recompute_backbone", "freed_memory"),
     *("checkpoint_interval", "checkpoint_minutes", "log_interval", "eval_interval", "eval_batch_size"),
     *("max_bad_batches", "max_unreadable", "compile"),
 }
-# ... and what may, besides, if --resume says that it is meant.
+# ... and more options that may differ with --resume.
 LENGTH = {"iterations", "epochs", "minutes", "steps", "warmup", "patience"}
 
 
 def find_run(
     arguments: argparse.Namespace, checkpoints: CheckpointDirectory, processes: Processes
 ) -> tuple[Path | None, str]:
-    """The checkpoint to resume, or the reason why the run is renamed. The same on all processes."""
+    """The checkpoint to resume, or the reason why the run is not resumed. The same on all processes."""
     path, reason = None, ""
     if processes.rank == 0:
         path = checkpoints.find_newest(print, repair=not arguments.dry_run)
         if arguments.resume and path is None:
             raise ValueError(f"{checkpoints.output}: there is no checkpoint to resume")
-        # torchrun starts all processes again when one of them died: they go on with what they began.
+        # torchrun starts all processes again if one of them dies. Then they resume their run.
         if path is not None and not arguments.resume and not begun_by_this_launch(checkpoints.output):
             if arguments.resume is False:
                 reason = "--no-resume"
@@ -82,19 +82,19 @@ def read_run(path: Path) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
-    """What was set otherwise in a run and changes what it computes: "--seed was 0, not 1"."""
+    """The options that change the computation and differ from an earlier run: "--seed was 0, not 1"."""
     now = settings(arguments)
-    # Options that were not there yet were as they are now if nothing is said of them.
+    # Options that an earlier version did not have count as their defaults.
     words = ["--data", before["data"]] if before.get("data") else []
     before = {**settings(parse_arguments(None, words)), **before}
     if arguments.resume:
         free = FREE | LENGTH
     elif before.get("iterations") != now["iterations"]:
-        free = FREE | LENGTH - {"iterations"}  # the others follow from it
+        free = FREE | LENGTH - {"iterations"}  # the others follow from the iterations
     else:
         free = FREE
     if arguments.minutes is not None:
-        free = free | {"iterations", "steps"}  # which follow from the speed of the machine
+        free = free | {"iterations", "steps"}  # they follow from the speed of the machine
     return [
         f"--{key.replace('_', '-')} was {before[key]}, not {now[key]}"
         for key in sorted(now.keys() - free)

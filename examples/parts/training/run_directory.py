@@ -91,8 +91,8 @@ class RunDirectory:
         if self._processes.rank != 0:
             return
         self.checkpoints.check_room(checkpoint_bytes)
-        if self._not_resumed:  # not earlier: a wrong command must not rename a run
-            if os.name == "nt":  # which renames no directory with an open file in it
+        if self._not_resumed:  # not earlier, since a wrong command must not rename a run
+            if os.name == "nt":  # Windows renames no directory with an open file
                 self._lock.close()
             aside = set_aside(self.output)
             print(f"{self.output} already has a run, which is now {aside} ({self._not_resumed})")

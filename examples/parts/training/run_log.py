@@ -64,7 +64,7 @@ class RunLog:
         """Prints beside the progress bar."""
         if self.rank == 0:
             self.progress.write(text)
-            sys.stdout.flush()  # users read a log while the run goes on
+            sys.stdout.flush()  # users read the log during the run
 
     def record(self, entry: dict[str, Any], group: str) -> None:
         """Adds an entry with its "iteration". Lists have one value per stage.
@@ -97,7 +97,7 @@ class RunLog:
                 self._draw("add_scalar", printable(f"{group}/{key}"), value, entry["iteration"])
 
     def evaluations_since_best(self) -> int:
-        """How many evaluations came after that of the best AP; 0 if the last is the best."""
+        """The number of evaluations after the best AP. 0 if the last is the best."""
         figures = [entry["AP"] for entry in self.entries if "AP" in entry]
         best = max(range(len(figures)), key=lambda index: (_number(figures[index]), -index), default=0)
         return max(0, len(figures) - 1 - best)
@@ -123,7 +123,7 @@ class RunLog:
         """Ends the progress bar and writes the remaining entries."""
         self.progress.close()
         if self._writer is not None:
-            with contextlib.suppress(OSError):  # said when it happened
+            with contextlib.suppress(OSError):  # the message was printed already
                 self._writer.close()
         if self._complained:
             with contextlib.suppress(OSError):

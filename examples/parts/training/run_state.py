@@ -42,17 +42,17 @@ class RunState:
         self.bad_batches = bad_batches
         self.unreadable = unreadable
         self.processes = processes
-        self.resumed_at = -1
-        self.spent = 0.0  # seconds of steps, by --clock
+        self.resumed_at = -1  # the iteration, if the run is resumed
+        self.spent = 0.0  # seconds of all steps, by --clock
         self._began = time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """That the run has taken, with what it took before it was interrupted."""
+        """The duration of the run in seconds, including the time before it was interrupted."""
         return time.perf_counter() - self._began
 
     def figures(self, learning_rate: float) -> dict[str, float]:
-        """What the log says of the run besides the losses of a step."""
+        """Figures of the run for the log."""
         counts = {
             "skipped": self.bad_batches.total,
             "unreadable": len(self.unreadable.known),
@@ -64,7 +64,7 @@ class RunState:
     def advance_or_skip(
         self, iteration: int, parts: list[Batch], own_losses: Tensor, outcome: Outcome, run_log: RunLog
     ) -> None:
-        """Makes a good step and skips a bad one. A step that only looks for the scale of fp16 is not bad."""
+        """Makes a good step and skips a bad one. A step is not bad if fp16 still looks for its scale."""
         if outcome.is_finite:
             self.state.advance()
             self.bad_batches.in_a_row = 0
@@ -89,7 +89,7 @@ class RunState:
         return self.resumed_at
 
     def to_checkpoint(self) -> dict[str, Any]:
-        """The entries that `load` needs, from all processes. The weights are those of rank 0."""
+        """The entries for `load`, from all processes. The weights are those of rank 0."""
         return {
             **self.state.to_checkpoint(),
             "seconds": self.seconds,
@@ -104,7 +104,7 @@ class RunState:
 def checkpoint_description(
     arguments: argparse.Namespace, config: dict[str, Any], dataset: DetectionDataset
 ) -> dict[str, Any]:
-    """What a checkpoint says of its model and its run, and what does not change in it."""
+    """The entries of a checkpoint that do not change in a run: its model, data, options and versions."""
     return {
         "config": config,
         "class_names": dataset.class_names,

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
-from sparse_rcnn.nn.build import build_sparse_rcnn
+from sparse_rcnn.nn.build import model_without_values
 from sparse_rcnn.nn.checkpoints.names import checkpoint_class_names
 from sparse_rcnn.nn.checkpoints.published import (
     from_detectron2,
@@ -179,11 +179,8 @@ def our_state_dict(content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def expected_state_dict(config: ModelConfig) -> dict[str, Tensor]:
     """The state dict of a model of that config, without values, and without a backbone of the user's own."""
-    with torch.device("meta"):
-        named = dict(config.to_dict(), backbone_weights=None)
-        if config.backbone == OWN_BACKBONE:
-            named["backbone"] = "resnet10"
-        entries = build_sparse_rcnn(**named).state_dict()
+    named = replace(config, backbone="resnet10") if config.backbone == OWN_BACKBONE else config
+    entries = model_without_values(named).state_dict()
     if config.backbone == OWN_BACKBONE:
         return {key: value for key, value in entries.items() if not key.startswith("backbone.")}
     return entries
