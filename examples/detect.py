@@ -20,6 +20,7 @@ import torch
 from parts.command_line import CommandLine, printable, run
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
+from parts.png import save_png
 
 from sparse_rcnn.data import UnreadableImageError
 from sparse_rcnn.inference import Detected, Detector, choose_device, find_images, load_detector
@@ -118,7 +119,7 @@ def write_more(found: Detected, picture: Path, arguments: argparse.Namespace) ->
         for number, (crop, name) in enumerate(zip(found.crops(), found.names, strict=True)):
             directory = picture.parent / "crops" / (re.sub(r"[^\w -]", "_", name)[:60] or "_")
             directory.mkdir(parents=True, exist_ok=True)
-            crop.save(directory / f"{picture.stem}_{number}.png")
+            save_png(crop, directory / f"{picture.stem}_{number}.png")
     if arguments.json:
         print(json.dumps(found.to_dict()), flush=True)
     else:
@@ -148,7 +149,7 @@ def detect_all(
     try:
         for found in results:
             picture = picture_for(stem_of(found), output, taken)
-            found.draw().save(picture)
+            save_png(found.draw(), picture)
             records[found.photo.name] = {"picture": str(picture), **found.to_dict()}
             write_more(found, picture, arguments)
     finally:

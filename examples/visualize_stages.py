@@ -19,6 +19,7 @@ from einops import rearrange
 from parts.command_line import CommandLine, printable, run
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import DATA, load_dataset
+from parts.png import save_png
 from parts.progress import progress
 from parts.stage_drawing import KINDS, draw_stages, moving_stages, plot_drift, plot_places
 from PIL import Image
@@ -210,7 +211,7 @@ def visualize_image(
     photo = Image.fromarray(rearrange(image, "c h w -> h w c").numpy())
 
     output.parent.mkdir(parents=True, exist_ok=True)
-    draw_stages(photo, boxes, opacity, captions, stages, threshold).save(output)
+    save_png(draw_stages(photo, boxes, opacity, captions, stages, threshold), output)
     print(printable(f"learned boxes and stages {stages} of {arguments.image} -> {output}"))
 
     if arguments.animate:

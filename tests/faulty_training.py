@@ -3,9 +3,11 @@
 NAN_IMAGES=3,7   these images (by id) have no finite pixel
 KILL_AT=1:8      process 1 dies of SIGKILL when it begins its 8th step, unless torchrun started it again
 TERM_AT=1:8      process 1 and its readers get a SIGTERM at that time; under torchrun only
+FILE_LIMIT=9     no file may have more bytes
 """
 
 import os
+import resource
 import runpy
 import signal
 import sys
@@ -56,6 +58,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(EXAMPLES))
     if "NAN_IMAGES" in os.environ:
         spoil_images()
+    if "FILE_LIMIT" in os.environ:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["FILE_LIMIT"]),) * 2)
     for name, number in (("KILL_AT", signal.SIGKILL), ("TERM_AT", signal.SIGTERM)):
         if name in os.environ:
             signal_at(os.environ[name], number)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from parts.command_line import printable
 from parts.evaluating import can_evaluate, detect_dataset
+from parts.png import save_png
 from parts.training.pictures import draw_predictions, sheet_of
 from parts.training.processes import Processes
 from parts.training.run_log import RunLog
@@ -177,7 +178,7 @@ class Evaluation:
         directory = Path(self.arguments.output) / "progress"
         try:
             directory.mkdir(exist_ok=True)
-            sheet.save(directory / f"{iteration:08d}.png")
+            save_png(sheet, directory / f"{iteration:08d}.png")
         except OSError as error:
             self.run_log.say(f"iteration {iteration}: no picture: {error}")
 

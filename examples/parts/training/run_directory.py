@@ -12,6 +12,7 @@ from torch import nn
 
 from parts.command_line import printable
 from parts.evaluating import without_nan
+from parts.png import save_png
 from parts.training.arguments import images_at_a_time
 from parts.training.batches import augmented
 from parts.training.checkpoint_files import CheckpointDirectory
@@ -111,9 +112,8 @@ class RunDirectory:
         if self._processes.rank == 0:
             samples, chosen = augmented(dataset, self._arguments), range(min(9, len(dataset)))
             try:
-                sheet_of(draw_samples(samples, dataset.class_names, chosen)).save(
-                    self.output / "augmentation.png"
-                )
+                sheet = sheet_of(draw_samples(samples, dataset.class_names, chosen))
+                save_png(sheet, self.output / "augmentation.png")
             except (OSError, ValueError) as error:
                 print(f"no augmentation.png: {error}", file=sys.stderr)
 
@@ -135,8 +135,8 @@ class RunDirectory:
             run_log.plot(self.output / "training.png")
             (self.output / "pictures").mkdir(exist_ok=True)
             for name, picture in found.pictures.items():
-                picture.save(self.output / "pictures" / f"{name}.png")
-            sheet_of([*found.pictures.values()][:6]).save(self.output / "predictions.png")
+                save_png(picture, self.output / "pictures" / f"{name}.png")
+            save_png(sheet_of([*found.pictures.values()][:6]), self.output / "predictions.png")
         except (OSError, ValueError) as error:  # a full disk: checkpoint and figures are written already
             print(f"not all pictures could be written: {error}", file=sys.stderr)
         left_out = f" ({summary['left_out']} unreadable ones left out)" if summary["left_out"] else ""
