@@ -21,7 +21,7 @@ settings.register_profile(
     "sparse_rcnn",
     deadline=None,
     derandomize=True,
-    max_examples=40,
+    max_examples=25,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
 )
 settings.load_profile("sparse_rcnn")

@@ -284,6 +284,7 @@ def test_compiled_training_on_any_sizes_evaluates_saves_and_resumes(trained: Pat
     assert "resuming at iteration 4" in done.stdout
 
 
+@pytest.mark.slow
 def test_small_data_need_no_options_and_a_budget_of_time_is_kept(trained: Path) -> None:
     options = ("--data", "data/shapes", "--backbone-weights", "none", "--minutes", "0.05", "--clock", "cpu")
     options += ("--augmentation", "strong", "--device", "cpu", "--output", "runs/small")

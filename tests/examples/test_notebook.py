@@ -3,9 +3,11 @@
 import json
 import shutil
 
+import pytest
 from processes import EXAMPLES
 
 
+@pytest.mark.slow
 def test_notebook_runs(tmp_path, monkeypatch):
     notebook = json.loads((EXAMPLES / "detector.ipynb").read_text())
     shutil.copy(EXAMPLES.parent / "docs" / "predictions.jpg", tmp_path / "photo.jpg")

@@ -107,6 +107,7 @@ def test_published_files_are_coco_s(tmp_path, published):
     assert (smaller.shortest_side, smaller.longest_side) == (64, 1333)
 
 
+@pytest.mark.slow
 def test_script_and_api_agree_to_the_last_written_digit(detector, checkpoint, photo, tmp_path):
     done = run_script("detect.py", checkpoint, photo, "--threshold", "0.01", "--device", "cpu", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

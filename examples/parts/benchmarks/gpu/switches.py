@@ -10,7 +10,6 @@ from parts.measuring import Machine, Run
 from sparse_rcnn.inference import compile_for_inference
 
 AS_PUBLISHED = "as published"  # PyTorch's own defaults: TF32 in convolutions, float32 in products
-PRECISIONS = (AS_PUBLISHED, "float32", "tf32", "bf16")
 
 
 def stages_on(machine: Machine) -> int:
@@ -20,7 +19,7 @@ def stages_on(machine: Machine) -> int:
 
 @contextlib.contextmanager
 def number_formats(precision: str) -> Iterator[None]:
-    """Sets TF32 as one of `PRECISIONS` needs it. After it, everything is in full float32."""
+    """Sets TF32 for a precision: as published, float32, tf32 or bf16. After it, TF32 is off."""
     torch.backends.cudnn.allow_tf32 = precision in (AS_PUBLISHED, "tf32")
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     try:
