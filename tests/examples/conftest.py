@@ -1,4 +1,4 @@
-"""A tiny run of the main job, which the tests of all scripts start from."""
+"""A tiny run of train.py. The tests of all scripts use it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The script to learn from: short, and it trains, evaluates and leaves a checkpoint that all others read."""
+"""coco_8gpu.py is short. It trains, evaluates, and writes a checkpoint for all other scripts."""
 
 from pathlib import Path
 

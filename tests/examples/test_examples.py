@@ -1,4 +1,4 @@
-"""The example scripts as a user runs them: as processes, on tiny settings."""
+"""The example scripts, run as processes with tiny settings."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The paper's experiments: what they build, what they cost, and that tables tell what the runs gave."""
+"""The paper's experiments: models, costs, and tables of runs."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The notebook's code runs from top to bottom, and its pictures are pictures."""
+"""The code of the notebook runs from top to bottom and makes pictures."""
 
 import json
 import shutil

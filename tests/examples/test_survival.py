@@ -1,4 +1,4 @@
-"""What becomes of a run that dies: it goes on where it was, bit for bit."""
+"""Runs that die are resumed, with the same result to the last bit."""
 
 import json
 import re

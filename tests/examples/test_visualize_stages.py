@@ -1,4 +1,4 @@
-"""Pictures of stages: what is drawn where, and figures over a data set equal to a loop."""
+"""Pictures of stages, and figures over a data set against a loop."""
 
 import json
 from collections.abc import Callable

@@ -36,8 +36,8 @@ __all__ = [
     "validate_checkpoint",
 ]
 
-FOLDER_FILES = ("model.safetensors", "checkpoint.pth")  # what a folder is looked through for
-CONFIG_FILE = "config.json"  # of a hub's folder: what the header of model.safetensors says, for people
+FOLDER_FILES = ("model.safetensors", "checkpoint.pth")  # the files that a folder may hold
+CONFIG_FILE = "config.json"  # in a folder of a hub: the header of model.safetensors as text
 FIELDS = ("config", "class_names", "category_ids", "image_size")
 
 
@@ -104,7 +104,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def checkpoint_file(path: str | Path) -> Path:
-    """The file itself; of a folder, such as a run's or one of a model hub, the checkpoint in it.
+    """The checkpoint file of a path. In a folder, such as that of a run or a hub, it is the file inside.
 
     Args:
         path: of a file or folder.
@@ -187,7 +187,7 @@ def expected_state_dict(config: ModelConfig) -> dict[str, Tensor]:
 
 
 def _with_fields(content: dict[str, Any], file: Path, in_folder: bool) -> dict[str, Any]:
-    """The content with what a hub's config.json adds; they must not contradict each other."""
+    """The content, with the fields of a hub's config.json. Both must agree."""
     if not in_folder or not file.is_file():
         return content
     try:

@@ -1,4 +1,4 @@
-"""Without pycocotools everything runs but the evaluation, which says what it needs."""
+"""Without pycocotools, only the evaluation does not work. It says what it needs."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Memory is kept where that is asked for, and only there; counted in page faults, not in time."""
+"""Freed memory is kept only where this is asked for. The tests count page faults, not time."""
 
 import os
 import platform

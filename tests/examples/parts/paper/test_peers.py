@@ -1,4 +1,4 @@
-"""The other detectors of Table 1 are the published ones, and are called as this library's is."""
+"""The other detectors of Table 1 are the published ones. They are called like this library's."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The options: defaults by recipe, what is refused, and what may differ when a run goes on."""
+"""The options: defaults by recipe, and refusals."""
 
 import os
 from argparse import Namespace

@@ -1,4 +1,4 @@
-"""What a process has in a step, and when parts of a step add up to the whole."""
+"""The batches of a process, and steps in several parts."""
 
 from argparse import Namespace
 

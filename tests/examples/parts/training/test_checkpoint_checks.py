@@ -1,4 +1,4 @@
-"""A run goes on only from a checkpoint whose parts fit together; what does not is named, with the path."""
+"""A run is resumed only if the entries of its checkpoint fit together. Errors name file and entry."""
 
 import copy
 import re

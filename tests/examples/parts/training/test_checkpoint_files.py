@@ -1,4 +1,4 @@
-"""Checkpoints on a disk that is full, loses files or changes their bytes."""
+"""Checkpoints on a disk that is full, loses files or changes bytes."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What a run says when it gives up."""
+"""The last line of a run that fails."""
 
 import pytest
 import torch

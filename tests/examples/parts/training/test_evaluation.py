@@ -1,4 +1,4 @@
-"""The evaluation of a run: an image that cannot be read costs itself and nothing else."""
+"""The evaluation of a run. An unreadable image costs only itself."""
 
 from argparse import Namespace
 from pathlib import Path

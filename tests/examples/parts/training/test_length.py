@@ -1,4 +1,4 @@
-"""A budget of time is kept, whatever the speed, and the schedule ends with it."""
+"""A budget of time is kept at any speed, and the schedule ends with it."""
 
 import time
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Images that cannot be read, and the others that take their place."""
+"""Other images replace images that cannot be read."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Which run goes on, and why another does not."""
+"""Which run is resumed, and why another one is not."""
 
 from argparse import Namespace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a run leaves in its directory: its figures first, whatever becomes of the rest."""
+"""The directory of a run: figures are written first, pictures may fail."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What is written of a run, and what comes of it if it cannot be."""
+"""The log of a run, also on a full disk."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""What the processes of a step tell each other, and what follows from it."""
+"""The two sums of a step, and its outcome."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What is looked at before training starts."""
+"""The checks of data sets before training."""
 
 import json
 import shutil

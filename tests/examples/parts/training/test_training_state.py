@@ -1,4 +1,4 @@
-"""What a step changes: it can be saved, taken up again and left out, to the last bit."""
+"""The state of training: saved, loaded and left unchanged by skipped steps, to the last bit."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""The step that is compiled and shared: its precision, its memory, and what is reported of it."""
+"""The training step: precision, memory, and its reports."""
 
 import copy
 from typing import Any
