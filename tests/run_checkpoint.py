@@ -1,4 +1,4 @@
-"""The checkpoint of a training of a very small model, as train.py writes it, without training."""
+"""The checkpoint of a very small run of train.py, made without training."""
 
 from argparse import Namespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Small models, so that a test of the whole network takes a fraction of a second; and a published one."""
+"""Small models for fast tests, and a published one."""
 
 import copy
 import functools

@@ -1,4 +1,4 @@
-"""The house as DESIGN.md draws it: floors, who may import what, public names, docstrings."""
+"""The architecture: floors, imports between them, public names, docstrings."""
 
 import ast
 import functools

@@ -1,4 +1,4 @@
-"""What a GPU has to launch and to keep, shown with fake tensors: no more than when last counted."""
+"""The number of kernels on a GPU, and the memory for the backward pass, counted on fake tensors."""
 
 from collections.abc import Iterator
 

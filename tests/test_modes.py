@@ -1,4 +1,4 @@
-"""The table: every public function and module, the same in all modes: eager, script, compile and export."""
+"""Every public function and module gives the same in all modes: eager, script, compile and export."""
 
 from collections.abc import Callable
 

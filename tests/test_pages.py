@@ -1,4 +1,4 @@
-"""What the pages say is so: their Python runs, and the files, options and links that they name exist."""
+"""The pages are right: their Python runs, and files, options and links exist."""
 
 import contextlib
 import html

@@ -1,4 +1,4 @@
-"""What users of other implementations miss: from random initialisation, small data learns."""
+"""Small data learns from random initialisation."""
 
 import pytest
 import torch

@@ -74,7 +74,7 @@ def _(cost: Tensor, valid: Tensor) -> Tensor:
 
 
 def _solve_finite(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from scipy.optimize import linear_sum_assignment as solve  # imported late, since detection does not need it
+    from scipy.optimize import linear_sum_assignment as solve  # late: detection does not need it
 
     finite = np.isfinite(cost)
     if not finite.all():

@@ -1,4 +1,4 @@
-"""Compiled as one graph, and as CUDA graphs: the same results as eager."""
+"""Compiled as one graph, and as CUDA graphs: the results are those of eager."""
 
 import pytest
 import torch

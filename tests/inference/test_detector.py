@@ -1,4 +1,4 @@
-"""One photo is found the same in whatever form it comes, and by whatever way in."""
+"""A detector finds the same in a photo, in every form of the photo and in every way to call it."""
 
 import io
 import json
