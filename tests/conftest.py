@@ -28,7 +28,10 @@ settings.load_profile("sparse_rcnn")
 
 
 # The longest files: they come first, so that no process waits for another at the end.
-LONGEST = ("test_survival.py", "test_examples.py", "test_export.py", "test_modes.py", "test_one_graph.py")
+LONGEST = (
+    *("test_survival.py", "test_examples.py", "test_export.py", "test_modes.py", "test_one_graph.py"),
+    *("test_small_data.py", "test_checkpoint_fuzz.py", "test_wheel.py", "test_pages.py"),
+)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -135,7 +135,9 @@ class RunLog:
 
         losses = [entry for entry in self.entries if "loss" in entry]
         metrics = [entry for entry in self.entries if "AP" in entry]
-        figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(15, 4), layout="constrained")
+        figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(15, 4))
+        # Fixed margins: a layout that matplotlib finds takes as long as the plot.
+        figure.subplots_adjust(left=0.06, right=0.99, bottom=0.13, top=0.92, wspace=0.18)
         for key, title in TITLES.items():
             left.plot([e["iteration"] for e in losses], [e[key] for e in losses], label=title)
         left.set(xlabel="iteration", ylabel="weighted loss", yscale="log", title="training")
