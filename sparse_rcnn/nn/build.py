@@ -3,10 +3,8 @@
 import inspect
 import math
 from dataclasses import fields, replace
-from functools import lru_cache
 from typing import Any
 
-import torch
 from torch import nn
 
 from sparse_rcnn.nn.backbones.backbone import Backbone
@@ -19,13 +17,7 @@ from sparse_rcnn.nn.model_config import OWN_BACKBONE, ModelConfig
 from sparse_rcnn.nn.proposals import Proposals
 from sparse_rcnn.nn.stage import Stage
 
-__all__ = [
-    "FOCAL_PRIOR",
-    "build_sparse_rcnn",
-    "initialize_class_logits",
-    "initialize_stage",
-    "model_without_values",
-]
+__all__ = ["FOCAL_PRIOR", "build_sparse_rcnn", "initialize_class_logits", "initialize_stage"]
 
 # Probability of every class at the start (Lin et al. 2017, Focal Loss, section 4.1).
 FOCAL_PRIOR = 0.01
@@ -83,20 +75,6 @@ def build_sparse_rcnn(
     )
     model.config = config
     return model
-
-
-@lru_cache(maxsize=8)
-def model_without_values(config: ModelConfig) -> SparseRCNN:
-    """The model of a config on the meta device: names and shapes, no values. All callers share it.
-
-    Args:
-        config: The options. They name a backbone of this library.
-
-    Returns:
-        The model. Read it only.
-    """
-    with torch.device("meta"):
-        return build_sparse_rcnn(config=config, backbone_weights=None)
 
 
 def _shown_signature() -> inspect.Signature:

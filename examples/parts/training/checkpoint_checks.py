@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from sparse_rcnn.nn import Checkpoint, ModelConfig
-from sparse_rcnn.nn.build import model_without_values
+from sparse_rcnn.nn.checkpoints.empty_model import empty_model
 from sparse_rcnn.nn.state_dict import require_finite, require_same_keys
 
 MOST = 2**53  # the limit of counts; exact in floating point
@@ -44,7 +44,7 @@ def check_resumable(checkpoint: Checkpoint) -> None:
 
 def trainable_shapes(config: ModelConfig) -> list[torch.Size]:
     """Shapes of the parameters that train, in the optimiser's order."""
-    parameters = model_without_values(config).parameters()
+    parameters = empty_model(config).parameters()
     return [parameter.shape for parameter in parameters if parameter.requires_grad]
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from sparse_rcnn.nn.build import model_without_values
+from sparse_rcnn.nn.checkpoints.empty_model import empty_model
 from sparse_rcnn.nn.checkpoints.names import checkpoint_class_names
 from sparse_rcnn.nn.checkpoints.published import (
     from_detectron2,
@@ -180,7 +180,7 @@ def our_state_dict(content: Mapping[str, Any]) -> dict[str, Tensor]:
 def expected_state_dict(config: ModelConfig) -> dict[str, Tensor]:
     """The state dict of a model of that config, without values, and without a backbone of the user's own."""
     named = replace(config, backbone="resnet10") if config.backbone == OWN_BACKBONE else config
-    entries = model_without_values(named).state_dict()
+    entries = empty_model(named).state_dict()
     if config.backbone == OWN_BACKBONE:
         return {key: value for key, value in entries.items() if not key.startswith("backbone.")}
     return entries

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparse_rcnn.nn.build import model_without_values
 from sparse_rcnn.nn.checkpoints.config import read_off_config
+from sparse_rcnn.nn.checkpoints.empty_model import empty_model
 from sparse_rcnn.nn.checkpoints.published_names import (
     NAMINGS,
     Naming,
@@ -211,7 +211,7 @@ def _to_ours(state_dict: Mapping[str, Tensor], name: Naming, layout: str) -> dic
     # Only trainable batch norms count their batches. The results do not depend on the counters.
     given = {key: value for key, value in state_dict.items() if not key.endswith("num_batches_tracked")}
     config = read_off_config(given, name)
-    expected = model_without_values(ModelConfig(**config, num_heads=1)).state_dict()
+    expected = empty_model(ModelConfig(**config, num_heads=1)).state_dict()
     names = {name(key): key for key in expected}
     require_same_keys(
         {key: expected[ours] for key, ours in names.items()}, given, f"{layout} checkpoint of {config}"

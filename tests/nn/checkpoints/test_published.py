@@ -16,7 +16,7 @@ from sparse_rcnn.nn import (
     to_detectron2,
     to_mmdetection,
 )
-from sparse_rcnn.nn.build import model_without_values
+from sparse_rcnn.nn.checkpoints.empty_model import empty_model
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference"
 CONVERSIONS = {
@@ -50,7 +50,7 @@ PUBLISHED = {
 
 def shapes_only(backbone="resnet18", **changes):
     """The state dict of a model without values: names and shapes are all that conversion looks at."""
-    return model_without_values(ModelConfig(backbone, **{**SIZES, "num_heads": 1, **changes})).state_dict()
+    return empty_model(ModelConfig(backbone, **{**SIZES, "num_heads": 1, **changes})).state_dict()
 
 
 @pytest.fixture(params=list(CONVERSIONS))
