@@ -74,15 +74,6 @@ def parse_arguments() -> argparse.Namespace:
         help="average over three sizes, each also mirrored. Six times as slow",
     )
     parser.add_argument("--batch-size", type=int, default=1, help="images per batch (1)")
-    parser.add_argument(
-        "--size",
-        type=int,
-        metavar="PX",
-        help="shortest side of the images (as stored in the checkpoint, or 800)",
-    )
-    parser.add_argument(
-        "--max-size", type=int, metavar="PX", help="limit of the longest side (as stored, or 1333)"
-    )
     add_image_options(parser)
     parser.add_argument(
         "--precision",
