@@ -31,6 +31,7 @@ PAPER: dict[str, Any] = {
     "schedule": "step",
     "learning_rate": 2.5e-5,
     "warmup": 1000,
+    "precision": "fp32",
     "sizes": list(range(480, 801, 32)),
     "max_size": 1333,
     "eval_size": 800,
@@ -253,13 +254,11 @@ def _add_optimizer(training: Any) -> None:
 
 def _add_step(training: Any) -> None:
     """How a step is computed."""
-    training.add_argument(
-        "--precision",
-        choices=("fp32", "tf32", "bf16", "fp16"),
-        default="fp32",
-        help="of convolutions and matrix products; matching and losses are in float32 always, fp16 "
-        "scales the loss, and tf32 is for a GPU: float32 whose products round their inputs to 10 bits (fp32)",
+    precision = (
+        "of convolutions and matrix products; matching and losses are in float32 always, fp16 scales the "
+        "loss, and tf32 is for a GPU: float32 whose products round their inputs to 10 bits"
     )
+    _add(training, "--precision", precision, choices=("fp32", "tf32", "bf16", "fp16"))
     training.add_argument(
         "--compile",
         nargs="?",
