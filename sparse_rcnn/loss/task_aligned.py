@@ -180,7 +180,9 @@ def dense_prediction_loss(
     )  # [B, P, K]
     weight = torch.where(wanted > 0, wanted, 0.75 * logits.detach().sigmoid() ** 2)
     cross_entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    normaliser = (quality * assigned).sum().clamp(min=1)
+    normaliser = (
+        torch.as_tensor(num_targets, dtype=logits.dtype, device=logits.device).clamp(min=1) * most / 2
+    )
     classification_loss = classification_weight * (cross_entropy * weight).sum() / normaliser
     giou_loss = giou_weight * (giou * quality * assigned).sum() / normaliser
     return DenseLoss(classification_loss + giou_loss, classification_loss, giou_loss)
