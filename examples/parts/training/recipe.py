@@ -15,7 +15,7 @@ from sparse_rcnn.nn.backbones.backbone import BACKBONES
 from sparse_rcnn.nn.backbones.pretrained import IMAGENET_WEIGHTS
 
 SMALL = 10_000  # training images from which on the recipe is the paper's
-STEPS = 1600  # at least, unless told otherwise
+STEPS = 2400  # at least, unless told otherwise
 EPOCHS = 12  # at least, too
 EVALUATIONS = 4  # of a run
 SMALL_OBJECT = 16  # pixels that the side of a small object is to have
@@ -69,7 +69,11 @@ def choose_recipe(arguments: argparse.Namespace) -> Recipe:
 
 def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> dict[str, Choice]:
     """Each option of the recipe with its reason."""
-    steps = max(STEPS, math.ceil(EPOCHS * len(dataset) / 4))
+    if arguments.device.startswith("cuda"):
+        batch = Choice(4, "a GPU works on several at a time")
+    else:
+        batch = Choice(2, "on a CPU, more steps in the same time teach more than larger ones")
+    steps = max(STEPS, math.ceil(EPOCHS * len(dataset) / (arguments.batch_size or batch.value)))
     return {
         "output": Choice(f"runs/{Path(arguments.data).resolve().name}", "the name of the data"),
         "drop_degenerate_boxes": Choice(True, "boxes without area teach nothing"),
@@ -79,14 +83,14 @@ def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> di
         **choose_trunk(arguments),
         "proposals": Choice("dense", "from the image: learned ones need more data"),
         "num_proposals": choose_number(dataset),
-        "proposal_init": Choice("grid", "for learned proposals: all of the image is seen from the start"),
+        "proposal_init": Choice("grid", "learned proposals then see all of the image from the start"),
         "num_stages": Choice(2, "enough with proposals from the image"),
         "hidden_dim": Choice(96, "few images fill no more, and it is fast"),
         "dynamic_dim": Choice(24, "a quarter of --hidden-dim"),
         "feedforward_dim": Choice(384, "four times --hidden-dim"),
         "num_heads": Choice(4, "24 channels each"),
         "precision": choose_precision(arguments.device),
-        "batch_size": Choice(4, "more steps in the same time than with larger batches"),
+        "batch_size": batch,
         "iterations": Choice(steps, f"{EPOCHS} epochs, but at least {STEPS} steps"),
         "schedule": Choice("cosine", "ends at 0, however long the run"),
         "learning_rate": choose_rate(arguments.proposals),
@@ -186,10 +190,10 @@ def missing_weights(name: str) -> str:
 
 
 def choose_rate(proposals: str | None) -> Choice:
-    """The learning rate of a batch of 4."""
+    """The learning rate, for batches of 2 to 4."""
     if proposals == "learned":
-        return Choice(2.5e-4, "for a batch of 4 with learned proposals")
-    return Choice(5e-4, "for a batch of 4")
+        return Choice(2.5e-4, "measured with learned proposals")
+    return Choice(5e-4, "measured with proposals from the image")
 
 
 def choose_precision(device: str) -> Choice:
