@@ -69,10 +69,7 @@ def choose_recipe(arguments: argparse.Namespace) -> Recipe:
 
 def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> dict[str, Choice]:
     """Each option of the recipe with its reason."""
-    if arguments.device.startswith("cuda"):
-        batch = Choice(4, "a GPU works on several at a time")
-    else:
-        batch = Choice(2, "on a CPU, more steps in the same time teach more than larger ones")
+    batch = choose_batch(dataset, arguments.device)
     steps = max(STEPS, math.ceil(EPOCHS * len(dataset) / (arguments.batch_size or batch.value)))
     return {
         "output": Choice(f"runs/{Path(arguments.data).resolve().name}", "the name of the data"),
@@ -187,6 +184,16 @@ def missing_weights(name: str) -> str:
             f"ImageNet weights of {name} could not be downloaded ({error}); --backbone-weights FILE is better"
         )
     return ""
+
+
+def choose_batch(dataset: DetectionDataset, device: str) -> Choice:
+    """Images of a step: on a CPU, more and smaller steps, as long as a step has some objects."""
+    objects = dataset.num_objects / len(dataset)
+    if device.startswith("cuda"):
+        return Choice(4, "a GPU works on several at a time")
+    if objects >= 5:
+        return Choice(2, f"an image has {objects:.1f} objects: two are enough for a step, and quick on a CPU")
+    return Choice(4, f"an image has {objects:.1f} objects: two would be too few for a step")
 
 
 def choose_rate(proposals: str | None) -> Choice:
