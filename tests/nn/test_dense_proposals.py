@@ -89,6 +89,14 @@ def test_all_parameters_learn_and_the_predictions_are_those_of_forward():
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
+def test_the_first_boxes_are_the_proposals():
+    model = build_small_model(proposals="dense").eval()
+    images, sizes = random_batch(1, 96, 128)
+    proposals, _ = model.proposals(sizes, model.pyramid(images, sizes))
+    for boxes in model(images, sizes).boxes:
+        assert_close(boxes, proposals, atol=1e-3, rtol=0)
+
+
 def test_learned_proposals_have_no_dense_predictions():
     with pytest.raises(ValueError, match='proposals="dense"'):
         build_small_model().forward_dense(*random_batch(1, 64, 64))
