@@ -67,6 +67,10 @@ def build_sparse_rcnn(
         if backbone_weights is not None:
             load_backbone_weights(trunk_and_pyramid, config.backbone, backbone_weights)
     stages = [_build_stage(config) for _ in range(config.num_stages)]
+    if config.proposals == "dense":
+        for stage in stages:  # at first, each stage returns the boxes that it gets: they are good already
+            nn.init.zeros_(stage.box_deltas.weight)
+            nn.init.zeros_(stage.box_deltas.bias)
     model = SparseRCNN(
         trunk_and_pyramid,
         _build_proposals(config),

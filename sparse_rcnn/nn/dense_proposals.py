@@ -169,8 +169,9 @@ class DenseProposals(nn.Module):
     def choose(self, dense: DensePredictions, image_sizes: Tensor) -> tuple[Tensor, Tensor]:
         """The N best peaks as proposals.
 
-        Fewer peaks than N: the best of the other positions follow, then those in the padding. Fewer
-        positions than N: boxes of the whole image without a feature follow.
+        Fewer peaks than N: other positions follow, the least likely first, because the likely ones are
+        beside a peak and would find the same object twice. Positions in the padding come next. Fewer
+        positions than N: boxes of the whole image without a feature come last.
 
         Args:
             dense: what `predict` gives.
@@ -183,8 +184,9 @@ class DenseProposals(nn.Module):
         width_height = image_sizes.flip(1)[:, None, :]  # [B, 1, 2]
         inside = (dense.points < width_height).all(dim=2)  # [B, P]
         scores = at_least_float32(dense.logits.detach()).amax(dim=2).sigmoid()
-        rank = scores + dense.peaks.to(scores.dtype) + 2 * inside.to(scores.dtype)  # [B, P]
-        rank = F.pad(rank, (0, number), value=-1.0)  # so that there are N in any case
+        rank = torch.where(dense.peaks, scores, -scores)  # [B, P], -1..1
+        rank = torch.where(inside, rank, rank - 2)
+        rank = F.pad(rank, (0, number), value=-4.0)  # so that there are N in any case
         top = rank.topk(number, dim=1).indices[:, :, None]  # [B, N, 1]
         whole = torch.cat((torch.zeros_like(width_height), width_height), dim=2).to(dense.boxes)  # [B, 1, 4]
         boxes = torch.cat((dense.boxes.detach(), whole.expand(-1, number, -1)), dim=1)

@@ -46,7 +46,7 @@ def test_best_peaks_then_other_positions_then_the_padding():
     scores = [0.3, 0.9, 0.2, 0.5, 0.8, 0.99, 0.98]
     dense = predictions(scores, [True, True, False, False, True, True, False])
     boxes, _ = HEAD.choose(dense, torch.tensor([[64, 5]]))  # the middles of the last two are in the padding
-    assert boxes[0, :, 1].tolist() == [1, 4, 0, 3, 2, 5]  # y1 is not clipped
+    assert boxes[0, :, 1].tolist() == [1, 4, 0, 2, 3, 5]  # y1 is not clipped
 
 
 def test_fewer_positions_than_proposals():
@@ -87,6 +87,14 @@ def test_all_parameters_learn_and_the_predictions_are_those_of_forward():
     dense_losses = dense_prediction_loss(*dense[:3], boxes, labels, valid, number)
     (losses.total + dense_losses.total).backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+def test_the_first_boxes_are_the_proposals():
+    model = build_small_model(proposals="dense").eval()
+    images, sizes = random_batch(1, 96, 128)
+    proposals, _ = model.proposals(sizes, model.pyramid(images, sizes))
+    for boxes in model(images, sizes).boxes:
+        assert_close(boxes, proposals, atol=1e-3, rtol=0)
 
 
 def test_learned_proposals_have_no_dense_predictions():

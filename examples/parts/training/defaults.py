@@ -20,6 +20,7 @@ PAPER: dict[str, Any] = {
     "schedule": "step",
     "learning_rate": 2.5e-5,
     "warmup": 1000,
+    "precision": "fp32",
     "sizes": list(range(480, 801, 32)),
     "max_size": 1333,
     "eval_size": 800,

@@ -187,13 +187,11 @@ def _add_optimizer(training: Any) -> None:
 
 def _add_step(training: Any) -> None:
     """How a step is computed."""
-    training.add_argument(
-        "--precision",
-        choices=("fp32", "tf32", "bf16", "fp16"),
-        default="fp32",
-        help="precision of convolutions and matrix products. Matching and losses are always in float32. fp16 "
-        "scales the loss. tf32 is for GPUs: float32, but products round their inputs to 10 bits (fp32)",
+    precision = (
+        "precision of convolutions and matrix products. Matching and losses are always in float32. fp16 scales "
+        "the loss. tf32 is for GPUs: float32, but products round their inputs to 10 bits"
     )
+    _add(training, "--precision", precision, choices=("fp32", "tf32", "bf16", "fp16"))
     training.add_argument(
         "--compile",
         nargs="?",

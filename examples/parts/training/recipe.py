@@ -2,10 +2,12 @@
 
 import argparse
 import math
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from parts.open_dataset import open_split
 from sparse_rcnn.data import DetectionDataset
@@ -13,7 +15,7 @@ from sparse_rcnn.nn.backbones.backbone import BACKBONES
 from sparse_rcnn.nn.backbones.pretrained import IMAGENET_WEIGHTS
 
 SMALL = 10_000  # training images from which on the recipe is the paper's
-STEPS = 1600  # at least, unless told otherwise
+STEPS = 2400  # at least, unless told otherwise
 EPOCHS = 12  # at least, too
 EVALUATIONS = 4  # of a run
 SMALL_OBJECT = 16  # pixels that the side of a small object is to have
@@ -67,7 +69,8 @@ def choose_recipe(arguments: argparse.Namespace) -> Recipe:
 
 def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> dict[str, Choice]:
     """Each option of the recipe with its reason."""
-    steps = max(STEPS, math.ceil(EPOCHS * len(dataset) / 4))
+    batch = choose_batch(dataset, arguments.device)
+    steps = max(STEPS, math.ceil(EPOCHS * len(dataset) / (arguments.batch_size or batch.value)))
     return {
         "output": Choice(f"runs/{Path(arguments.data).resolve().name}", "the name of the data"),
         "drop_degenerate_boxes": Choice(True, "boxes without area teach nothing"),
@@ -77,17 +80,18 @@ def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> di
         **choose_trunk(arguments),
         "proposals": Choice("dense", "from the image: learned ones need more data"),
         "num_proposals": choose_number(dataset),
-        "proposal_init": Choice("grid", "for learned proposals: all of the image is seen from the start"),
+        "proposal_init": Choice("grid", "learned proposals then see all of the image from the start"),
         "num_stages": Choice(2, "enough with proposals from the image"),
         "hidden_dim": Choice(96, "few images fill no more, and it is fast"),
         "dynamic_dim": Choice(24, "a quarter of --hidden-dim"),
         "feedforward_dim": Choice(384, "four times --hidden-dim"),
         "num_heads": Choice(4, "24 channels each"),
-        "batch_size": Choice(4, "many steps matter more than large ones"),
+        "precision": choose_precision(arguments.device),
+        "batch_size": batch,
         "iterations": Choice(steps, f"{EPOCHS} epochs, but at least {STEPS} steps"),
         "schedule": Choice("cosine", "ends at 0, however long the run"),
-        "learning_rate": Choice(2.5e-4, "for a batch of 4"),
-        "warmup": Choice(100, "the first steps are the wildest"),
+        "learning_rate": choose_rate(arguments.proposals),
+        "warmup": Choice(100, "a lower rate for the first steps, a tenth of all at most"),
         "ema": Choice(0.998, "the average of about 500 steps, of fewer at first, has the best figures"),
         "eval_interval": Choice(None, f"{EVALUATIONS} evaluations in a run"),
         **choose_reading(arguments),
@@ -180,6 +184,48 @@ def missing_weights(name: str) -> str:
             f"ImageNet weights of {name} could not be downloaded ({error}); --backbone-weights FILE is better"
         )
     return ""
+
+
+def choose_batch(dataset: DetectionDataset, device: str) -> Choice:
+    """Images of a step: on a CPU, more and smaller steps, as long as a step has some objects."""
+    objects = dataset.num_objects / len(dataset)
+    if device.startswith("cuda"):
+        return Choice(4, "a GPU works on several at a time")
+    if objects >= 5:
+        return Choice(2, f"an image has {objects:.1f} objects: two are enough for a step, and quick on a CPU")
+    return Choice(4, f"an image has {objects:.1f} objects: two would be too few for a step")
+
+
+def choose_rate(proposals: str | None) -> Choice:
+    """The learning rate, for batches of 2 to 4."""
+    if proposals == "learned":
+        return Choice(2.5e-4, "measured with learned proposals")
+    return Choice(5e-4, "measured with proposals from the image")
+
+
+def choose_precision(device: str) -> Choice:
+    """bfloat16 where it saves time: on GPUs that have it, and on CPUs where a short measurement says so."""
+    if device.startswith("cuda"):
+        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Choice(
+            *(("bf16", "this GPU computes in it") if has_it else ("fp32", "this GPU has no bfloat16"))
+        )
+    if device != "cpu":
+        return Choice("fp32", f"bfloat16 was not tried on {device}")
+    times = [min(_seconds_of_a_layer(dtype) for _ in range(5)) for dtype in (torch.float32, torch.bfloat16)]
+    gain = times[0] / times[1]
+    if gain > 1.2:
+        return Choice("bf16", f"a convolution takes {gain:.1f} times as long in float32 on this CPU")
+    return Choice("fp32", f"bfloat16 is no faster on this CPU: {gain:.1f} times the speed")
+
+
+def _seconds_of_a_layer(dtype: torch.dtype) -> float:
+    """Forward and backward pass of a convolution of the pyramid, once."""
+    layer = torch.nn.Conv2d(96, 96, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
+    image = torch.ones(1, 96, 40, 56, dtype=dtype).to(memory_format=torch.channels_last)
+    began = time.process_time()
+    layer(image).sum().backward()
+    return time.process_time() - began
 
 
 def choose_reading(arguments: argparse.Namespace) -> dict[str, Choice]:

@@ -136,7 +136,7 @@ def learning_rate_factor(arguments: argparse.Namespace, iteration: int) -> float
         factor = 0.5 * (1 + math.cos(math.pi * iteration / arguments.iterations))
     warmup = arguments.warmup
     if arguments.minutes is not None:  # the number of steps was not known
-        warmup = min(warmup, arguments.iterations // 4)
+        warmup = min(warmup, arguments.iterations // 10)
     if iteration < warmup:
         progress = iteration / warmup
         factor *= 0.01 * (1 - progress) + progress

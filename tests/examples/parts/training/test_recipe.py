@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from parts.training import recipe
 from parts.training.arguments import parse_arguments
 from parts.training.defaults import PAPER
-from parts.training.recipe import choose_flip, choose_number, choose_sizes
+from parts.training.recipe import choose_batch, choose_flip, choose_number, choose_precision, choose_sizes
 
 from sparse_rcnn.data import ShapesDataset
 
@@ -44,6 +45,8 @@ def dataset_of(boxes: list[list[list[float]]], size: tuple[int, int]) -> Any:
 class Boxes(list):
     """Images of one size, each a list of boxes."""
 
+    num_objects: int
+
     def __init__(self, boxes: list[list[list[float]]], size: tuple[int, int]) -> None:
         super().__init__(boxes)
         vars(self).update(vars(dataset_of(boxes, size)))
@@ -75,6 +78,29 @@ def test_proposals_have_room_for_the_most_objects() -> None:
     box = [0.0, 0, 9, 9]
     assert choose_number(Boxes([[box]] * 3, (64, 64))).value == 60
     assert choose_number(Boxes([[box] * 51, [box]], (64, 64))).value == 110
+
+
+def test_a_step_has_enough_objects() -> None:
+    box = [0.0, 0, 9, 9]
+    few, many = Boxes([[box]] * 4, (64, 64)), Boxes([[box] * 5] * 4, (64, 64))
+    few.num_objects, many.num_objects = 4, 20
+    found = [
+        choose_batch(few, "cpu").value,
+        choose_batch(many, "cpu").value,
+        choose_batch(many, "cuda").value,
+    ]
+    assert found == [4, 2, 4]
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [((1.0, 0.5), "bf16"), ((1.0, 0.9), "fp32")])
+def test_bfloat16_is_taken_where_it_saves_time(
+    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], expected: str
+) -> None:
+    times = dict(zip((torch.float32, torch.bfloat16), seconds, strict=True))
+    monkeypatch.setattr(recipe, "_seconds_of_a_layer", times.get)
+    assert choose_precision("cpu").value == expected
+    monkeypatch.undo()
+    assert choose_precision("cpu").value in ("fp32", "bf16")  # and it can be measured
 
 
 @pytest.mark.parametrize(
