@@ -188,8 +188,8 @@ def _add_optimizer(training: Any) -> None:
 def _add_step(training: Any) -> None:
     """How a step is computed."""
     precision = (
-        "precision of convolutions and matrix products. Matching and losses are always in float32. fp16 scales "
-        "the loss. tf32 is for GPUs: float32, but products round their inputs to 10 bits"
+        "precision of convolutions and matrix products. Matching and losses are always in float32. fp16 "
+        "scales the loss. tf32 is for GPUs: float32, but products round their inputs to 10 bits"
     )
     _add(training, "--precision", precision, choices=("fp32", "tf32", "bf16", "fp16"))
     training.add_argument(
