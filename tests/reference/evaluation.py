@@ -53,9 +53,8 @@ def lvis_figures(truth, results, most=300):
     return {name: float(value) for name, value in run.get_results().items() if name.startswith("AP")}
 
 
-def lvis_scene(seed):
-    """A scene with frequencies, and with classes that images lack or that are not annotated throughout."""
-    truth, results = rounded(random_detections(seed, 12, 9, 80, 400))
+def lvis_scene(truth, results, seed):
+    """With frequencies, and with classes that images lack or that are not annotated throughout."""
     random = np.random.default_rng(seed)
     ids = [category["id"] for category in truth["categories"]]
     for number, category in enumerate(truth["categories"]):
@@ -119,7 +118,7 @@ if __name__ == "__main__":
         rounded(random_detections(seed, 12, 4, 60, 250, crowd_share=share))
         for seed, share in ((0, 0), (1, 0.15))
     ]
-    federated = lvis_scene(2)
+    federated = lvis_scene(*rounded(random_detections(2, 12, 9, 80, 400)), 2)
     written = {
         "tide": [{**packed(*scene), "figures": tide_figures(*scene)} for scene in tide_scenes],
         "lvis": {

@@ -7,6 +7,7 @@ from sparse_rcnn.data.evaluation.coco_metrics import coco_results, evaluate_coco
 from sparse_rcnn.data.evaluation.confusion import Confusion
 from sparse_rcnn.data.evaluation.error_kinds import ERROR_KINDS, ErrorKinds
 from sparse_rcnn.data.evaluation.flat_boxes import EvaluatedBoxes, FoundBoxes, TruthBoxes
+from sparse_rcnn.data.evaluation.lvis_metrics import evaluate_lvis
 from sparse_rcnn.data.evaluation.matching import Match
 from sparse_rcnn.data.evaluation.recall_groups import RecallGroups
 from sparse_rcnn.data.evaluation.score_curves import BestScore, ScoreCurves
@@ -28,5 +29,6 @@ __all__ = [
     "analyse",
     "coco_results",
     "evaluate_coco",
+    "evaluate_lvis",
     "format_metrics",
 ]

@@ -1,4 +1,4 @@
-"""Kinds of error against TIDE's own package: what it said (tests/reference/evaluation.py), and live if there."""
+"""Kinds of error against TIDE's own package: what it said (see reference/evaluation.py), and live."""
 
 import json
 
