@@ -12,7 +12,7 @@ from sparse_rcnn.data.evaluation.confusion import Confusion, confusion_matrix
 from sparse_rcnn.data.evaluation.error_kinds import LEAST_IOU, ErrorKinds, error_kinds
 from sparse_rcnn.data.evaluation.flat_boxes import EvaluatedBoxes, flat_boxes
 from sparse_rcnn.data.evaluation.matching import Match, match_by_class
-from sparse_rcnn.data.evaluation.overlaps import overlapping_pairs
+from sparse_rcnn.data.evaluation.overlaps import Pairs, overlapping_pairs
 from sparse_rcnn.data.evaluation.recall_groups import RecallGroups, recall_by_count, recall_by_size
 from sparse_rcnn.data.evaluation.score_curves import BestScore, ScoreCurves, score_curves
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
@@ -45,6 +45,7 @@ class Analysis(NamedTuple):
         image_objects: [I] int64, objects in each image, without crowd regions.
         image_missed: [I] int64, those that no detection of their class from the threshold on finds.
         image_wrong: [I] int64, detections from the threshold on that find nothing.
+        shown_errors: Kinds of error of the detections from the threshold on, as if there were no others.
 
     Example:
         >>> from sparse_rcnn.data import ShapesDataset
@@ -75,6 +76,7 @@ class Analysis(NamedTuple):
     image_objects: np.ndarray
     image_missed: np.ndarray
     image_wrong: np.ndarray
+    shown_errors: ErrorKinds
 
 
 def analyse(
@@ -153,7 +155,16 @@ def analyse(
         recall_by_size(boxes, match, limit),
         recall_by_count(boxes, match, limit),
         *_image_figures(boxes, match, limit),
+        _shown_errors(boxes, pairs, match, iou, limit),
     )
+
+
+def _shown_errors(
+    boxes: EvaluatedBoxes, pairs: Pairs, match: Match, iou: float, threshold: float
+) -> ErrorKinds:
+    hidden = boxes.found.score < threshold
+    shown = Match(np.where(hidden, -1, match.truth), match.ignored | hidden)
+    return error_kinds(boxes, pairs.chosen(~hidden[pairs.found]), shown, iou)
 
 
 def _image_figures(

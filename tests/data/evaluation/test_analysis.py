@@ -98,6 +98,9 @@ def test_sums(scene, threshold):
     errors = analysis.errors
     assert ((errors.kind >= 0) == wrong).all()
     assert errors.counts[:5].sum() == wrong.sum()
+    shown = analysis.shown_errors
+    assert ((shown.kind >= 0) == (wrong & counted)).all()
+    assert (shown.missed >= errors.missed).all()
     assert (errors.gains[np.isfinite(errors.gains)] >= 0).all()
     assert analysis.calibration.detections.sum() == (~ignored).sum()
     assert analysis.image_objects.sum() == analysis.recall_by_size.objects.sum() == objects.sum()
@@ -192,6 +195,7 @@ def test_by_hand():
     assert errors.truth.tolist() == [-1, 0, 1, 2, -1, -1, -1]
     assert errors.missed.tolist() == [False, False, False, True, False]
     assert analysis.match.ignored.tolist() == [False] * 6 + [True]
+    assert analyse(truth, results, threshold=0.75).shown_errors.counts.tolist() == [0, 0, 0, 1, 0, 3]
     # cat: one of two found; dog: one is taken for a cat, one is missed, one is where nothing is.
     assert analysis.confusion.matrix.tolist() == [[1, 0, 1], [1, 0, 1], [3, 1, 0]]
     assert analysis.boxes.image_ids[analysis.confusion.image[analysis.confusion.cell(1, 2)]].tolist() == [2]
