@@ -1,12 +1,14 @@
 """What evaluate.py prints besides COCO's table: figures by class, kinds of error, figures of data sets."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from parts.command_line import printable
 from sparse_rcnn.data import Analysis, DetectionDataset, evaluate_crowdhuman, evaluate_lvis
 
 LONGEST_NAME = 28
+TITLES = ("   AP", " AP50", " AP75", "objects", "best score", "precision", "recall", "   F1")
 EXPLAINED = {
     "class": "on an object of another class",
     "localisation": "too far off",
@@ -21,18 +23,19 @@ def format_classes(analysis: Analysis) -> str:
     """A line for each class, and one for all together."""
     names = [_short(printable(name)) for name in analysis.boxes.class_names]
     width = max(map(len, [*names, "all classes"]))
-    header = f"{'':<{width}}    AP   AP50   AP75  objects  best score  precision  recall     F1"
 
-    def line(name: str, *row: float) -> str:
-        numbers = [f"{_number(number):>6}" for number in row[:3] + row[4:]]
-        ap, ap50, ap75, score, precision, recall, f1 = numbers
-        return f"{name:<{width}} {ap} {ap50} {ap75} {row[3]:>8}      {score}     {precision}  {recall} {f1}"
+    def line(name: str, cells: Iterable[Any]) -> str:
+        return f"{name:<{width}}" + "".join(
+            f"{cell if isinstance(cell, int | str) else _number(cell):>{len(title) + 2}}"
+            for cell, title in zip(cells, TITLES, strict=True)
+        )
 
     figures = analysis.classes
     columns = figures.ap, figures.ap50, figures.ap75, figures.objects, *figures[-4:]
-    rows = zip(names, *(column.tolist() for column in columns), strict=True)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
     total = analysis.ap, analysis.ap50, analysis.ap75, int(figures.objects.sum()), *analysis.best
-    return "\n".join([header, *(line(*row) for row in rows), line("all classes", *total)])
+    lines = [line(name, row) for name, row in zip(names, rows, strict=True)]
+    return "\n".join([line("", TITLES), *lines, line("all classes", total)])
 
 
 def format_errors(analysis: Analysis) -> str:
@@ -60,7 +63,7 @@ def format_other(figures: dict[str, dict[str, float]], most: int) -> list[str]:
     usual = {"CrowdHuman": 500, "LVIS": 300}
     lines = []
     for name, values in figures.items():
-        lines.append(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()))
+        lines.append(f"{name}: " + ", ".join(f"{key} {_number(value)}" for key, value in values.items()))
         if most < usual[name]:
             lines.append(
                 f"published figures of {name} count {usual[name]} detections an image, these {most}: "

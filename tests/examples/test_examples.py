@@ -65,6 +65,8 @@ def test_evaluation_of_the_checkpoint_gives_the_same_ap_as_training(trained: Pat
     last = json.loads((output / "metrics.jsonl").read_text().splitlines()[-1])
     metrics = json.loads((trained / "metrics.json").read_text())
     assert metrics["AP"] == pytest.approx(last["AP"], abs=1e-6)
+    assert done.stdout.count("\ncircle ") == done.stdout.count("\nall classes ") == 1
+    assert "that its repair would gain\nclass " in done.stdout
     assert {"image_id", "category_id", "bbox", "score"} <= json.loads((trained / "results.json").read_text())[
         0
     ].keys()
