@@ -24,7 +24,7 @@ def measure_evaluation(machine: Machine) -> list[Table]:
     for name in ROWS:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             try:
-                rows.append(pool.submit(_measure, name, sizes).result())
+                rows.append(pool.submit(measure_row, name, sizes).result())
             except ImportError as error:
                 rows.append({"": name, "AP": str(error)})
     images, objects, detections = sizes
@@ -38,7 +38,8 @@ def measure_evaluation(machine: Machine) -> list[Table]:
     ]
 
 
-def _measure(name: str, sizes: tuple[int, int, int]) -> dict[str, Any]:
+def measure_row(name: str, sizes: tuple[int, int, int]) -> dict[str, Any]:
+    """One row: seconds, memory and AP."""
     truth, results = _detections(*sizes)
     before = _memory("VmRSS", reset=True)
     began, cpu = time.perf_counter(), time.process_time()

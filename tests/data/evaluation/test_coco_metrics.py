@@ -12,6 +12,7 @@ from random_detections import random_detections
 from sparse_rcnn.data import (
     CocoDetection,
     VocDetection,
+    analyse,
     coco_results,
     evaluate_coco,
     find_coco,
@@ -235,6 +236,10 @@ def test_equal_to_pycocotools_by_hand_on_coco_mini(shared_dir):
         evaluation.summarize()
     metrics = evaluate_coco(data, results)
     assert [metrics[name] for name in NAMES] == evaluation.stats.tolist()
+    analysis = analyse(data, results)
+    assert [analysis.ap, analysis.ap50, analysis.ap75] == pytest.approx(evaluation.stats[:3], abs=1e-12)
+    of_class = [metrics[f"AP/{name}"] for name in data.class_names]
+    assert analysis.classes.ap == pytest.approx(of_class, abs=1e-12, nan_ok=True)
     assert 0.1 < metrics["AP"] < 0.9
     assert format_metrics(metrics) == "\n".join(printed.getvalue().splitlines()[-12:])
 
