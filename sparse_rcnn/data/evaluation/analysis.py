@@ -130,32 +130,35 @@ def analyse(
     pairs = overlapping_pairs(boxes, LEAST_IOU)
     ranked = rank_by_class(boxes)
     match = match_by_class(boxes, pairs, iou)
-    over_recall = precision_over_recall(ranked, match)
+    over_recall = precision_over_recall(ranked, match)  # [K, 101]
     by_iou = np.array(
         [precision_over_recall(ranked, match_by_class(boxes, pairs, each)).mean(1) for each in IOUS]
     )  # [10, K]
     curves, best_by_class, overall_curves, best = score_curves(ranked, match, score)
     limit = threshold if threshold is not None else 0.5 if np.isnan(best.threshold) else best.threshold
+    objects, missed, wrong = _image_figures(boxes, match, limit)
     return Analysis(
-        boxes,
-        iou,
-        limit,
-        _mean(by_iou.mean(0)),
-        _mean(by_iou[0]),
-        _mean(by_iou[5]),
-        best,
-        class_figures(boxes, by_iou, ranked.objects, best_by_class),
-        curves,
-        overall_curves,
-        over_recall,
-        match,
-        confusion_matrix(boxes, pairs, iou, limit),
-        error_kinds(boxes, pairs, match, iou),
-        calibration(match, score),
-        recall_by_size(boxes, match, limit),
-        recall_by_count(boxes, match, limit),
-        *_image_figures(boxes, match, limit),
-        _shown_errors(boxes, pairs, match, iou, limit),
+        boxes=boxes,
+        iou=iou,
+        threshold=limit,
+        ap=_mean(by_iou.mean(0)),
+        ap50=_mean(by_iou[0]),
+        ap75=_mean(by_iou[5]),
+        best=best,
+        classes=class_figures(boxes, by_iou, ranked.objects, best_by_class),
+        curves=curves,
+        overall_curves=overall_curves,
+        precision_over_recall=over_recall,
+        match=match,
+        confusion=confusion_matrix(boxes, pairs, iou, limit),
+        errors=error_kinds(boxes, pairs, match, iou),
+        calibration=calibration(match, score),
+        recall_by_size=recall_by_size(boxes, match, limit),
+        recall_by_count=recall_by_count(boxes, match, limit),
+        image_objects=objects,
+        image_missed=missed,
+        image_wrong=wrong,
+        shown_errors=_shown_errors(boxes, pairs, match, iou, limit),
     )
 
 
@@ -174,11 +177,8 @@ def _image_figures(
     num_images, counted = len(boxes.image_ids), boxes.found.score >= threshold
     objects = np.bincount(boxes.truth.image[~boxes.truth.crowd], minlength=num_images)
     hits = np.bincount(boxes.found.image[match.right & counted], minlength=num_images)
-    return (
-        objects,
-        objects - hits,
-        np.bincount(boxes.found.image[match.wrong & counted], minlength=num_images),
-    )
+    wrong = np.bincount(boxes.found.image[match.wrong & counted], minlength=num_images)
+    return objects, objects - hits, wrong
 
 
 def _mean(values: np.ndarray) -> float:
