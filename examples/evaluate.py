@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from parts.command_line import CommandLine, printable, run
 from parts.evaluating import can_evaluate, detect_dataset, without_nan
+from parts.evaluation_tables import format_classes, format_errors, format_other, other_figures
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import DATA, add_split_option, load_dataset
@@ -23,10 +24,12 @@ from parts.reader import at_most_one_a_core
 from sparse_rcnn.data import (
     DetectionDataset,
     UnreadableImageError,
+    analyse,
     evaluate_coco,
     evaluation_transform,
     format_metrics,
 )
+from sparse_rcnn.data.evaluation import EVALUATORS
 from sparse_rcnn.inference import Detector, category_ids_of, choose_device, load_detector
 
 
@@ -57,6 +60,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--results", metavar="FILE", help="write the detections as COCO results here")
     parser.add_argument("--metrics", metavar="FILE", help="write AP and AP per class as JSON here")
     parser.add_argument(
+        "--evaluator",
+        choices=tuple(EVALUATORS),
+        default="pycocotools",
+        help="faster_coco_eval: the same figures in a fifth of the time, if faster-coco-eval is installed "
+        "(pycocotools)",
+    )
+    parser.add_argument(
         "--precision",
         choices=("fp32", "tf32", "bf16"),
         default="fp32",
@@ -77,8 +87,9 @@ def parse_arguments() -> argparse.Namespace:
         path = getattr(arguments, name)
         if path and not Path(path).absolute().parent.is_dir():
             raise ValueError(f"--{name} {path}: there is no such directory")
-    if not can_evaluate() and not arguments.results:
-        raise ImportError("evaluation needs pycocotools: pip install pycocotools")
+    if not can_evaluate(arguments.evaluator) and not arguments.results:
+        needed = EVALUATORS[arguments.evaluator]
+        raise ImportError(f"evaluation needs {needed}: pip install {needed}")
     return arguments
 
 
@@ -113,14 +124,16 @@ def evaluate(
     """Computes the figures, writes them, and then prints them."""
     most = arguments.max_detections or 100
     readable = [image for image in dataset.image_ids if image not in left_out]
-    metrics = evaluate_coco(dataset, results, most, readable, category_ids)
+    metrics = evaluate_coco(dataset, results, most, readable, category_ids, arguments.evaluator)
+    analysis = analyse(dataset, results, max_detections=most, image_ids=readable, category_ids=category_ids)
+    others = other_figures(dataset, results, most, readable, category_ids)
     if arguments.metrics:
-        record = {**without_nan(metrics), "max_detections": most, "left_out": len(left_out)}
+        record = {**without_nan({**metrics, **others}), "max_detections": most, "left_out": len(left_out)}
         Path(arguments.metrics).write_text(json.dumps(record, indent=2))
     print(format_metrics(metrics, most))
-    for name, value in metrics.items():
-        if name.startswith("AP/"):
-            print(f"  {printable(name[3:]):<20} {value:.3f}")
+    print(f"\n{format_classes(analysis)}\n\n{format_errors(analysis)}")
+    for line in format_other(others, most):
+        print(line)
     if arguments.metrics:
         print(printable(f"metrics written to {arguments.metrics}"))
 
