@@ -2,21 +2,28 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
-from sparse_rcnn.data.image_file import MOST_NAMED, ExifOrientation, UnreadableImageError, read_image_size
+from sparse_rcnn.data.image_file import (
+    MOST_NAMED,
+    ExifOrientation,
+    UnreadableImageError,
+    check_image_files,
+    read_image_size,
+)
 
 __all__ = [
     "DEFAULTS",
     "THREADS",
     "VERSION",
     "cache_directory",
-    "files_to_check",
+    "check_headers",
     "keep_readable",
     "read_image_sizes",
 ]
@@ -71,28 +78,43 @@ def read_image_sizes(
     return sizes, dict(sorted(problems.items()))
 
 
-def files_to_check(
-    paths: Sequence[str], sizes: np.ndarray, exif_orientation: ExifOrientation, max_pixels: int
-) -> tuple[np.ndarray, Callable[[], None]]:
-    """Which image files were not yet found to have these sizes, or have changed since.
+def check_headers(
+    paths: Sequence[str],
+    sizes: Sequence[tuple[int, int]],
+    *,
+    exif_orientation: ExifOrientation,
+    max_pixels: int,
+) -> None:
+    """As `check_image_files`, without the files that were found to be right before and have not changed.
 
     Args:
         paths: Image files.
-        sizes: [I, 2] (height, width) as annotated.
+        sizes: (height, width) of each as annotated.
         exif_orientation: As of `read_image`.
         max_pixels: As of `read_image`.
 
-    Returns:
-        Indices of these files, and a function to call when they were found to be right.
+    Raises:
+        UnreadableImageError: As `check_image_files`.
     """
     options = DEFAULTS._replace(exif_orientation=exif_orientation, max_pixels=max_pixels)
-    annotated = hashlib.blake2b(np.ascontiguousarray(sizes, dtype=np.int64).tobytes(), digest_size=8)
-    file = _cache_file(paths, options).with_suffix(f".{annotated.hexdigest()}.npz")
+    annotated = np.array(list(sizes), dtype=np.int64)
+    digest = hashlib.blake2b(annotated.tobytes(), digest_size=8).hexdigest()
+    file = _cache_file(paths, options).with_suffix(f".{digest}.npz")
     stats = _stats(paths)
-    ones = np.ones((len(paths), 2), dtype=np.int64)
     known = _remembered(file, stats)
-    unknown = np.arange(len(paths)) if known is None else np.flatnonzero(known[:, 0] == 0)
-    return unknown, lambda: _remember(file, stats, ones)
+    unknown = range(len(paths)) if known is None else np.flatnonzero(known[:, 0] == 0).tolist()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        check_image_files(
+            [paths[i] for i in unknown],
+            [sizes[i] for i in unknown],
+            exif_orientation=exif_orientation,
+            max_pixels=max_pixels,
+        )
+    for warning in said:
+        warnings.warn(warning.message, stacklevel=3)
+    if unknown and not said:  # what caused a warning is said again the next time
+        _remember(file, stats, np.ones((len(paths), 2), dtype=np.int64))
 
 
 def _stats(paths: Sequence[str]) -> np.ndarray:
