@@ -28,7 +28,7 @@ def recognise(path: Path) -> Layout | None:
     """A JSON with images and annotations, or a folder that holds one or more."""
     if path.is_file():
         return Layout("COCO", {"all": partial(_read, path, path.parent, [])}) if _is_coco(path) else None
-    files = _files(path, "*.json", "annotations/*.json") or _files(path, "*/*.json", "*/annotations/*.json")
+    files = _files(path, "", "annotations/") or _files(path, "*/", "*/annotations/")
     files = [file for file in files if not file.name.startswith(OTHER_TASKS)] or files
     by_split: dict[str, list[Path]] = {}
     for file in files:
@@ -43,8 +43,8 @@ def recognise(path: Path) -> Layout | None:
     return Layout("COCO", splits) if splits else None
 
 
-def _files(root: Path, *patterns: str) -> list[Path]:
-    found = [file for pattern in patterns for file in sorted(root.glob(pattern))]
+def _files(root: Path, *folders: str) -> list[Path]:
+    found = [file for folder in folders for file in sorted(root.glob(folder + "*.[jJ][sS][oO][nN]"))]
     return [file for file in found if not file.name.startswith(".") and _is_coco(file)]
 
 

@@ -232,9 +232,13 @@ def _of_boxes(dataset: DetectionDataset) -> list[str]:
         sizes = np.asarray(dataset.image_sizes.array)  # type: ignore[attr-defined]
         limits = sizes[dataset.annotations.image_indices[dataset.is_target]][:, ::-1]  # [M, 2] width, height
         # Read as corners, do (nearly) all of them lie inside, the second right of and below the first?
-        corners = (written[:, 2:] > written[:, :2]).all(axis=1) & (written[:, 2:] <= limits + 1).all(axis=1)
+        # As COCO's fields, x, y, width, height, or as YOLO's, whose first two are the centre.
+        for first in (written[:, :2], written[:, :2] + written[:, 2:] / 2):
+            corners = (written[:, 2:] > first).all(axis=1) & (written[:, 2:] <= limits + 1).all(axis=1)
+            if corners.mean() > 1 - MANY:
+                break
         if corners.mean() > 1 - MANY:
-            remark += "; read as corners (xyxy) all would fit: are they, where x, y, width, height belong?"
+            remark += "; read as corners (xyxy) all would fit: are they, where width and height belong?"
         remarks.append(remark)
     return remarks
 

@@ -226,13 +226,14 @@ def _read_split(
 
 def _no_such_split(layout: Layout, split: str, path: Path) -> ValueError:
     there = [name for name in layout.splits if name != "all"]
-    several = [name for name in there if name.startswith(split)]
-    if several:
+    several = [name for name in there if name.startswith(split) or name.endswith(split)]
+    if len(several) > 1:
         return ValueError(f"{path}: has several splits '{split}': give one of {', '.join(several)}")
     close = difflib.get_close_matches(split, there, 1, 0.6)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     what = f"has no split {split!r}: there is {', '.join(there) or 'one set of images without splits'}"
-    return ValueError(f"{path}: {what}{hint} ({layout.format})")
+    odd = "".join(f"; {remark}" for remark in layout.remarks)
+    return ValueError(f"{path}: {what}{hint} ({layout.format}){odd}")
 
 
 def _without_missing(content: AnnotatedImages) -> AnnotatedImages:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sparse_rcnn.data.formats.image_names import IMAGE_SUFFIXES
 from sparse_rcnn.data.formats.layout import Format
+from sparse_rcnn.data.formats.text_file import decoded
 
 __all__ = ["ARCHIVES", "MOST_FILES", "NEAREST", "OTHER_JSON", "unknown_layout"]
 
@@ -62,8 +63,8 @@ def unknown_layout(path: Path, formats: Sequence[Format]) -> ValueError:
 def _said_by(file: str) -> str:
     """What a file is or begins with, for the message."""
     try:
-        with open(file, encoding="utf-8-sig", errors="replace") as stream:
-            head = stream.read(4096)
+        with open(file, "rb") as stream:
+            head = decoded(stream.read(4096), "replace")
     except OSError:
         return ""
     if file.lower().endswith(".json"):

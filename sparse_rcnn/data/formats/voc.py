@@ -17,6 +17,7 @@ from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transfo
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_names import first_names, is_image, shortened, suffix_order
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
+from sparse_rcnn.data.formats.text_file import lines_of
 from sparse_rcnn.data.formats.voc_page import VocPage, read_page
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 
@@ -171,11 +172,7 @@ def voc_images(
 
 def read_list(file: Path) -> list[str]:
     """The names in a list of images, one a line, each once; ValueError if there are none."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read as a list of images: {error}") from error
-    names = [line.strip() for line in lines if line.strip()]
+    names = lines_of(file, " as a list of images")
     if not names:
         raise ValueError(f"{file}: the data set is empty: the list names no images")
     seen: set[str] = set()

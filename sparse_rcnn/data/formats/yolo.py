@@ -15,6 +15,7 @@ from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptio
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_names import Folders
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
+from sparse_rcnn.data.formats.text_file import read_text
 
 __all__ = ["FARTHEST", "labels_of", "read_labels", "read_yolo"]
 
@@ -117,12 +118,8 @@ def read_labels(
     Raises:
         ValueError: Naming file, line, field and value.
     """
-    try:
-        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read as a label file: {error}") from error
     found = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(file, " as a label file").split("\n"), start=1):
         if words := line.split():
             label, values = _numbers(words, f"{file}: line {number}", num_classes)
             found.append((number, label, _box(values, keypoints, f"{file}: line {number}")))
@@ -161,6 +158,9 @@ def _box(values: list[float], keypoints: bool, where: str) -> tuple[float, float
         if len(values) == 5:
             what += " (a fifth is a score: these are detections, not labels)"
         raise ValueError(f"{where}: must be 'class cx cy w h', or a polygon of at least 3 points, got {what}")
+    if len(values) > 6 and {*values[6::3]} <= {0, 1, 2} and 2 in values[6::3]:
+        what = "a box and key points 'x y visible'? kpt_shape in data.yaml says so"
+        raise ValueError(f"{where}: no polygon has a coordinate of 2 in every third place: are these {what}")
     if (worst := max(values, key=abs)) and abs(worst) > FARTHEST:
         raise ValueError(
             f"{where}: coordinates must be fractions of the image, 0 to 1, got {worst:g}: are these pixels?"
