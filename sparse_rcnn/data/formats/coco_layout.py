@@ -1,7 +1,6 @@
 """COCO's JSON under the names that tools give it: COCO, LVIS, Roboflow, CVAT, Label Studio, makesense."""
 
 import json
-import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,17 +10,17 @@ import numpy as np
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
 from sparse_rcnn.data.formats.coco import read_coco
 from sparse_rcnn.data.formats.coco_mending import Mending, merge_repeated
+from sparse_rcnn.data.formats.image_folders import image_folders, split_of_file, word_of
 from sparse_rcnn.data.formats.image_names import locate_images
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
 from sparse_rcnn.data.formats.json_sections import read_sections
 from sparse_rcnn.data.formats.layout import Format, Layout, Reader, split_of
 
-__all__ = ["COCO_FORMAT", "HEAD", "IMAGE_FOLDERS", "OTHER_TASKS", "recognise"]
+__all__ = ["COCO_FORMAT", "HEAD", "OTHER_TASKS", "recognise"]
 
 HEAD = 1 << 16  # bytes that are looked at to recognise a file
 # COCO's other files about the same images.
 OTHER_TASKS = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
-IMAGE_FOLDERS = ("", "images", "Images", "image", "imgs", "img", "JPEGImages", "data", "images/default")
 
 
 def recognise(path: Path) -> Layout | None:
@@ -32,12 +31,12 @@ def recognise(path: Path) -> Layout | None:
     files = [file for file in files if not file.name.startswith(OTHER_TASKS)] or files
     by_split: dict[str, list[Path]] = {}
     for file in files:
-        by_split.setdefault(_split_of_file(file, path), []).append(file)
+        by_split.setdefault(split_of_file(file, path), []).append(file)
     splits: dict[str, Reader] = {}
     for split, some in by_split.items():
         # Several of one split, as of 2014 and 2017, go by the names of their files.
         for file in some:
-            name = split if len(some) == 1 else _word_of(file, split)
+            name = split if len(some) == 1 else word_of(file, split)
             others = [other for other in files if other != file]
             splits[name if name not in splits else file.stem] = partial(_read, file, path, others)
     return Layout("COCO", splits) if splits else None
@@ -63,25 +62,12 @@ def _is_coco(file: Path) -> bool:
     if not text.startswith("{"):
         return False
     names = {name for name in ("images", "annotations", "categories") if f'"{name}"' in text}
-    return len(names) >= 2
-
-
-def _split_of_file(file: Path, root: Path) -> str:
-    """What its name says, or the folder that it lies in."""
-    if split := split_of(re.sub(r"\.coco$", "", file.stem)):
-        return split
-    folders = file.parent.relative_to(root).parts
-    return next((split for folder in folders[::-1] if (split := split_of(folder))), "all")
-
-
-def _word_of(file: Path, split: str) -> str:
-    """The part that says the split: "train2017" of "instances_train2017.json"."""
-    words = re.findall(r"[A-Za-z]+\d*", file.stem)
-    return next((word for word in words if split_of(word) == split), file.stem)
+    datumaro = '"items"' in text and '"label_id"' in text
+    return len(names) >= 2 and not datumaro
 
 
 def _read(file: Path, root: Path, others: list[Path], options: ReadOptions) -> AnnotatedImages:
-    candidates = [Path(options.images)] if options.images else _image_folders(file, root)
+    candidates = [Path(options.images)] if options.images else image_folders(file, root)
 
     def locate(names: Sequence[str]) -> tuple[list[str], list[str]]:
         for base in candidates[:1] if options.images else []:
@@ -109,20 +95,6 @@ def _mended(content: AnnotatedImages, mending: Mending, options: ReadOptions) ->
         problems |= {index_of[id]: said for id, said in mending.broken.items() if id in index_of}
     content = merge_repeated(keep_readable(content, problems, options), mending)
     return content._replace(remarks=[*content.remarks, *mending.remarks()])
-
-
-def _image_folders(file: Path, root: Path) -> list[Path]:
-    """Folders that the names in a file may be relative to, by preference."""
-    split = split_of(file.stem) or ""
-    words = [word for word in re.findall(r"[A-Za-z]+\d*", file.stem) if split and split_of(word) == split]
-    aliases = {"val": ["val", "valid", "validation"], "all": ["default"]}.get(split, [split] if split else [])
-    bases = list(dict.fromkeys([file.parent, root, file.parent.parent if file.parent != root else root]))
-    found = [
-        base / inner / word for word in [*words, *aliases] for base in bases for inner in IMAGE_FOLDERS[:-1]
-    ]
-    found += [base / word / "images" for word in [*words, *aliases] for base in bases]
-    found += [base / inner for base in bases for inner in IMAGE_FOLDERS]
-    return found
 
 
 def _without_ghosts(

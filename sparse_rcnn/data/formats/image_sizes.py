@@ -26,6 +26,7 @@ __all__ = [
     "check_headers",
     "keep_readable",
     "read_image_sizes",
+    "sizes_or_headers",
 ]
 
 THREADS = 8
@@ -76,6 +77,18 @@ def read_image_sizes(
             list(threads.map(read, unknown, chunksize=64))
         _remember(file, stats, sizes)
     return sizes, dict(sorted(problems.items()))
+
+
+def sizes_or_headers(
+    sizes: Sequence[tuple[int, int] | None], images: Sequence[str], options: ReadOptions
+) -> tuple[np.ndarray, dict[int, str]]:
+    """The sizes that annotation files say; the headers' where they say none. As `read_image_sizes`."""
+    unsaid = [index for index, size in enumerate(sizes) if size is None]
+    found = np.array([size or (0, 0) for size in sizes], dtype=np.int64).reshape(-1, 2)
+    if not unsaid:
+        return found, {}
+    found[unsaid], problems = read_image_sizes([images[index] for index in unsaid], options)
+    return found, {unsaid[index]: problem for index, problem in problems.items()}
 
 
 def check_headers(

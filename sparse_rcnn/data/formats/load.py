@@ -10,11 +10,14 @@ import numpy as np
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
 from sparse_rcnn.data.formats.class_choice import choose_classes
 from sparse_rcnn.data.formats.coco_layout import COCO_FORMAT
+from sparse_rcnn.data.formats.createml import CREATEML_FORMAT
 from sparse_rcnn.data.formats.crowdhuman import CROWDHUMAN_FORMAT
+from sparse_rcnn.data.formats.csv_table import CSV_FORMAT
 from sparse_rcnn.data.formats.cvat_xml import CVAT_FORMAT
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transform
 from sparse_rcnn.data.formats.held_out import choose_held_out, read_split, split_names
 from sparse_rcnn.data.formats.image_names import Folders
+from sparse_rcnn.data.formats.labelme import LABELME_FORMAT
 from sparse_rcnn.data.formats.layout import (
     SPLIT_NAMES,
     Format,
@@ -23,14 +26,17 @@ from sparse_rcnn.data.formats.layout import (
     several_data_sets,
 )
 from sparse_rcnn.data.formats.unknown_layout import unknown_layout
+from sparse_rcnn.data.formats.via import VIA_FORMAT
 from sparse_rcnn.data.formats.voc_layout import VOC_FORMAT
 from sparse_rcnn.data.formats.yolo_layout import YOLO_FORMAT
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 
-__all__ = ["FORMATS", "list_splits", "load_dataset", "recognise"]
+__all__ = ["FORMATS", "OTHER_FORMATS", "list_splits", "load_dataset", "recognise"]
 
 # In the order in which they are tried; a format of one's own is a file and an entry here.
 FORMATS: tuple[Format, ...] = (COCO_FORMAT, CROWDHUMAN_FORMAT, CVAT_FORMAT, VOC_FORMAT, YOLO_FORMAT)
+# Looked for only if there is nothing else: beside XML files, tables say the same in other splits.
+OTHER_FORMATS: tuple[Format, ...] = (LABELME_FORMAT, VIA_FORMAT, CREATEML_FORMAT, CSV_FORMAT)
 
 
 def load_dataset(
@@ -50,11 +56,11 @@ def load_dataset(
     exif_orientation: ExifOrientation = "apply",
     max_pixels: int = MAX_PIXELS,
 ) -> DetectionDataset:
-    """A split of a data set in COCO's, LVIS's, VOC's, YOLO's, CrowdHuman's or CVAT's format.
+    """A split of a data set in COCO's, LVIS's, VOC's, YOLO's, CrowdHuman's, CVAT's or a simpler format.
 
     The layout is recognised by its file names. It may come from COCO, Roboflow, Ultralytics, Darknet, CVAT,
-    Label Studio, makesense or Kaggle. Upper and lower case does not matter, and the files may lie one or two
-    folders deeper.
+    Label Studio, makesense, Kaggle, LabelMe, VIA or CreateML. Upper and lower case does not matter, and the
+    files may lie one or two folders deeper.
 
     Args:
         path: A folder, a `data.yaml`, a Darknet `.data`, a JSON, an `.odgt`, or a list of images.
@@ -127,7 +133,7 @@ def list_splits(path: str | Path) -> list[str]:
         >>> list_splits("shapes")
         ['val']
     """
-    return list(recognise(Path(path)).splits)
+    return _in_order(recognise(Path(path)))
 
 
 def recognise(path: Path, split: str = "train") -> Layout:
@@ -141,16 +147,13 @@ def recognise(path: Path, split: str = "train") -> Layout:
         ValueError: If no format recognises it.
     """
     if not path.exists():
-        raise unknown_layout(path, FORMATS)
+        raise unknown_layout(path, (*FORMATS, *OTHER_FORMATS))
     path = _inside(path)
-    found = []
-    for known in FORMATS:
-        layout = known.recognise(path)
-        if layout is not None:
-            if _has(layout, split):
-                return layout
-            found.append(layout)
-    return found[0] if found else _recognise_below(path, split)
+    for formats in (FORMATS, OTHER_FORMATS):
+        found = [layout for known in formats if (layout := known.recognise(path)) is not None]
+        if found:
+            return next((layout for layout in found if _has(layout, split)), found[0])
+    return _recognise_below(path)
 
 
 def _inside(path: Path) -> Path:
@@ -167,7 +170,7 @@ def _is_clutter(name: str) -> bool:
     return name.startswith((".", "__MACOSX")) or name.lower() in ("thumbs.db", "desktop.ini")
 
 
-def _recognise_below(path: Path, split: str) -> Layout:
+def _recognise_below(path: Path) -> Layout:
     """The layout of the only folder, one or two levels deeper, that has one: VOCdevkit/VOC2012."""
     folders = sorted(folder for folder in path.glob("*/") if folder.is_dir()) if path.is_dir() else []
     for level in (folders, [below for folder in folders for below in sorted(folder.glob("*/"))]):
@@ -178,11 +181,17 @@ def _recognise_below(path: Path, split: str) -> Layout:
             raise several_data_sets(path, found)
         if found:
             return next(iter(found.values()))
-    raise unknown_layout(path, FORMATS)
+    raise unknown_layout(path, (*FORMATS, *OTHER_FORMATS))
 
 
 def _has(layout: Layout, split: str) -> bool:
     return _name_in(layout, split) is not None or (split in ("train", "val") and "all" in layout.splits)
+
+
+def _in_order(layout: Layout) -> list[str]:
+    """The names of the splits: those that every data set has, then others."""
+    first = [name for name in ("train", "trainval", "val", "test") if name in layout.splits]
+    return [*first, *(name for name in layout.splits if name not in first)]
 
 
 def _name_in(layout: Layout, split: str) -> str | None:
@@ -225,7 +234,7 @@ def _read_split(
 
 
 def _no_such_split(layout: Layout, split: str, path: Path) -> ValueError:
-    there = [name for name in layout.splits if name != "all"]
+    there = [name for name in _in_order(layout) if name != "all"]
     several = [name for name in there if name.startswith(split) or name.endswith(split)]
     if len(several) > 1:
         return ValueError(f"{path}: has several splits '{split}': give one of {', '.join(several)}")

@@ -16,7 +16,7 @@ from sparse_rcnn.data.formats.box_lists import check_class_names
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transform
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_names import first_names, is_image, shortened, suffix_order
-from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
+from sparse_rcnn.data.formats.image_sizes import keep_readable, sizes_or_headers
 from sparse_rcnn.data.formats.text_file import lines_of
 from sparse_rcnn.data.formats.voc_page import VocPage, read_page
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
@@ -145,7 +145,7 @@ def voc_images(
                 f"{files[image]}: object {number}: name {shortened(item.name)!r} is not among the classes "
                 f"{shortened(str(names))}"
             )
-    sizes, problems = _sizes([pages[file].size for file in files], images, options)
+    sizes, problems = sizes_or_headers([pages[file].size for file in files], images, options)
 
     def describe(index: int) -> str:
         image, number, item = items[index]
@@ -200,18 +200,6 @@ def _count_from(pages: dict[Path, VocPage], options: ReadOptions, where: Path) -
                     f"object {number}, has {low:g} (count_from=1, --voc-count-from 1, says otherwise)"
                 ]
     return 1, []
-
-
-def _sizes(
-    sizes: Sequence[tuple[int, int] | None], images: Sequence[str], options: ReadOptions
-) -> tuple[np.ndarray, dict[int, str]]:
-    """The sizes that the files say; those of the headers, where they say none."""
-    unsaid = [index for index, size in enumerate(sizes) if size is None]
-    found = np.array([size or (0, 0) for size in sizes], dtype=np.int64).reshape(-1, 2)
-    if not unsaid:
-        return found, {}
-    found[unsaid], problems = read_image_sizes([images[index] for index in unsaid], options)
-    return found, {unsaid[index]: problem for index, problem in problems.items()}
 
 
 def _odd(pages: dict[Path, VocPage], where: Path) -> list[str]:

@@ -145,7 +145,7 @@ def _read(root: Path, files: list[str], chosen: list[str], options: ReadOptions)
     if options.count_from is None and label_map.is_file() and LABEL_MAP_HEAD in read_text(label_map):
         options = options._replace(count_from=0)
         remarks.append(
-            f"{label_map} is CVAT's or Datumaro's: coordinates are read as counted from 0, as these write them "
+            f"{label_map} is CVAT's or Datumaro's, which count from 0: so are the coordinates read "
             "(count_from=1, --voc-count-from 1, says otherwise)"
         )
     for file in files:
