@@ -21,7 +21,7 @@ from parts.training.pictures import draw_samples, sheet_of
 from parts.training.processes import LAUNCH, Processes, begun_by_this_launch, launch_name
 from parts.training.saving import RunState
 from sparse_rcnn.data import DetectionDataset
-from sparse_rcnn.data.formats.description import remark_on_proposals
+from sparse_rcnn.data.formats.dataset_remarks import remark_on_proposals
 
 
 class RunDirectory:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
-from sparse_rcnn.data.formats.coco import read_coco
 from sparse_rcnn.data.formats.coco_mending import Mending, merge_repeated
+from sparse_rcnn.data.formats.coco_reader import read_coco
 from sparse_rcnn.data.formats.image_folders import image_folders, split_of_file, word_of
 from sparse_rcnn.data.formats.image_names import locate_images
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes

@@ -14,7 +14,7 @@ from sparse_rcnn.data.formats.layout import Format, Layout
 from sparse_rcnn.data.formats.text_file import decoded, read_text
 from sparse_rcnn.data.formats.via import region_of
 
-__all__ = ["COLUMNS", "CSV_FORMAT", "NO_CLASS", "WITHOUT_HEADER", "recognise"]
+__all__ = ["BOXES", "COLUMNS", "CSV_FORMAT", "IMAGE", "NO_CLASS", "WITHOUT_HEADER", "recognise"]
 
 IMAGE = (
     *("filename", "file_name", "image", "image_name", "image_id", "imageid", "image_path"),

@@ -27,7 +27,7 @@ from sparse_rcnn.data.image_file import (
 )
 from sparse_rcnn.data.target import Target
 
-__all__ = ["DatasetRemark", "DetectionDataset", "Transform"]
+__all__ = ["DatasetRemark", "DetectionDataset"]
 
 
 class DatasetRemark(UserWarning):

@@ -13,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions, make_objects
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_folders import image_folders, split_of_file
 from sparse_rcnn.data.formats.image_names import images_below, locate_images, missing_message, suffix_order
 from sparse_rcnn.data.formats.image_sizes import keep_readable, sizes_or_headers
 from sparse_rcnn.data.formats.layout import ImageIndex, Layout, files_below, split_of_path
 
-__all__ = ["Entry", "Shape", "layout_of_entries"]
+__all__ = ["Entry", "Parse", "Shape", "layout_of_entries"]
 
 
 class Shape(NamedTuple):
@@ -176,4 +177,7 @@ def _unnamed(parsed: dict[Path, list[Entry]], images: Path) -> list[str]:
         for stem in (name, os.path.splitext(name)[0])
     }
     alone = [name for name in images_below(images) if Path(name).stem not in named]
-    return [f"{images}: {len(alone)} images, such as {alone[0]}, are in no file: left out"] if alone else []
+    if not alone:
+        return []
+    said = counted(len(alone), "image is", "images are")
+    return [f"{images}: {said} in no file and left out, such as {alone[0]}"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.image_file import (
     MOST_NAMED,
     ExifOrientation,
@@ -194,5 +195,5 @@ def keep_readable(
         how = "leave_out_broken=True, --leave-out-broken, leaves them out"
         raise UnreadableImageError(f"{len(problems)} unusable image(s): {named} ({how})")
     kept = np.array([index for index in range(len(content.paths)) if index not in problems], dtype=np.int64)
-    remark = f"{len(problems)} image(s) cannot be read and are left out: {named}"
+    remark = f"{counted(len(problems), 'image', 'images')} that cannot be read: left out: {named}"
     return content.with_images(kept)._replace(remarks=[*content.remarks, remark])

@@ -10,11 +10,12 @@ import numpy as np
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
 from sparse_rcnn.data.formats.class_choice import choose_classes
 from sparse_rcnn.data.formats.coco_layout import COCO_FORMAT
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.createml import CREATEML_FORMAT
 from sparse_rcnn.data.formats.crowdhuman import CROWDHUMAN_FORMAT
 from sparse_rcnn.data.formats.csv_table import CSV_FORMAT
 from sparse_rcnn.data.formats.cvat_xml import CVAT_FORMAT
-from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transform
+from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.data.formats.held_out import choose_held_out, read_split, split_names
 from sparse_rcnn.data.formats.image_names import Folders
 from sparse_rcnn.data.formats.labelme import LABELME_FORMAT
@@ -25,6 +26,7 @@ from sparse_rcnn.data.formats.layout import (
     says_something,
     several_data_sets,
 )
+from sparse_rcnn.data.formats.transform import Transform
 from sparse_rcnn.data.formats.unknown_layout import unknown_layout
 from sparse_rcnn.data.formats.via import VIA_FORMAT
 from sparse_rcnn.data.formats.voc_layout import VOC_FORMAT
@@ -252,7 +254,8 @@ def _without_missing(content: AnnotatedImages) -> AnnotatedImages:
     if there.all():
         return content
     gone = content.paths[int(np.argmin(there))]
-    remark = f"{np.count_nonzero(~there)} images, such as {gone}, are not there and are left out"
+    said = counted(int(np.count_nonzero(~there)), "image is", "images are")
+    remark = f"{said} not there and left out, such as {gone}"
     return content.with_images(np.flatnonzero(there))._replace(remarks=[*content.remarks, remark])
 
 
@@ -264,6 +267,7 @@ def _without_impossible(content: AnnotatedImages) -> AnnotatedImages:
         return content
     broken = np.unique(content.objects.image_indices[wrong])
     example = content.describe(int(np.argmax(wrong)))
-    remark = f"{len(broken)} images have a box that is impossible, and are left out: {example}"
+    said = counted(len(broken), "image has", "images have")
+    remark = f"{said} a box that is impossible: left out: {example}"
     kept = np.setdiff1d(np.arange(len(content.paths)), broken)
     return content.with_images(kept)._replace(remarks=[*content.remarks, remark])

@@ -13,11 +13,12 @@ import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions, make_objects
 from sparse_rcnn.data.formats.box_lists import check_class_names
-from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transform
+from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_names import first_names, is_image, shortened, suffix_order
 from sparse_rcnn.data.formats.image_sizes import keep_readable, sizes_or_headers
 from sparse_rcnn.data.formats.text_file import lines_of
+from sparse_rcnn.data.formats.transform import Transform
 from sparse_rcnn.data.formats.voc_page import VocPage, read_page
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.image_names import first_names, images_below, missing_message, suffix_order
 from sparse_rcnn.data.formats.layout import (
     Format,
@@ -133,7 +134,7 @@ def _read_listed(
         )
     content = _read(root, files, chosen, options)
     if missing:
-        remarks.append(f"{names}: {len(missing)} images have no XML file and are left out")
+        remarks.append(f"{names}: {counted(len(missing), 'image has', 'images have')} no XML file: left out")
     return content._replace(remarks=[*content.remarks, *remarks])
 
 
@@ -188,7 +189,8 @@ def _unannotated(names: list[str], keys: set[str], used: int, root: Path) -> lis
     alone = [name for name in names if key_of(name) not in keys]
     if not alone or len(names) - len(alone) < used // 2:  # else images are found by other names
         return []
-    return [f"{root}: {len(alone)} images, such as {alone[0]}, have no XML file and are left out"]
+    said = counted(len(alone), "image has", "images have")
+    return [f"{root}: {said} no XML file, such as {alone[0]}: left out"]
 
 
 VOC_FORMAT = Format(

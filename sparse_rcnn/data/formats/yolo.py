@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions, make_objects
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_names import Folders
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
@@ -88,7 +89,10 @@ def read_yolo(
     named = [label for label, name in enumerate(class_names) if name]
     new_label = {label: position for position, label in enumerate(named)}
     if len(named) < len(class_names):
-        remarks.append(f"{where}: {len(class_names) - len(named)} labels between others have no name")
+        said = counted(
+            len(class_names) - len(named), "label between others has", "labels between others have"
+        )
+        remarks.append(f"{where}: {said} no name")
     content = AnnotatedImages(
         paths,
         np.arange(1, len(images) + 1),

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.data_yaml import SPLITS, DataFile, read_data_file, read_data_yaml, read_names
 from sparse_rcnn.data.formats.image_names import (
     Folders,
@@ -192,8 +193,10 @@ def _read_paired(
     chosen = sorted(_once(wanted))
     files = [str(root / label_of[image]) if image in label_of else None for image in chosen]
     content = read_yolo([str(base / image) for image in chosen], files, names, root, options)
-    remark = f"{root}: {len(lost)} label files, such as {lost[0]}, have no image" if lost else ""
-    return content._replace(remarks=[*content.remarks, *([remark] if lost else [])])
+    if not lost:
+        return content
+    remark = f"{root}: {counted(len(lost), 'label file has', 'label files have')} no image, such as {lost[0]}"
+    return content._replace(remarks=[*content.remarks, remark])
 
 
 def _once(images: set[str]) -> list[str]:
