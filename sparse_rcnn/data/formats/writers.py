@@ -21,8 +21,8 @@ def write_dataset(splits: Mapping[str, DetectionDataset], directory: str | Path,
 
     Boxes are not clipped. COCO's format stores all that a data set has, which is no outlines (segmentations).
     VOC's cannot store ids, areas, the order of classes and classes without boxes. YOLO's cannot store ids,
-    areas and ignored regions. `VocDetection(directory, split)` reads VOC's. Torchvision's `VOCDetection` reads
-    it, too, if the images are .jpg and the folder is called VOCdevkit/VOC2012.
+    areas and ignored regions. `VocDetection(directory, split)` reads VOC's. So does torchvision if images
+    are .jpg and the folder is VOCdevkit/VOC2012.
 
     Args:
         splits: Data sets by the name of the split.

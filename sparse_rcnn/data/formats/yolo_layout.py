@@ -26,19 +26,11 @@ from sparse_rcnn.data.formats.layout import (
     split_of_path,
 )
 from sparse_rcnn.data.formats.text_file import lines_of, read_text
-from sparse_rcnn.data.formats.yolo import labels_of, read_labels, read_yolo
+from sparse_rcnn.data.formats.yolo import labels_of, read_yolo
+from sparse_rcnn.data.formats.yolo_files import class_names, is_label_file, is_list, is_name_file, names_file
 
-__all__ = ["LOOKED_AT", "NAME_FILES", "NO_LABELS", "YOLO_FORMAT", "recognise"]
+__all__ = ["LOOKED_AT", "NO_LABELS", "YOLO_FORMAT", "recognise"]
 
-NAME_FILES = (
-    "classes.txt",
-    "obj.names",
-    "*.names",
-    "_darknet.labels",
-    "labels.txt",
-    "class_names.txt",
-    "predefined_classes.txt",
-)
 NO_LABELS = ("readme", "notes", "requirements", "license")
 LOOKED_AT = 8  # text files that are looked into to recognise the format
 
@@ -51,8 +43,8 @@ def recognise(path: Path) -> Layout | None:
             return _described(read_data_yaml(path))
         if suffix == ".data":
             return _described(read_data_file(path))
-        if suffix == ".txt" and _is_list(path):
-            names = _class_names(path.parent)
+        if suffix == ".txt" and is_list(path):
+            names = class_names(path.parent)
             return Layout(
                 "YOLO", {"all": partial(_read_listed, [str(path)], path.parent, names, path, False)}
             )
@@ -86,7 +78,7 @@ def _described(data: DataFile | None) -> Layout | None:
     if data is None:
         return None
     names, remarks = data.class_names, list(data.remarks)
-    if names is None and (there := _names_file(data.root)) is not None:
+    if names is None and (there := names_file(data.root)) is not None:
         names = read_names(there)
         if data.num_classes not in (None, len(names)):
             raise ValueError(
@@ -108,12 +100,12 @@ def _undescribed(root: Path) -> Layout | None:
     labels = [
         file
         for file in files_below(root, ".txt")
-        if not os.path.basename(file).lower().startswith(NO_LABELS) and not _is_name_file(root / file)
+        if not os.path.basename(file).lower().startswith(NO_LABELS) and not is_name_file(root / file)
     ]
-    lists = {file for file in labels if "/" not in file and _is_list(root / file)}
-    names = _class_names(root)
+    lists = {file for file in labels if "/" not in file and is_list(root / file)}
+    names = class_names(root)
     rest = [file for file in labels if file not in lists]
-    some = [file for file in rest[:LOOKED_AT] if _is_label_file(root / file)]
+    some = [file for file in rest[:LOOKED_AT] if is_label_file(root / file)]
     if not some and not (names and rest):
         return None
     by_list: dict[str, list[str]] = {}
@@ -133,48 +125,6 @@ def _undescribed(root: Path) -> Layout | None:
     return Layout(
         "YOLO", {split: partial(_read_paired, root, split, rest, names) for split in sorted(groups)}
     )
-
-
-def _class_names(root: Path) -> list[str] | None:
-    file = _names_file(root)
-    return None if file is None else read_names(file)
-
-
-def _names_file(root: Path) -> Path | None:
-    """The nearest file of class names: at the top, below it, or beside the folder.
-
-    Raises:
-        ValueError: If two folders, as of two splits, have such a file with different names.
-    """
-    below = [root / "labels", root / "train", root / "data"]
-    for folder in (root, *below, *sorted(root.glob("*/")), *sorted(root.glob("*/*/")), root.parent):
-        for pattern in NAME_FILES:
-            for file in sorted(folder.glob(pattern)):
-                if not (file.name == "labels.txt" and _is_label_file(file)):
-                    for other in sorted(root.glob(f"*/{file.name}")):
-                        if read_names(other) != read_names(file):
-                            raise ValueError(f"{file} and {other} name different classes")
-                    return file
-    return None
-
-
-def _is_name_file(file: Path) -> bool:
-    return any(file.match(pattern) for pattern in NAME_FILES) and not _is_label_file(file)
-
-
-def _is_label_file(file: Path) -> bool:
-    try:
-        return bool(read_labels(file, None))
-    except ValueError:
-        return False
-
-
-def _is_list(file: Path) -> bool:
-    """Whether the first line names an image file."""
-    try:
-        return is_image(next(iter(lines_of(file)), ""))
-    except ValueError:
-        return False
 
 
 def _read_paired(
