@@ -18,7 +18,7 @@ def choose_classes(
     *,
     allow_absent: bool = False,
 ) -> AnnotatedImages:
-    """Images with the objects of some classes; the others' are left out, with a remark.
+    """Images with the objects of some classes. Objects of other classes are left out, with a remark.
 
     Args:
         content: As a reader gives it.
@@ -63,7 +63,7 @@ def choose_classes(
 
 
 def _category_ids(content: AnnotatedImages, merged: list[list[str]]) -> list[int]:
-    """The ids that classes had, of the first that was merged; new ones above them for classes without."""
+    """The id of each class: that of the first of the merged classes, or a new one above all others."""
     ids = dict(zip(content.class_names, content.category_ids, strict=True))
     above = max(content.category_ids, default=0) + 1
     return [

@@ -36,7 +36,7 @@ class CocoColumns:
         self._rows: list[tuple[np.ndarray, ...]] = []
 
     def add_images(self, entries: list[Any], first: int) -> None:
-        """Takes entries of "images", and the number of the first; ValueError names what is wrong."""
+        """Takes entries of "images", and the number of the first. A ValueError names what is wrong."""
         try:
             self._add_images(entries, first)
         except ValueError:
@@ -73,7 +73,7 @@ class CocoColumns:
         self.names = [self.names[index] for index in keep]
 
     def add_annotations(self, entries: list[Any], first: int) -> None:
-        """Takes entries of "annotations", likewise."""
+        """Takes entries of "annotations", as `add_images` does."""
         columns = columns_at_once(entries)
         if columns is None and self.mending is not None:
             entries = self.mending.annotations(entries, first, self._look_at_each)
@@ -81,7 +81,7 @@ class CocoColumns:
         self._rows.append(columns or self._look_at_each(entries, first))
 
     def _look_at_each(self, entries: list[Any], first: int) -> tuple[np.ndarray, ...]:
-        """Something is absent or wrong: field by field, each value looked at."""
+        """Looks at each value of each field: something is absent or wrong."""
         ids = integers(entries, ("id", "image_id", "category_id"), self.file, "annotation", first)
         boxes = boxes_of(entries, self.file, first)
         areas = areas_of(entries, boxes, self.file, first)
@@ -93,7 +93,7 @@ class CocoColumns:
         return table[:, 0].copy(), table[:, 1:].copy()
 
     def annotations(self) -> tuple[np.ndarray, ...]:
-        """Ids, image ids, category ids, boxes, areas and flags; the pieces are let go of."""
+        """Ids, image ids, category ids, boxes, areas and flags. The pieces are freed."""
         kinds = (np.int64,) * 3 + (np.float64,) * 2 + (bool,)
         empty = [np.empty((0, 4) if number == 3 else 0, dtype=kind) for number, kind in enumerate(kinds)]
         columns = [list(column) for column in zip(empty, *self._rows, strict=True)]

@@ -34,7 +34,7 @@ def recognise(path: Path) -> Layout | None:
         by_split.setdefault(split_of_file(file, path), []).append(file)
     splits: dict[str, Reader] = {}
     for split, some in by_split.items():
-        # Several of one split, as of 2014 and 2017, go by the names of their files.
+        # Several files of one split, such as those of 2014 and 2017, are called by their names.
         for file in some:
             name = split if len(some) == 1 else word_of(file, split)
             others = [other for other in files if other != file]
@@ -84,7 +84,7 @@ def _read(file: Path, root: Path, others: list[Path], options: ReadOptions) -> A
 
 
 def _mended(content: AnnotatedImages, mending: Mending, options: ReadOptions) -> AnnotatedImages:
-    """With sizes that headers say, without broken images, and each file and each class once."""
+    """Adds sizes from headers, leaves out broken images, and keeps each file and each class once."""
     problems: dict[int, str] = {}
     if mending.unsized:
         sizes, unread = read_image_sizes([content.paths[index] for index in mending.unsized], options)
@@ -100,7 +100,7 @@ def _mended(content: AnnotatedImages, mending: Mending, options: ReadOptions) ->
 def _without_ghosts(
     content: AnnotatedImages, parents: list[int], file: Path, others: list[Path]
 ) -> AnnotatedImages:
-    """Leaves out classes that are only a name above others, as Roboflow writes, if no split uses them."""
+    """Leaves out classes that are only the name of a group and that no split uses; Roboflow writes them."""
     used = {content.category_ids[label] for label in np.unique(content.objects.labels).tolist()}
     ghosts = {*parents} - used
     for other in others if ghosts else []:
@@ -126,7 +126,7 @@ def _categories_used(file: Path) -> set[int]:
     used: set[int] = set()
 
     def look(entries: list, first: int) -> None:
-        # Also "7" and 7.0; what is wrong is a matter of its own reader.
+        # Also "7" and 7.0. The reader of that file finds what is wrong in it.
         found = {str(entry.get("category_id")) for entry in entries if isinstance(entry, dict)}
         used.update(int(text) for value in found if (text := value.removesuffix(".0")).isdecimal())
 

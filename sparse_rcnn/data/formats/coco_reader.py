@@ -69,7 +69,7 @@ def read_coco(
         ids, image_of, labels, boxes, areas, is_crowd = (
             column[~lost] for column in (ids, image_of, labels, boxes, areas, is_crowd)
         )
-    if np.less(np.diff(image_of), 0).any():  # ordered here, one column after the other: each is there once
+    if np.less(np.diff(image_of), 0).any():  # one column after the other, to save memory
         order = np.argsort(image_of, kind="stable")
         ids, image_of, labels = ids[order], image_of[order], labels[order]
         boxes = boxes[order]
@@ -87,7 +87,7 @@ def read_coco(
 
 
 def _categories(entries: list[Any], file: Path) -> tuple[dict[int, str], list[int]]:
-    """The names by ascending id, and the ids of those that are a name above others."""
+    """The names by ascending id, and the ids of those that are the name of a group."""
     ids = column(entries, "id", is_id, "an integer", file, "category")
     _refuse_duplicates(np.array(ids), file, "category")
     names = column(entries, "name", is_name, "a non-empty string", file, "category")
@@ -115,7 +115,7 @@ def _positions(
     order = np.argsort(known, kind="stable")
     ordered = known[order]
     low, high = int(ordered[0]), int(ordered[-1])
-    if high - low < 4 * len(known) + 1024:  # dense: a table is faster than a search
+    if high - low < 4 * len(known) + 1024:  # few gaps: a table is faster than a search
         table = np.full(high - low + 1, -1, dtype=np.int32)
         table[known - low] = np.arange(len(known), dtype=np.int32)
         inside = (values >= low) & (values <= high)

@@ -108,7 +108,7 @@ def _read(file: Path, root: Path, subset: str, options: ReadOptions) -> Annotate
 
 
 def _box(shape: ElementTree.Element, where: str) -> tuple[float, float, float, float]:
-    """Its edges, or those around its points, as xywh."""
+    """The box, or the box around the points, as xywh."""
     if shape.tag == "box":
         left, top, right, bottom = (_number(shape, side, where) for side in ("xtl", "ytl", "xbr", "ybr"))
         return _turned((left, top, right - left, bottom - top), _number(shape, "rotation", where, "0"))

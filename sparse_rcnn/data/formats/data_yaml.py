@@ -122,14 +122,14 @@ def _parse_yaml(file: Path) -> Any:
         raise ImportError(f"{file}: reading it needs PyYAML: pip install pyyaml") from error
     text = read_text(file)
     try:
-        # All values as text: a class that is called "no" or "1e3" stays what it is.
+        # All values stay text: a class may be called "no" or "1e3".
         return yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{file}: is not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def _root(file: Path, value: Any) -> Path:
-    """The folder `path`: absolute, or relative to the file, or the file's own where it does not exist."""
+    """The folder `path`, absolute or relative to the file. If there is none, it is the folder of the file."""
     if value in (None, "", "null", "~"):
         return file.parent
     if not isinstance(value, str):
@@ -141,7 +141,7 @@ def _root(file: Path, value: Any) -> Path:
 
 
 def _place(value: str, root: Path, folder: Path) -> Path | None:
-    """Where a folder or list is; folders of another machine, or Roboflow's "../", are left out if need be."""
+    """Where a folder or list is. Folders of another machine and Roboflow's "../" are ignored if need be."""
     value = value.replace("\\", "/")
     parts = [part for part in value.split("/") if part not in ("", ".", "..")]
     bases = list(dict.fromkeys([root, folder]))

@@ -21,8 +21,8 @@ __all__ = [
     "remarks_of",
 ]
 
-TINY = 2.0  # pixels: a box of a smaller side is hardly one that somebody drew
-MANY = 0.05  # share of boxes from which a fault is more likely than chance
+TINY = 2.0  # pixels: hardly anybody draws a smaller box
+MANY = 0.05  # a greater share of boxes is more likely a fault than chance
 MOST_COMPARED = 20_000  # images whose contents are compared, unless more are asked for
 
 
@@ -128,7 +128,7 @@ def _of_classes(dataset: DetectionDataset) -> list[str]:
 
 
 def _of_boxes(dataset: DetectionDataset) -> list[str]:
-    """Boxes that are in other units, or in other fields, than the format says, and single ones too small."""
+    """Boxes in wrong units or wrong fields, and boxes that are too small."""
     written = dataset.annotations.written_boxes[dataset.is_target]
     if not len(written):
         return ["there is no box to learn from"]
@@ -153,8 +153,8 @@ def _of_boxes(dataset: DetectionDataset) -> list[str]:
         remark = f"{boxes_leave} image and are clipped ({share:.0%})"
         sizes = np.asarray(dataset.image_sizes.array)  # type: ignore[attr-defined]
         limits = sizes[dataset.annotations.image_indices[dataset.is_target]][:, ::-1]  # [M, 2] width, height
-        # Read as corners, do (nearly) all of them lie inside, the second right of and below the first?
-        # As COCO's fields, x, y, width, height, or as YOLO's, whose first two are the centre.
+        # Would they be corners? Then the second is right of and below the first, and inside.
+        # The fields may be COCO's (x, y, width, height) or YOLO's (first the centre).
         for first in (written[:, :2], written[:, :2] + written[:, 2:] / 2):
             corners = (written[:, 2:] > first).all(axis=1) & (written[:, 2:] <= limits + 1).all(axis=1)
             if corners.mean() > 1 - MANY:

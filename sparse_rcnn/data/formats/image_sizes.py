@@ -83,7 +83,7 @@ def read_image_sizes(
 def sizes_or_headers(
     sizes: Sequence[tuple[int, int] | None], images: Sequence[str], options: ReadOptions
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """The sizes that annotation files say; the headers' where they say none. As `read_image_sizes`."""
+    """The sizes in annotation files, or in headers where a file says none; as `read_image_sizes`."""
     unsaid = [index for index, size in enumerate(sizes) if size is None]
     found = np.array([size or (0, 0) for size in sizes], dtype=np.int64).reshape(-1, 2)
     if not unsaid:
@@ -99,7 +99,7 @@ def check_headers(
     exif_orientation: ExifOrientation,
     max_pixels: int,
 ) -> None:
-    """As `check_image_files`, without the files that were found to be right before and have not changed.
+    """As `check_image_files`, but skips files that were right before and have not changed.
 
     Args:
         paths: Image files.
@@ -156,7 +156,7 @@ def _remembered(file: Path, stats: np.ndarray) -> np.ndarray | None:
     try:
         with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as content:
             before, sizes = content["stats"], content["sizes"]
-    except Exception:  # absent, cut off, of another program: whatever it is, the headers are read again
+    except Exception:  # absent or broken: the headers are read again
         return None
     if before.shape != stats.shape or sizes.shape != (len(stats), 2) or sizes.dtype != np.int64:
         return None
@@ -165,7 +165,7 @@ def _remembered(file: Path, stats: np.ndarray) -> np.ndarray | None:
 
 
 def _remember(file: Path, stats: np.ndarray, sizes: np.ndarray) -> None:
-    """Written aside and renamed, so that nobody reads half of it; without room or rights, not at all."""
+    """Writes a new file and renames it: nobody reads half of it. Without room or rights, it writes none."""
     aside = file.with_name(f".{file.stem}.{os.getpid()}.npz")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A small JSON file, of which the beginning says what it is."""
+"""Small JSON files. The beginning says of which format they are."""
 
 import json
 from pathlib import Path

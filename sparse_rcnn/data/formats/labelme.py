@@ -39,7 +39,7 @@ def _parse(file: Path) -> list[Entry]:
 
 
 def _box(shape: dict, where: str) -> tuple[float, float, float, float]:
-    """The box around the points; of a circle, they are the centre and a point on it."""
+    """The box around the points. The points of a circle are its centre and a point on its line."""
     points: list = shape["points"] if isinstance(shape.get("points"), list) else []
     right = all(isinstance(p, list) and len(p) == 2 and all(map(is_number, p)) for p in points)
     if not right or len(points) < 2:

@@ -1,4 +1,4 @@
-"""A data set in whatever layout it comes: recognised by looking, read, split and checked."""
+"""Opens a data set of any known layout: recognises it, reads it, splits it and checks it."""
 
 import difflib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Which format a folder is in: by looking at the names and the beginnings of its files."""
+"""Finds the format of a folder by the names and the beginnings of its files."""
 
 from pathlib import Path
 
@@ -22,9 +22,9 @@ from sparse_rcnn.data.formats.yolo_layout import YOLO_FORMAT
 
 __all__ = ["FORMATS", "OTHER_FORMATS", "name_of_split", "names_in_order", "recognise"]
 
-# In the order in which they are tried; a format of one's own is a file and an entry here.
+# In the order in which they are tried. A new format is a file and an entry here.
 FORMATS: tuple[Format, ...] = (COCO_FORMAT, CROWDHUMAN_FORMAT, CVAT_FORMAT, VOC_FORMAT, YOLO_FORMAT)
-# Looked for only if there is nothing else: beside XML files, tables say the same in other splits.
+# They are tried last. Tables beside XML files often hold the same boxes in other splits.
 OTHER_FORMATS: tuple[Format, ...] = (LABELME_FORMAT, VIA_FORMAT, CREATEML_FORMAT, CSV_FORMAT)
 
 
@@ -55,7 +55,7 @@ def recognise(path: Path, split: str = "train") -> Layout:
 
 
 def _inside(path: Path) -> Path:
-    """The folder in which an archive has all it holds; not one such as train/ or images/."""
+    """The only folder in a folder, as archives have it; but not train/ or images/."""
     for _ in range(2):
         beside = [one for one in path.iterdir() if not _is_clutter(one.name)] if path.is_dir() else []
         if len(beside) != 1 or not beside[0].is_dir() or says_something(beside[0].name):

@@ -36,7 +36,7 @@ class SharedArrays:
         kinds = [(array.dtype.str, array.shape) for array in self.arrays]
         if not self._memory:
             raws = [RawArray(ctypes.c_byte, max(1, array.nbytes)) for array in self.arrays]
-            # An array of RawArray can't be pickled by the pickler that was there before it; its memory can.
+            # The pickler at work does not know the new type of a RawArray. It knows the memory.
             self._memory = [raw._wrapper for raw in raws]  # type: ignore[attr-defined]
             moved = [_view(raw, *kind) for raw, kind in zip(raws, kinds, strict=True)]
             for view, array in zip(moved, self.arrays, strict=True):

@@ -1,4 +1,4 @@
-"""What to say of a folder that no format recognises: what is in it, and the nearest that it could be."""
+"""The error for a folder of no known format: what is in it, and which format is the nearest."""
 
 import os
 from collections import Counter
@@ -36,7 +36,7 @@ NEAREST = (
 )
 
 
-# What other tools write as JSON: of each, words that all occur at its beginning.
+# JSON of other tools: names that are all in its beginning, and what it is.
 OTHER_JSON = (
     (("result", "data", "annotations"), "Label Studio's own file: export the project as COCO or YOLO"),
     (("original_width", "rectanglelabels"), "Label Studio's own file: export the project as COCO or YOLO"),

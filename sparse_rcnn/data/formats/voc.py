@@ -136,7 +136,7 @@ def voc_images(
     count_from, remarks = _count_from(pages, options, where)
     boxes = np.array([item.box for _, _, item in items], dtype=np.float64).reshape(-1, 4)
     boxes[:, :2] -= count_from
-    # In float64 an infinite corner minus itself is NaN: silent here, refused by name when it is checked.
+    # An infinite corner minus itself is NaN. check_annotations refuses it by name.
     with np.errstate(invalid="ignore"):
         boxes[:, 2:] -= boxes[:, :2]
     label = {name: index for index, name in enumerate(names)}
@@ -185,7 +185,7 @@ def read_list(file: Path) -> list[str]:
 
 
 def _count_from(pages: dict[Path, VocPage], options: ReadOptions, where: Path) -> tuple[int, list[str]]:
-    """The number of the first pixel, and a remark if the coordinates had to tell it."""
+    """The number of the first pixel, and a remark if it follows from the coordinates."""
     if options.count_from is not None:
         if options.count_from not in (0, 1):
             raise ValueError(f"count_from must be 0 or 1, got {options.count_from!r}")

@@ -102,7 +102,7 @@ def _lists(root: Path, keys: set[str]) -> dict[str, list[Path]]:
 
 
 def _names_in(line: str) -> list[str]:
-    """What a line of a list may name: itself, or the first of "image file", "name 1", "path,path".
+    """The names that a line of a list may mean: the whole line, or the first word of "name 1", "path,path".
 
     With or without a suffix, which a name with a dot in it does not tell.
     """
@@ -139,7 +139,7 @@ def _read_listed(
 
 
 def _read(root: Path, files: list[str], chosen: list[str], options: ReadOptions) -> AnnotatedImages:
-    """Reads all pages, which decide classes and counting, and gives the chosen ones."""
+    """Reads all pages, because all decide the classes and the counting; returns the chosen ones."""
     pages: dict[Path, VocPage] = {}
     remarks: list[str] = []
     label_map = root / LABEL_MAP

@@ -1,4 +1,4 @@
-"""Data sets written in COCO's, YOLO's or VOC's format, with their images, so that they read back the same."""
+"""Writes data sets in COCO's, YOLO's or VOC's format, with their images."""
 
 import json
 import os

@@ -20,7 +20,7 @@ from sparse_rcnn.data.formats.text_file import read_text
 
 __all__ = ["FARTHEST", "labels_of", "read_labels", "read_yolo"]
 
-FARTHEST = 2.0  # a fraction beyond it is no box that leaves its image, but a coordinate in pixels
+FARTHEST = 2.0  # a greater number is no fraction: it is a coordinate in pixels
 
 
 def read_yolo(

@@ -1,4 +1,4 @@
-"""What a text file of a YOLO data set is: labels, a list of images, or names of classes."""
+"""Tells the text files of a YOLO data set apart: labels, lists of images, names of classes."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def names_file(root: Path) -> Path | None:
 
 
 def is_name_file(file: Path) -> bool:
-    """Whether a file is called as files of class names are, and holds no labels."""
+    """Whether a file has the name of a file of class names, and holds no labels."""
     return any(file.match(pattern) for pattern in NAME_FILES) and not is_label_file(file)
 
 

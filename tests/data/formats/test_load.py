@@ -95,6 +95,33 @@ def test_faults_of_simple_formats(tmp_path: Path, write: Callable[[Path], None])
             load_dataset(tmp_path)
 
 
+def test_what_would_be_read_wrongly_in_silence(tmp_path: Path) -> None:
+    exports.cvat_images(tmp_path / "cvat")  # a box that is turned about its centre
+    file = tmp_path / "cvat/annotations.xml"
+    file.write_text(
+        file.read_text().replace('xtl="30.00" ytl="10.00"', 'rotation="90" xtl="40.00" ytl="10.00"')
+    )
+    assert ("dog", [35.0, 15.0, 60.0, 35.0]) in contents(load_dataset(tmp_path / "cvat", val_share=0))["a1"][
+        1
+    ]
+
+    exports.yolo_roboflow_darknet(tmp_path / "names")  # the splits have their classes in another order
+    (tmp_path / "names/export/valid/_darknet.labels").write_text("dog\ncat\nowl\n")
+    with pytest.raises(ValueError, match=r"_darknet\.labels and .*_darknet\.labels name different classes"):
+        load_dataset(tmp_path / "names")
+
+    exports.yolo_names_beside(tmp_path / "count")  # the names are another data set's
+    (tmp_path / "count/classes.txt").write_text("cat\ndog\n")
+    with pytest.raises(ValueError, match=r"field 'nc' says 3 classes, but .*classes\.txt has 2"):
+        load_dataset(tmp_path / "count")
+
+    exports.voc_windows(tmp_path / "both")  # a table beside XML files has other splits
+    exports.csv_of(tmp_path / "both", *exports.CSV_TABLES["Roboflow"])
+    (tmp_path / "both/labels.csv").rename(tmp_path / "both/test_labels.csv")
+    with pytest.raises(ValueError, match=r"has no split 'test': there is train, val \(Pascal VOC\)"):
+        load_dataset(tmp_path / "both", "test")
+
+
 def test_single_files_are_data_sets(tmp_path: Path) -> None:
     exports.coco_plain(tmp_path / "coco")
     assert contents(load_dataset(tmp_path / "coco/train.json", val_share=0)) == expected("train")
