@@ -14,6 +14,7 @@ from sparse_rcnn.data.formats.layout import (
     Layout,
     says_something,
     several_data_sets,
+    split_of,
 )
 from sparse_rcnn.data.formats.unknown_layout import unknown_layout
 from sparse_rcnn.data.formats.via import VIA_FORMAT
@@ -97,4 +98,7 @@ def name_of_split(layout: Layout, split: str) -> str | None:
     for name in (split, SPLIT_NAMES.get(split.lower())):
         if name in layout.splits:
             return name
-    return "trainval" if split == "train" and "trainval" in layout.splits else None
+    if split == "train" and "trainval" in layout.splits:
+        return "trainval"
+    alike = [name for name in layout.splits if split_of(name) == SPLIT_NAMES.get(split.lower(), "")]
+    return alike[0] if len(alike) == 1 else None  # train2017

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from large_dataset import write_large
 from PIL import Image
 
-from sparse_rcnn.data import DetectionDataset, UnreadableImageError
+from sparse_rcnn.data import DetectionDataset, UnreadableImageError, load_dataset
 from sparse_rcnn.data.formats import image_sizes, json_sections
 from sparse_rcnn.data.formats.flat import FlatRows, FlatStrings
 from sparse_rcnn.data.formats.json_sections import Consumed, read_sections
@@ -156,6 +157,15 @@ def test_headers_that_were_right_are_not_read_again(tmp_path: Path, monkeypatch:
         with pytest.raises(UnreadableImageError, match=r"b\.png: the image is 21 x 12 .* says 20 x 12"):
             data.check_images()
         assert checked[-1] == [str(paths[1])]
+
+
+def test_a_large_data_set_is_as_it_was_written(tmp_path: Path) -> None:
+    """The one of `python tests/large_dataset.py`, small: its boxes lie in the order of images."""
+    write_large(tmp_path / "large", 40, 1000)
+    data = load_dataset(tmp_path / "large", val_share=0)
+    assert (len(data), data.num_objects, len(data.class_names)) == (40, 1000, 365)
+    assert np.bincount(data.annotations.image_indices).tolist() == [25] * 40
+    assert data.image_paths[7].endswith("large/train/images/patch0/objects365_v2_00000007.jpg")
 
 
 @pytest.mark.slow

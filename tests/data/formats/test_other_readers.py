@@ -1,4 +1,4 @@
-"""The same files read by supervision and by Datumaro: other people's readers see the same boxes."""
+"""Files that supervision reads, and files that Datumaro writes: the boxes are the same as ours."""
 
 import warnings
 from pathlib import Path
@@ -73,27 +73,21 @@ def test_supervision_reads_the_same(shared_dir: Path, tmp_path: Path, reader: st
         np.testing.assert_allclose(corners[0], corners[1], atol=2e-3)  # YOLO's have few decimals
 
 
-@pytest.mark.parametrize("format", ["coco", "voc", "yolo"])
-def test_datumaro_reads_the_same(shared_dir: Path, format: str) -> None:
+@pytest.mark.parametrize(
+    "format", ["coco_instances", "voc_detection", "yolo", "yolo_ultralytics", "cvat", "open_images"]
+)
+def test_what_datumaro_exports_is_read_the_same(shared_dir: Path, tmp_path: Path, format: str) -> None:
     datumaro = pytest.importorskip("datumaro")
-    folder, split, kind = {
-        "coco": ("data/coco_mini", "val", "coco_instances"),
-        "voc": ("data/bccd", "val", "voc_detection"),
-        "yolo": ("cases/layouts/roboflow_yolo", "train", "roboflow_yolo"),
-    }[format]
-    other = datumaro.Dataset.import_from(str(shared_dir / folder), kind)
-    names = [label.name for label in other.categories()[datumaro.AnnotationType.label]]
-    wanted = {
-        Path(item.id).name: sorted(
-            (names[one.label], list(one.get_bbox()))
-            for one in item.annotations
-            if not one.attributes.get("is_crowd")
-        )
-        for item in other
-        if item.subset.startswith(split)
-    }
-    read = ours(load_dataset(shared_dir / folder, split))
-    found = {Path(name).stem: boxes for name, (_, boxes) in read.items()}
-    assert found.keys() == wanted.keys()
-    for name, boxes in wanted.items():
-        assert [label for label, _ in found[name]] == [label for label, _ in boxes]
+    root = shared_dir / "cases/layouts/coco_images_folder"
+    other = datumaro.Dataset.import_from(str(root), "coco_instances")
+    val = "valid" if format == "yolo" else "val"
+    other = other.transform("map_subsets", mapping={"train2017": "train", "val2017": val})
+    other.export(str(tmp_path / "out"), format, save_media=True)
+    for split in ("train", "val"):
+        found, wanted = (ours(load_dataset(folder, split)) for folder in (tmp_path / "out", root))
+        assert found.keys() == wanted.keys()
+        for name, (size, boxes) in wanted.items():
+            assert found[name][0] == size
+            assert [label for label, _ in found[name][1]] == [label for label, _ in boxes]
+            corners = [np.reshape([box for _, box in part], (-1, 4)) for part in (found[name][1], boxes)]
+            np.testing.assert_allclose(corners[0], corners[1], atol=0.01)
