@@ -15,6 +15,7 @@ from parts.dataset_picture import draw_dataset
 from parts.open_dataset import DATA, add_data_options, open_split
 
 from sparse_rcnn.data import DetectionDataset, describe_dataset, list_splits, write_dataset
+from sparse_rcnn.data.formats.counted import counted
 
 FORMATS = ("coco", "yolo", "voc")
 
@@ -63,7 +64,8 @@ def main() -> None:
         for remark in write_dataset(splits, arguments.convert[1], arguments.convert[0]):
             print(printable(f"remark: {remark}"))
         count = sum(map(len, splits.values()))
-        print(printable(f"{count} images in {', '.join(splits)} written to {arguments.convert[1]}"))
+        said = counted(count, "image", "images")
+        print(printable(f"{said} in {', '.join(splits)} written to {arguments.convert[1]}"))
         return
     text = describe_dataset(splits, arguments.num_proposals, compare_all=True)
     print("\n".join(map(printable, text.splitlines())))

@@ -326,10 +326,154 @@ def voc_folders_by_kind_and_split(root: Path) -> None:
         text(root / f"annotations_{picture.split}" / f"{picture.stem}.xml", voc_page(picture, "image.jpg"))
 
 
+def voc_lists_by_class(root: Path) -> None:
+    for split in ("train", "val"):
+        for name in CLASSES:
+            rows = (f"{p.stem} {1 if name in [b[0] for b in p.boxes] else -1:>2}\n" for p in of_split(split))
+            text(root / f"ImageSets/Main/{name}_{split}.txt", "".join(rows))
+    for picture in IMAGES:
+        draw(root / "JPEGImages" / f"{picture.stem}.jpg", picture)
+        text(root / "Annotations" / f"{picture.stem}.xml", voc_page(picture, f"{picture.stem}.jpg"))
+
+
+def voc_windows(root: Path) -> None:
+    for picture in IMAGES:
+        folder = root / {"train": "training", "val": "eval"}[picture.split]
+        draw(folder / f"{picture.stem}.JPG", picture)
+        page = '<?xml version="1.0" encoding="utf-16"?>' + voc_page(picture, f"{picture.stem}.JPG")
+        (folder / f"{picture.stem}.XML").write_bytes(page.encode("utf-16"))
+
+
+def voc_datumaro(root: Path) -> None:
+    text(root / "labelmap.txt", "# label:color_rgb:parts:actions\ncat:1,2,3::\n")
+    for split in ("train", "val"):
+        text(root / f"ImageSets/Main/{split}.txt", "".join(f"{p.stem}\n" for p in of_split(split)))
+    for picture in IMAGES:
+        draw(root / "JPEGImages" / f"{picture.stem}.jpg", picture)
+        page = voc_page(picture, f"{picture.stem}.jpg", first=0)
+        text(root / "Annotations" / f"{picture.stem}.xml", page)
+
+
+def yolo_names_beside(root: Path) -> None:
+    (root / "data.yaml").parent.mkdir(exist_ok=True)
+    (root / "data.yaml").write_bytes("train: train/images\r\ndev: dev/images\r\nnc: 3\r\n".encode("utf-16"))
+    text(root / "classes.txt", "\n".join(CLASSES))
+    for picture in IMAGES:
+        folder = root / {"train": "train", "val": "dev"}[picture.split]
+        draw(folder / "images" / f"{picture.stem}.jpg", picture)
+        text(folder / "labels" / f"{picture.stem}.txt", yolo_rows(picture))
+
+
+def cvat_subsets(root: Path) -> None:
+    cvat_images(root)
+    page = (root / "annotations.xml").read_text()
+    for picture in IMAGES:
+        subset = {"train": "Train", "val": "Validation"}[picture.split]
+        page = page.replace(f'name="{picture.stem}.jpg"', f'name="{picture.stem}.jpg" subset="{subset}"')
+        (root / "images" / subset).mkdir(exist_ok=True)
+        (root / f"images/{picture.stem}.jpg").rename(root / f"images/{subset}/{picture.stem}.jpg")
+    text(root / "annotations.xml", page)
+
+
+def labelme(root: Path) -> None:
+    for picture in IMAGES:
+        folder = root / {"train": "train", "val": "valid"}[picture.split]
+        draw(folder / "images" / f"{picture.stem}.jpg", picture)
+        shapes = [
+            {"label": label, "points": [[r, b], [x, y]], "shape_type": "rectangle"}
+            if number
+            else {"label": label, "points": [[x, y], [r, y], [r, b], [x, b]], "shape_type": "polygon"}
+            for number, (label, x, y, r, b) in enumerate(picture.boxes)
+        ]
+        page = {"version": "5.0.1", "flags": {}, "shapes": shapes, "imageData": None}
+        page |= {"imagePath": f"..\\images\\{picture.stem}.jpg"}
+        page |= {"imageHeight": picture.size[0], "imageWidth": picture.size[1]}
+        text(folder / "annotations" / f"{picture.stem}.json", json.dumps(page))
+
+
+def via(root: Path) -> None:
+    for split in ("train", "val"):
+        images = {}
+        for picture in of_split(split):
+            draw(root / split / f"{picture.stem}.jpg", picture)
+            regions = [
+                {
+                    "shape_attributes": {"name": "rect", "x": x, "y": y, "width": r - x, "height": b - y}
+                    if number
+                    else {"name": "polygon", "all_points_x": [x, r, r], "all_points_y": [y, y, b]},
+                    "region_attributes": {"type": {label: True}, "note": ""},
+                }
+                for number, (label, x, y, r, b) in enumerate(picture.boxes)
+            ]
+            fields = {"filename": f"{picture.stem}.jpg", "size": 1, "file_attributes": {}}
+            images[f"{picture.stem}.jpg1"] = {**fields, "regions": regions}
+        text(root / split / "via_region_data.json", json.dumps(images))
+
+
+def createml(root: Path) -> None:
+    for split, folder in (("train", "train"), ("val", "valid")):
+        images = []
+        for picture in of_split(split):
+            draw(root / folder / f"{picture.stem}.jpg", picture)
+            centres = [
+                (label, {"x": (x + r) / 2, "y": (y + b) / 2, "width": r - x, "height": b - y})
+                for label, x, y, r, b in picture.boxes
+            ]
+            boxes = [{"label": label, "coordinates": sides} for label, sides in centres]
+            images.append({"image": f"{picture.stem}.jpg", "annotations": boxes})
+        text(root / folder / "_annotations.createml.json", json.dumps(images))
+
+
+def csv_retinanet(root: Path) -> None:
+    for split in ("train", "val"):
+        rows = [
+            f"images/{p.stem}.jpg,{x},{y},{r},{b},{label}\n"
+            for p in of_split(split)
+            for label, x, y, r, b in p.boxes
+        ]
+        rows += [f"images/{p.stem}.jpg,,,,,\n" for p in of_split(split) if not p.boxes]
+        text(root / f"{split}.csv", "".join(rows))
+    for picture in IMAGES:
+        draw(root / "images" / f"{picture.stem}.jpg", picture)
+
+
+def csv_of(root: Path, head: str, row: Callable[[Picture, str, int, int, int, int], str]) -> None:
+    """A table in which images without boxes do not occur; they are not drawn."""
+    rows = [row(picture, *box) for picture in IMAGES for box in picture.boxes]
+    text(root / "labels.csv", "\n".join([head, *rows]))
+    for picture in IMAGES:
+        if picture.boxes:
+            draw(root / "images" / f"{picture.stem}.jpg", picture)
+
+
+CSV_TABLES: dict[str, tuple[str, Callable[[Picture, str, int, int, int, int], str]]] = {
+    "Roboflow": (
+        "filename,width,height,class,xmin,ymin,xmax,ymax",
+        lambda p, n, x, y, r, b: f"{p.stem}.jpg,{p.size[1]},{p.size[0]},{n},{x},{y},{r},{b}",
+    ),
+    "Kaggle": (
+        "image_id;bbox;label",
+        lambda p, n, x, y, r, b: f"{p.stem};[{x}.0, {y}.0, {r - x}.0, {b - y}.0];{n}",
+    ),
+    "makesense": (
+        "label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,image_width,image_height",
+        lambda p, n, x, y, r, b: f"{n},{x},{y},{r - x},{b - y},{p.stem}.jpg,{p.size[1]},{p.size[0]}",
+    ),
+    "Open Images": (
+        "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf",
+        lambda p, n, x, y, r, b: (
+            f"{p.stem},x,{n},1,{x / p.size[1]},{r / p.size[1]},{y / p.size[0]},{b / p.size[0]},0"
+        ),
+    ),
+}
+
+
 WITH_SPLITS = (
     *(coco_2014, coco_plain, coco_valid_folders, coco_cvat_subsets),
     *(yolo_ultralytics, yolo_roboflow, yolo_lists, yolo_darknet, yolo_beside),
     *(voc_devkit, voc_split_folders, voc_beside),
+    *(voc_lists_by_class, voc_windows, voc_datumaro, yolo_names_beside, cvat_subsets),
+    *(labelme, via, createml, csv_retinanet),
     *(yolo_roboflow_darknet, yolo_upper_case, voc_lists_with_columns, voc_folders_by_kind_and_split),
 )
 WITHOUT_SPLITS = (

@@ -11,7 +11,8 @@ from parts.command_line import printable
 from sparse_rcnn.data import DatasetRemark, DetectionDataset
 
 FILES = ("train_annotations", "train_images", "val_annotations", "val_images")
-DATA = "a folder, data.yaml or JSON in COCO's, VOC's, YOLO's, CrowdHuman's or CVAT's format"
+DATA = "a folder, data.yaml, JSON or CSV in COCO's, VOC's, YOLO's, CVAT's or another format"
+SAID: set[str] = set()  # remarks that this process has printed
 
 
 def add_data_options(group: Any) -> None:
@@ -133,7 +134,9 @@ def load_dataset(
             **options,
         )
     for remark in () if quiet else dataset.remarks:
-        print(printable(f"remark: {remark}"))
+        if remark not in SAID:  # both of two splits say how they were made
+            SAID.add(remark)
+            print(printable(f"remark: {remark}"))
     return dataset
 
 

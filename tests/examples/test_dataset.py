@@ -54,7 +54,9 @@ def test_classes_splits_and_remarks(tmp_path: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr().out
     assert "remark: " in said
     assert "has no split 'val': 2 of 5 images are it, a share of 0.4" in said
-    assert "boxes of classes that were not asked for are left out: owl" in said
+    assert "1 box is of a class that was not asked for, and left out: owl" in said
+    assert len(open_split(options(tmp_path, "--classes", "pet=cat,dog", "--split", "0.4"), "train")) == 3
+    assert "has no split 'val'" not in capsys.readouterr().out  # once is enough
     assert load_dataset(str(tmp_path), "0.4", None).image_paths == data.image_paths
     with pytest.raises(ValueError, match="must be different names, got cat cat"):
         open_split(options(tmp_path, "--classes", "cat", "cat"), "val")

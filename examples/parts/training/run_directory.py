@@ -24,7 +24,7 @@ from parts.training.run_lock import lock
 from parts.training.run_log import RunLog
 from parts.training.run_state import RunState
 from sparse_rcnn.data import DetectionDataset
-from sparse_rcnn.data.formats.description import remark_on_proposals
+from sparse_rcnn.data.formats.dataset_remarks import remark_on_proposals
 
 
 class RunDirectory:

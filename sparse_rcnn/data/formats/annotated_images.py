@@ -1,4 +1,4 @@
-"""What every reader gives, whatever the format: images, classes and objects, not yet checked."""
+"""What every reader gives: images, classes and objects. They are not checked yet."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -121,7 +121,7 @@ def make_objects(
         is_crowd: [A] of each object.
     """
     written = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    with np.errstate(invalid="ignore", over="ignore"):  # refused by name when they are checked
+    with np.errstate(invalid="ignore", over="ignore"):  # check_annotations refuses them by name
         areas = written[:, 2] * written[:, 3]
     return Objects(
         ids=np.arange(1, len(written) + 1),

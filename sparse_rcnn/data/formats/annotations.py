@@ -111,7 +111,7 @@ def check_annotations(
             limits = image_sizes[objects.image_indices[part]][:, [1, 0, 1, 0]]  # [A, 4] width, height, twice
             inside = np.clip(corners, 0, limits)
             moved[part] = (np.abs(inside - corners) > ROUNDING).any(axis=1)
-        # Judged in float32, which is what training sees: 1e-9 px may be a width in float64 and none here.
+        # Training sees float32, so the test is in float32: a width of 1e-9 px may be 0 there.
         clipped[part] = inside
     _refuse(infinite, describe, "is not finite")
     _refuse(negative, describe, "has a negative width or height")

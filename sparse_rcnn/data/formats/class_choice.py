@@ -7,6 +7,7 @@ import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages
 from sparse_rcnn.data.formats.box_lists import check_class_names
+from sparse_rcnn.data.formats.counted import counted
 
 __all__ = ["choose_classes"]
 
@@ -17,7 +18,7 @@ def choose_classes(
     *,
     allow_absent: bool = False,
 ) -> AnnotatedImages:
-    """Images with the objects of some classes; the others' are left out, with a remark.
+    """Images with the objects of some classes. Objects of other classes are left out, with a remark.
 
     Args:
         content: As a reader gives it.
@@ -47,11 +48,13 @@ def choose_classes(
     labels = table[content.objects.labels]
     remarks = list(content.remarks)
     if absent:
-        remarks.append(f"{len(absent)} classes, such as {absent[0]}, are not in the data set")
+        said = counted(len(absent), "class is", "classes are")
+        remarks.append(f"{said} not in the data set, such as {absent[0]}")
     if (left_out := int(np.count_nonzero(labels < 0))) > 0:
         others = [name for name in content.class_names if name not in new_label]
         named = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-        remarks.append(f"{left_out} boxes of classes that were not asked for are left out: {named}")
+        said = counted(left_out, "box is of a class that was", "boxes are of classes that were")
+        remarks.append(f"{said} not asked for, and left out: {named}")
     part = content.with_objects(labels >= 0)
     part = part._replace(objects=part.objects._replace(labels=labels[labels >= 0]))
     return part._replace(
@@ -63,7 +66,7 @@ def choose_classes(
 
 
 def _category_ids(content: AnnotatedImages, merged: list[list[str]]) -> list[int]:
-    """The ids that classes had, of the first that was merged; new ones above them for classes without."""
+    """The id of each class: that of the first of the merged classes, or a new one above all others."""
     ids = dict(zip(content.class_names, content.category_ids, strict=True))
     above = max(content.category_ids, default=0) + 1
     return [

@@ -1,4 +1,4 @@
-"""Fields of COCO's JSON: read as columns, every value checked, and named if it is wrong."""
+"""Fields of COCO's JSON as columns. Every value is checked, and an error names a wrong one."""
 
 from collections.abc import Callable
 from itertools import chain
@@ -28,7 +28,7 @@ __all__ = [
     "shown",
 ]
 
-LARGEST_NUMBER = 1e300  # beyond it is not a coordinate but an overflow; NaN compares false with it, too
+LARGEST_NUMBER = 1e300  # a greater number is an overflow and no coordinate; NaN compares false with it, too
 _REQUIRED = object()
 
 
@@ -65,7 +65,7 @@ def column(
         if not isinstance(entry, dict):
             raise ValueError(f"{file}: {kind} number {index} must be an object, got {type(entry).__name__}")
         value = entry.get(field, default)
-        # A default is let through by identity; an explicit null in its place is not.
+        # The default passes only if the field is absent: an explicit null does not pass.
         if not (is_valid(value) or (value is default and field not in entry and default is not _REQUIRED)):
             name = entry["id"] if is_id(entry.get("id")) else f"number {index}"
             raise ValueError(
@@ -164,7 +164,7 @@ _FIELDS = itemgetter("id", "image_id", "category_id", "bbox", "area")
 
 
 def columns_at_once(entries: list[Any]) -> tuple[np.ndarray, ...] | None:
-    """The columns of annotations of which every field is there and right; None if one is not.
+    """The columns of annotations, if every field is there and right; else None.
 
     Returns:
         ids, image ids and category ids [n] int64, boxes [n, 4] and areas [n] float64, crowds [n] bool.
@@ -200,7 +200,7 @@ def boxes_of(entries: list[Any], file: Path, first: int) -> np.ndarray:
 
 
 def areas_of(entries: list[Any], boxes: np.ndarray, file: Path, first: int) -> np.ndarray:
-    """The areas, [n] float64; where the field is absent, the box's own, which is the closest there is."""
+    """The areas, [n] float64. Where the field is absent, it is the area of the box."""
     expected = "a finite number >= 0"
     areas = column(entries, "area", is_area, expected, file, "annotation", default=None, first=first)
     own = (boxes[:, 2] * boxes[:, 3]).tolist()

@@ -1,7 +1,6 @@
 """COCO's JSON under the names that tools give it: COCO, LVIS, Roboflow, CVAT, Label Studio, makesense."""
 
 import json
-import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,42 +8,42 @@ from pathlib import Path
 import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
-from sparse_rcnn.data.formats.coco import read_coco
 from sparse_rcnn.data.formats.coco_mending import Mending, merge_repeated
+from sparse_rcnn.data.formats.coco_reader import read_coco
+from sparse_rcnn.data.formats.image_folders import image_folders, split_of_file, word_of
 from sparse_rcnn.data.formats.image_names import locate_images
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
 from sparse_rcnn.data.formats.json_sections import read_sections
 from sparse_rcnn.data.formats.layout import Format, Layout, Reader, split_of
 
-__all__ = ["COCO_FORMAT", "HEAD", "IMAGE_FOLDERS", "OTHER_TASKS", "recognise"]
+__all__ = ["COCO_FORMAT", "HEAD", "OTHER_TASKS", "recognise"]
 
 HEAD = 1 << 16  # bytes that are looked at to recognise a file
 # COCO's other files about the same images.
 OTHER_TASKS = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
-IMAGE_FOLDERS = ("", "images", "Images", "image", "imgs", "img", "JPEGImages", "data", "images/default")
 
 
 def recognise(path: Path) -> Layout | None:
     """A JSON with images and annotations, or a folder that holds one or more."""
     if path.is_file():
         return Layout("COCO", {"all": partial(_read, path, path.parent, [])}) if _is_coco(path) else None
-    files = _files(path, "*.json", "annotations/*.json") or _files(path, "*/*.json", "*/annotations/*.json")
+    files = _files(path, "", "annotations/") or _files(path, "*/", "*/annotations/")
     files = [file for file in files if not file.name.startswith(OTHER_TASKS)] or files
     by_split: dict[str, list[Path]] = {}
     for file in files:
-        by_split.setdefault(_split_of_file(file, path), []).append(file)
+        by_split.setdefault(split_of_file(file, path), []).append(file)
     splits: dict[str, Reader] = {}
     for split, some in by_split.items():
-        # Several of one split, as of 2014 and 2017, go by the names of their files.
+        # Several files of one split, such as those of 2014 and 2017, are called by their names.
         for file in some:
-            name = split if len(some) == 1 else _word_of(file, split)
+            name = split if len(some) == 1 else word_of(file, split)
             others = [other for other in files if other != file]
             splits[name if name not in splits else file.stem] = partial(_read, file, path, others)
     return Layout("COCO", splits) if splits else None
 
 
-def _files(root: Path, *patterns: str) -> list[Path]:
-    found = [file for pattern in patterns for file in sorted(root.glob(pattern))]
+def _files(root: Path, *folders: str) -> list[Path]:
+    found = [file for folder in folders for file in sorted(root.glob(folder + "*.[jJ][sS][oO][nN]"))]
     return [file for file in found if not file.name.startswith(".") and _is_coco(file)]
 
 
@@ -63,25 +62,12 @@ def _is_coco(file: Path) -> bool:
     if not text.startswith("{"):
         return False
     names = {name for name in ("images", "annotations", "categories") if f'"{name}"' in text}
-    return len(names) >= 2
-
-
-def _split_of_file(file: Path, root: Path) -> str:
-    """What its name says, or the folder that it lies in."""
-    if split := split_of(re.sub(r"\.coco$", "", file.stem)):
-        return split
-    folders = file.parent.relative_to(root).parts
-    return next((split for folder in folders[::-1] if (split := split_of(folder))), "all")
-
-
-def _word_of(file: Path, split: str) -> str:
-    """The part that says the split: "train2017" of "instances_train2017.json"."""
-    words = re.findall(r"[A-Za-z]+\d*", file.stem)
-    return next((word for word in words if split_of(word) == split), file.stem)
+    datumaro = '"items"' in text and '"label_id"' in text
+    return len(names) >= 2 and not datumaro
 
 
 def _read(file: Path, root: Path, others: list[Path], options: ReadOptions) -> AnnotatedImages:
-    candidates = [Path(options.images)] if options.images else _image_folders(file, root)
+    candidates = [Path(options.images)] if options.images else image_folders(file, root)
 
     def locate(names: Sequence[str]) -> tuple[list[str], list[str]]:
         for base in candidates[:1] if options.images else []:
@@ -98,7 +84,7 @@ def _read(file: Path, root: Path, others: list[Path], options: ReadOptions) -> A
 
 
 def _mended(content: AnnotatedImages, mending: Mending, options: ReadOptions) -> AnnotatedImages:
-    """With sizes that headers say, without broken images, and each file and each class once."""
+    """Adds sizes from headers, leaves out broken images, and keeps each file and each class once."""
     problems: dict[int, str] = {}
     if mending.unsized:
         sizes, unread = read_image_sizes([content.paths[index] for index in mending.unsized], options)
@@ -111,24 +97,10 @@ def _mended(content: AnnotatedImages, mending: Mending, options: ReadOptions) ->
     return content._replace(remarks=[*content.remarks, *mending.remarks()])
 
 
-def _image_folders(file: Path, root: Path) -> list[Path]:
-    """Folders that the names in a file may be relative to, by preference."""
-    split = split_of(file.stem) or ""
-    words = [word for word in re.findall(r"[A-Za-z]+\d*", file.stem) if split and split_of(word) == split]
-    aliases = {"val": ["val", "valid", "validation"], "all": ["default"]}.get(split, [split] if split else [])
-    bases = list(dict.fromkeys([file.parent, root, file.parent.parent if file.parent != root else root]))
-    found = [
-        base / inner / word for word in [*words, *aliases] for base in bases for inner in IMAGE_FOLDERS[:-1]
-    ]
-    found += [base / word / "images" for word in [*words, *aliases] for base in bases]
-    found += [base / inner for base in bases for inner in IMAGE_FOLDERS]
-    return found
-
-
 def _without_ghosts(
     content: AnnotatedImages, parents: list[int], file: Path, others: list[Path]
 ) -> AnnotatedImages:
-    """Leaves out classes that are only a name above others, as Roboflow writes, if no split uses them."""
+    """Leaves out classes that are only the name of a group and that no split uses; Roboflow writes them."""
     used = {content.category_ids[label] for label in np.unique(content.objects.labels).tolist()}
     ghosts = {*parents} - used
     for other in others if ghosts else []:
@@ -154,7 +126,7 @@ def _categories_used(file: Path) -> set[int]:
     used: set[int] = set()
 
     def look(entries: list, first: int) -> None:
-        # Also "7" and 7.0; what is wrong is a matter of its own reader.
+        # Also "7" and 7.0. The reader of that file finds what is wrong in it.
         found = {str(entry.get("category_id")) for entry in entries if isinstance(entry, dict)}
         used.update(int(text) for value in found if (text := value.removesuffix(".0")).isdecimal())
 

@@ -1,4 +1,4 @@
-"""Oddities of COCO files that many tools write and that leave no doubt: read, each kind with one remark.
+"""Oddities of COCO files that leave no doubt. They are read, and each kind causes one remark.
 
 Ids as text or as floats, absent or repeated ids of annotations, absent sizes of images, boxes as text, and
 boxes that only the segmentation tells. `CocoDetection` refuses all of them; `load_dataset` reads them.
@@ -50,13 +50,13 @@ class Mending:
         ]
 
     def images(self, entries: list[Any], first: int) -> list[Any]:
-        """Entries of "images" with ids and sizes as COCO has them, as far as they leave no doubt."""
+        """Entries of "images", with ids and sizes as COCO has them where there is no doubt."""
         return [self._image(entry, number) for number, entry in enumerate(entries, start=first)]
 
     def annotations(
         self, entries: list[Any], first: int, check: Callable[[list[Any], int], Any]
     ) -> list[Any]:
-        """Entries of "annotations", likewise; without those that `check` refuses, if they are left out."""
+        """Entries of "annotations", mended. If broken ones are left out, `check` decides which."""
         mended = [self._annotation(entry, number) for number, entry in enumerate(entries, start=first)]
         if not self.leave_out_broken:
             return mended
@@ -75,7 +75,7 @@ class Mending:
         return kept
 
     def categories(self, entries: list[Any]) -> list[Any]:
-        """Entries of "categories", likewise, each once."""
+        """Entries of "categories", mended, each once."""
         kept: list[Any] = []
         for entry in entries:
             if isinstance(entry, dict):
@@ -143,7 +143,7 @@ class Mending:
         return mended
 
     def _integers(self, entry: dict[str, Any], fields: tuple[str, ...]) -> dict[str, int]:
-        """Of some fields, those that are whole numbers in another writing: 7.0, "7"."""
+        """Those of some fields that hold a whole number in another form, such as 7.0 or "7"."""
         found = {}
         for field in fields:
             value = entry.get(field)
@@ -159,7 +159,7 @@ class Mending:
 
 
 def merge_repeated(content: AnnotatedImages, mending: Mending) -> AnnotatedImages:
-    """Makes one image of entries of one file, and one class of categories of one name."""
+    """Joins images of the same file, and classes of the same name."""
     first_of: dict[str, int] = {}
     same = [first_of.setdefault(name, label) for label, name in enumerate(content.class_names)]
     if len(first_of) < len(same):

@@ -18,6 +18,7 @@ from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_names import images_below, missing_message, suffix_order
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
 from sparse_rcnn.data.formats.layout import Format, ImageIndex, Layout, Reader, split_of
+from sparse_rcnn.data.formats.text_file import read_text
 
 __all__ = ["CROWDHUMAN_FORMAT", "recognise"]
 
@@ -71,13 +72,9 @@ def _read(file: Path, root: Path, options: ReadOptions) -> AnnotatedImages:
 
 
 def _entries(file: Path) -> list[dict[str, Any]]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read: {error}") from error
     entries: list[dict[str, Any]] = []
     seen: set[str] = set()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(file).split("\n"), start=1):
         if not line.strip():
             continue
         where = f"{file}: line {number}"

@@ -1,5 +1,7 @@
 """CVAT's own XML ("CVAT for images 1.1"): one file with all images, boxes and polygons, edges from 0."""
 
+import math
+import re
 import xml.etree.ElementTree as ElementTree
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,8 @@ from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptio
 from sparse_rcnn.data.formats.coco_fields import LARGEST_NUMBER
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_names import locate_images
-from sparse_rcnn.data.formats.layout import Format, Layout, Reader
+from sparse_rcnn.data.formats.layout import Format, Layout, Reader, split_of
+from sparse_rcnn.data.formats.text_file import decoded
 from sparse_rcnn.data.formats.voc_page import parse_xml
 
 __all__ = ["CVAT_FORMAT", "SHAPES", "recognise"]
@@ -20,28 +23,40 @@ SHAPES = ("polygon", "polyline", "points", "mask", "ellipse", "cuboid", "skeleto
 
 def recognise(path: Path) -> Layout | None:
     """An XML whose outermost element is <annotations>, or a folder that holds one."""
-    files = [path] if path.is_file() else sorted([*path.glob("*.xml"), *path.glob("annotations/*.xml")])[:50]
+    below = [file for folder in ("", "annotations/") for file in path.glob(folder + "*.[xX][mM][lL]")]
+    files = [path] if path.is_file() else sorted(below)[:50]
     found = [file for file in files if file.suffix.lower() == ".xml" and _is_cvat(file)]
     if not found:
         return None
     root = path.parent if path.is_file() else path
-    readers: dict[str, Reader] = {
-        "all" if len(found) == 1 else file.stem: partial(_read, file, root) for file in found
-    }
+    readers: dict[str, Reader] = {}
+    for file in found:
+        subsets = _subsets(file)
+        for subset in subsets or [""]:
+            name = (split_of(subset) or subset) or ("all" if len(found) == 1 else file.stem)
+            readers[name if name not in readers else f"{file.stem} {subset}"] = partial(
+                _read, file, root, subset
+            )
     return Layout("CVAT for images", readers)
+
+
+def _subsets(file: Path) -> list[str]:
+    """The subsets of a project that its images are in; none if all are in one."""
+    subsets = sorted({*re.findall(r'<image [^>]*subset="([^"]+)"', decoded(file.read_bytes(), "replace"))})
+    return subsets if len(subsets) > 1 else []
 
 
 def _is_cvat(file: Path) -> bool:
     try:
         with open(file, "rb") as stream:
-            return b"<annotations>" in stream.read(4096)
+            return "<annotations>" in decoded(stream.read(4096), "replace")
     except OSError:
         return False
 
 
-def _read(file: Path, root: Path, options: ReadOptions) -> AnnotatedImages:
+def _read(file: Path, root: Path, subset: str, options: ReadOptions) -> AnnotatedImages:
     tree = parse_xml(file)
-    images = tree.findall("image")
+    images = [image for image in tree.findall("image") if not subset or image.get("subset") == subset]
     if not images:
         if tree.find("track") is not None:
             how = "export the task as 'CVAT for images 1.1' or 'COCO 1.0', with its frames as images"
@@ -68,7 +83,8 @@ def _read(file: Path, root: Path, options: ReadOptions) -> AnnotatedImages:
     for _, name, _, place in rows:
         if name not in label_of:
             raise ValueError(f"{place}: label {name[:80]!r} is not among the labels {str(class_names)[:300]}")
-    candidates = [Path(options.images)] if options.images else [root / "images", root, root / "data"]
+    folders = ["images", "", "data", *([f"images/{subset}", subset] if subset else [])]
+    candidates = [Path(options.images)] if options.images else [root / folder for folder in folders]
     missing_ok = options.allow_missing or options.leave_out_broken
     paths, remarks = locate_images(
         names, candidates, candidates[0] if options.images else root, file, missing_ok
@@ -92,10 +108,10 @@ def _read(file: Path, root: Path, options: ReadOptions) -> AnnotatedImages:
 
 
 def _box(shape: ElementTree.Element, where: str) -> tuple[float, float, float, float]:
-    """Its edges, or those around its points, as xywh."""
+    """The box, or the box around the points, as xywh."""
     if shape.tag == "box":
         left, top, right, bottom = (_number(shape, side, where) for side in ("xtl", "ytl", "xbr", "ybr"))
-        return left, top, right - left, bottom - top
+        return _turned((left, top, right - left, bottom - top), _number(shape, "rotation", where, "0"))
     if shape.get("points") is None:
         raise ValueError(f"{where}: only boxes and shapes with points can be read, got <{shape.tag}>")
     try:
@@ -109,8 +125,18 @@ def _box(shape: ElementTree.Element, where: str) -> tuple[float, float, float, f
     return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
 
 
-def _number(element: ElementTree.Element, field: str, where: str) -> float:
-    text = element.get(field)
+def _turned(box: tuple[float, float, float, float], degrees: float) -> tuple[float, float, float, float]:
+    """The box around a box that is turned about its centre."""
+    if not degrees:
+        return box
+    left, top, width, height = box
+    cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    new_width, new_height = width * cos + height * sin, width * sin + height * cos
+    return left + (width - new_width) / 2, top + (height - new_height) / 2, new_width, new_height
+
+
+def _number(element: ElementTree.Element, field: str, where: str, default: str | None = None) -> float:
+    text = element.get(field, default)
     try:
         number = float(text or "")
     except ValueError:

@@ -4,10 +4,13 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sparse_rcnn.data.formats.layout import SPLIT_NAMES
+from sparse_rcnn.data.formats.text_file import lines_of, read_text
+
 __all__ = ["SPLITS", "UNNAMED", "DataFile", "read_data_file", "read_data_yaml", "read_names"]
 
 UNNAMED = ""  # a label that a map of names leaves out
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLITS = {name: split for name, split in SPLIT_NAMES.items() if split in ("train", "val", "test")}
 
 
 class DataFile(NamedTuple):
@@ -20,6 +23,7 @@ class DataFile(NamedTuple):
         splits: For each split, folders, lists or image files.
         keypoints: Whether lines hold key points behind the box.
         remarks: Splits that the file names and that are not there.
+        num_classes: K, if the file says it.
     """
 
     file: Path
@@ -28,6 +32,7 @@ class DataFile(NamedTuple):
     splits: dict[str, list[str]]
     keypoints: bool = False
     remarks: tuple[str, ...] = ()
+    num_classes: int | None = None
 
 
 def read_data_yaml(file: Path) -> DataFile:
@@ -59,11 +64,12 @@ def read_data_yaml(file: Path) -> DataFile:
                 raise ValueError(gone)
             remarks.append(gone)  # Roboflow names all three, whatever it exports
             continue
-        splits[split] = [str(place) for place in places]
+        splits[field if split in splits else split] = [str(place) for place in places]
     if not splits:
         raise ValueError(f"{file}: has none of the fields train, val and test, got {_shown(list(content))}")
-    names = _names(content.get("names"), content.get("nc"), file)
-    return DataFile(file, root, names, splits, "kpt_shape" in content, tuple(remarks))
+    count = None if content.get("nc") in (None, "") else _count(content["nc"], file)
+    names = _names(content.get("names"), count, file)
+    return DataFile(file, root, names, splits, "kpt_shape" in content, tuple(remarks), count)
 
 
 def read_data_file(file: Path) -> DataFile | None:
@@ -72,10 +78,7 @@ def read_data_file(file: Path) -> DataFile | None:
     Raises:
         ValueError: Naming the file, the field and the value.
     """
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read: {error}") from error
+    lines = lines_of(file)
     content = {
         key.strip(): value.strip() for line in lines if "=" in line for key, value in [line.split("=", 1)]
     }
@@ -103,11 +106,7 @@ def read_data_file(file: Path) -> DataFile | None:
 
 def read_names(file: Path) -> list[str]:
     """Class names, one a line; ValueError if there are none."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read as a list of class names: {error}") from error
-    names = [line.strip() for line in lines]
+    names = [line.strip() for line in read_text(file, " as a list of class names").split("\n")]
     while names and not names[-1]:
         names.pop()
     if not names or not all(names):
@@ -121,17 +120,16 @@ def _parse_yaml(file: Path) -> Any:
         import yaml
     except ImportError as error:
         raise ImportError(f"{file}: reading it needs PyYAML: pip install pyyaml") from error
+    text = read_text(file)
     try:
-        # All values as text: a class that is called "no" or "1e3" stays what it is.
-        return yaml.load(file.read_text(encoding="utf-8-sig"), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read: {error}") from error
+        # All values stay text: a class may be called "no" or "1e3".
+        return yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{file}: is not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def _root(file: Path, value: Any) -> Path:
-    """The folder `path`: absolute, or relative to the file, or the file's own where it does not exist."""
+    """The folder `path`, absolute or relative to the file. If there is none, it is the folder of the file."""
     if value in (None, "", "null", "~"):
         return file.parent
     if not isinstance(value, str):
@@ -143,7 +141,7 @@ def _root(file: Path, value: Any) -> Path:
 
 
 def _place(value: str, root: Path, folder: Path) -> Path | None:
-    """Where a folder or list is; folders of another machine, or Roboflow's "../", are left out if need be."""
+    """Where a folder or list is. Folders of another machine and Roboflow's "../" are ignored if need be."""
     value = value.replace("\\", "/")
     parts = [part for part in value.split("/") if part not in ("", ".", "..")]
     bases = list(dict.fromkeys([root, folder]))
@@ -162,11 +160,12 @@ def _is_there(place: Path, test: Any) -> bool:
         return False
 
 
-def _names(names: Any, count: Any, file: Path) -> list[str] | None:
+def _names(names: Any, count: int | None, file: Path) -> list[str] | None:
+    given = names
     if names in (None, "", "null", "~"):
-        return None if count in (None, "") else [str(label) for label in range(_count(count, file))]
+        return None
     if isinstance(names, str) and os.path.isfile(file.parent / names):
-        return read_names(file.parent / names)
+        names = read_names(file.parent / names)
     if isinstance(names, dict):
         try:
             by_label = {int(label): name for label, name in names.items()}
@@ -183,10 +182,11 @@ def _names(names: Any, count: Any, file: Path) -> list[str] | None:
         names = [by_label.get(label, UNNAMED) for label in range(max(by_label, default=-1) + 1)]
         count = None
     elif not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
-        raise ValueError(f"{file}: field 'names' must be a list of names, got {_shown(names)}")
+        names = []
     if not names:
-        raise ValueError(f"{file}: field 'names' must be a list of names, got {_shown(names)}")
-    if count not in (None, "") and _count(count, file) != len(names):
+        expected = "a list of names, a map such as {0: cat}, or a text file of names"
+        raise ValueError(f"{file}: field 'names' must be {expected}, got {_shown(given)}")
+    if count not in (None, len(names)):
         raise ValueError(f"{file}: field 'nc' says {count} classes, but 'names' has {len(names)}")
     return names
 

@@ -1,7 +1,8 @@
 """The data set that all readers return: image files and their annotations, as samples and ground truth."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision import tv_tensors
 
 from sparse_rcnn.data.formats.annotations import Annotations, CheckedAnnotations
 from sparse_rcnn.data.formats.box_lists import images_from_lists
 from sparse_rcnn.data.formats.flat import FlatRows, FlatStrings
-from sparse_rcnn.data.formats.image_sizes import files_to_check
-from sparse_rcnn.data.formats.lvis_fields import IMAGE_FIELDS, LvisFields
+from sparse_rcnn.data.formats.ground_truth import ground_truth_of
+from sparse_rcnn.data.formats.image_sizes import check_headers
+from sparse_rcnn.data.formats.lvis_fields import LvisFields
+from sparse_rcnn.data.formats.shared_arrays import SharedArrays
+from sparse_rcnn.data.formats.transform import Transform, apply_transform
 from sparse_rcnn.data.image_file import (
     MAX_PIXELS,
     ExifOrientation,
@@ -25,11 +28,7 @@ from sparse_rcnn.data.image_file import (
 )
 from sparse_rcnn.data.target import Target
 
-__all__ = ["DatasetRemark", "DetectionDataset", "Transform"]
-
-# It is called as transform(tv_tensors.Image, {"boxes": tv_tensors.BoundingBoxes, "labels": Tensor}) and
-# returns the same pair. Every transform of torchvision.transforms.v2, and a Compose of them, does so.
-Transform = Callable[..., Any]
+__all__ = ["DatasetRemark", "DetectionDataset"]
 
 
 class DatasetRemark(UserWarning):
@@ -99,13 +98,13 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         self.max_pixels = max_pixels
         self.lvis = lvis
         self.format_name: str | None = None
-        self._annotations = checked.annotations
-        self._is_target = checked.is_target
         self.num_clipped = checked.num_clipped
         self.num_dropped = checked.num_dropped
         self.num_crowd = int(np.count_nonzero(checked.annotations.is_crowd))
-        # Annotations are ordered by image: those of image i are the rows _first[i] to _first[i + 1].
-        self._first = np.searchsorted(checked.annotations.image_indices, np.arange(len(self.image_paths) + 1))
+        # Annotations are ordered by image: those of image i are the rows first[i] to first[i + 1].
+        first = np.searchsorted(checked.annotations.image_indices, np.arange(len(self.image_paths) + 1))
+        self._columns = SharedArrays(*checked.annotations)
+        self._rows = SharedArrays(checked.is_target, first)
 
     @classmethod
     def from_boxes(
@@ -161,34 +160,34 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         return self.read(index, self.transform)
 
     def read(self, index: int, transform: Transform | None) -> tuple[Tensor, Target]:
-        """As indexing, with another transform than the data set's own."""
+        """Reads one image and its targets with another transform than that of the data set."""
         index = range(len(self))[index]  # IndexError past the end, and negative indices as in a list
         path, size = self.image_paths[index], self.image_sizes[index]
         image = read_image(path, exif_orientation=self.exif_orientation, max_pixels=self.max_pixels)
         check_size(path, (image.shape[1], image.shape[2]), size)
 
-        rows = slice(self._first[index], self._first[index + 1])
-        targets = self._is_target[rows]
-        boxes = torch.from_numpy(self._annotations.boxes[rows][targets])  # [M, 4]
-        labels = torch.from_numpy(self._annotations.labels[rows][targets].astype(np.int64))  # [M]
+        is_target, first = self._rows.arrays
+        rows = slice(first[index], first[index + 1])
+        boxes = torch.from_numpy(self.annotations.boxes[rows][is_target[rows]])  # [M, 4]
+        labels = torch.from_numpy(self.annotations.labels[rows][is_target[rows]].astype(np.int64))  # [M]
         if transform is not None:
-            image, boxes, labels = _apply(transform, image, boxes, labels, path)
+            image, boxes, labels = apply_transform(transform, image, boxes, labels, path)
         return image, Target(boxes, labels, self.image_ids[index], size)
 
     @property
     def annotations(self) -> Annotations:
         """All boxes as flat arrays, ordered by image, with crowd regions and boxes without area."""
-        return self._annotations
+        return Annotations(*self._columns.arrays)
 
     @property
     def is_target(self) -> np.ndarray:
         """[A] bool: whether an annotation is in the targets."""
-        return self._is_target
+        return self._rows.arrays[0]
 
     @property
     def num_objects(self) -> int:
         """The number of boxes in the targets: all but crowd regions and boxes without area."""
-        return int(np.count_nonzero(self._is_target))
+        return int(np.count_nonzero(self.is_target))
 
     def coco_ground_truth(self) -> dict[str, Any]:
         """The data set in COCO's format, for `evaluate_coco` or pycocotools.
@@ -196,42 +195,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         It has all boxes of the file, not clipped, with crowd regions and boxes without area. So the metrics
         equal those of pycocotools on that file.
         """
-        images = [
-            {"id": image_id, "file_name": Path(path).name, "height": height, "width": width}
-            for image_id, path, (height, width) in zip(
-                self.image_ids, self.image_paths, self.image_sizes, strict=True
-            )
-        ]
-        columns = self._annotations
-        annotations = [
-            {
-                "id": annotation_id,
-                "image_id": self.image_ids[image],
-                "category_id": self.category_ids[label],
-                "bbox": box,
-                "area": area,
-                "iscrowd": int(crowd),
-            }
-            for annotation_id, image, label, box, area, crowd in zip(
-                columns.ids.tolist(),
-                columns.image_indices.tolist(),
-                columns.labels.tolist(),
-                columns.written_boxes.tolist(),
-                columns.areas.tolist(),
-                columns.is_crowd.tolist(),
-                strict=True,
-            )
-        ]
-        categories = [
-            {"id": category, "name": name}
-            for category, name in zip(self.category_ids, self.class_names, strict=True)
-        ]
-        if self.lvis is not None:
-            for image_id, image in zip(self.image_ids, images, strict=True):
-                image.update(zip(IMAGE_FIELDS, self.lvis.images[image_id], strict=True))
-            for category_id, category in zip(self.category_ids, categories, strict=True):
-                category["frequency"] = self.lvis.frequencies[category_id]
-        return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+        return ground_truth_of(self)
 
     def check_images(self, *, decode: bool = False) -> None:
         """Opens every image, to find broken files before training starts.
@@ -248,55 +212,10 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             UserWarning: If EXIF turns images without changing their size. It is not known whether their boxes
                 were drawn on the upright image.
         """
-        options: dict[str, Any] = {"exif_orientation": self.exif_orientation, "max_pixels": self.max_pixels}
-        if decode:
-            check_image_files(self.image_paths, self.image_sizes, decode=True, **options)
-            return
-        # Correct headers are not read again, unless they caused a warning.
-        unknown, remember = files_to_check(self.image_paths, np.array(list(self.image_sizes)), **options)
-        some = unknown.tolist()
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            check_image_files(
-                [self.image_paths[i] for i in some], [self.image_sizes[i] for i in some], **options
-            )
-        for warning in said:
-            warnings.warn(warning.message, stacklevel=2)
-        if some and not said:
-            remember()
-
-
-def _apply(
-    transform: Transform, image: Tensor, boxes: Tensor, labels: Tensor, path: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    canvas = (image.shape[1], image.shape[2])
-    wrapped = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=canvas)
-    transformed = transform(tv_tensors.Image(image), {"boxes": wrapped, "labels": labels})
-
-    complaint = f"{path}: the transform must return (image, {{'boxes', 'labels'}})"
-    if not isinstance(transformed, tuple) or len(transformed) != 2 or not isinstance(transformed[1], dict):
-        raise ValueError(f"{complaint}, got {type(transformed).__name__}")
-    image, objects = transformed
-    if not {"boxes", "labels"} <= objects.keys():
-        raise ValueError(f"{complaint}, got a dict with {sorted(objects)}")
-    boxes, labels = objects["boxes"], objects["labels"]
-    if not all(isinstance(part, Tensor) for part in (image, boxes, labels)):
-        raise ValueError(
-            f"{complaint} as tensors, got {[type(part).__name__ for part in (image, boxes, labels)]}"
+        check = partial(check_image_files, decode=True) if decode else check_headers
+        check(
+            self.image_paths,
+            self.image_sizes,
+            exif_orientation=self.exif_orientation,
+            max_pixels=self.max_pixels,
         )
-    if getattr(boxes, "format", tv_tensors.BoundingBoxFormat.XYXY) != tv_tensors.BoundingBoxFormat.XYXY:
-        raise ValueError(f"{complaint} with boxes in format XYXY, got {boxes.format}")  # type: ignore[attr-defined]
-    if (
-        image.ndim != 3
-        or image.shape[0] != 3
-        or not (image.dtype == torch.uint8 or image.is_floating_point())
-    ):
-        raise ValueError(
-            f"{complaint} with an image [3, H, W], uint8 or floating, got {tuple(image.shape)} {image.dtype}"
-        )
-    if boxes.shape != (len(labels), 4) or labels.ndim != 1 or labels.dtype != torch.int64:
-        raise ValueError(
-            f"{complaint} with boxes [M, 4] and int64 labels [M], "
-            f"got {tuple(boxes.shape)} and {tuple(labels.shape)} {labels.dtype}"
-        )
-    return image.as_subclass(Tensor), boxes.as_subclass(Tensor).float(), labels.as_subclass(Tensor)

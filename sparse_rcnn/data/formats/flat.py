@@ -1,4 +1,4 @@
-"""Lists without an object for each entry, so that worker processes that fork share them.
+"""Lists without an object for each entry, so that worker processes share them.
 
 Reading a Python object changes its reference count, and with it the memory page that it lies on: a list of
 2 million names is copied into every worker. Arrays are not.
@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+
+from sparse_rcnn.data.formats.shared_arrays import SharedArrays
 
 __all__ = ["FlatRows", "FlatStrings"]
 
@@ -25,7 +27,12 @@ class FlatRows(Sequence[Any]):
     """
 
     def __init__(self, rows: Any, dtype: Any = np.int64) -> None:
-        self.array = np.asarray(rows, dtype=dtype)
+        self._shared = SharedArrays(np.asarray(rows, dtype=dtype))
+
+    @property
+    def array(self) -> np.ndarray:
+        """All rows."""
+        return self._shared.arrays[0]
 
     def __len__(self) -> int:
         return len(self.array)
@@ -63,18 +70,19 @@ class FlatStrings(Sequence[str]):
     def __init__(self, texts: Iterable[str]) -> None:
         # "surrogatepass": names of files that are not UTF-8, and halves of pairs in JSON, come through, too.
         parts = [text.encode("utf-8", "surrogatepass") for text in texts]
-        self._ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
-        self._bytes = np.frombuffer(b"".join(parts), dtype=np.uint8)
+        ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+        self._shared = SharedArrays(ends, np.frombuffer(b"".join(parts), dtype=np.uint8))
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return len(self._shared.arrays[0]) - 1
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         number = range(len(self))[index]
-        first, last = self._ends[number : number + 2].tolist()
-        return self._bytes[first:last].tobytes().decode("utf-8", "surrogatepass")
+        ends, letters = self._shared.arrays
+        first, last = ends[number : number + 2].tolist()
+        return letters[first:last].tobytes().decode("utf-8", "surrogatepass")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.layout import of_split
 from sparse_rcnn.data.image_file import MOST_NAMED
 
@@ -219,7 +220,8 @@ def _search(
         where = f"in {folder}" + (f", nor elsewhere in {root}" if not anywhere or folder == str(root) else "")
         raise ValueError(missing_message(missing, len(names), where, file))
     how = f", {renamed} of them with another suffix or in another spelling" if renamed else ""
-    remarks = [f"{file}: {moved} images are not at the path that it says; found by name in {root}{how}"]
+    said = counted(moved, "image is", "images are")
+    remarks = [f"{file}: {said} not where it says; found by name in {root}{how}"]
     return paths, remarks if moved else []
 
 

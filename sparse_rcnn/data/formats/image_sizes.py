@@ -2,23 +2,32 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
-from sparse_rcnn.data.image_file import MOST_NAMED, ExifOrientation, UnreadableImageError, read_image_size
+from sparse_rcnn.data.formats.counted import counted
+from sparse_rcnn.data.image_file import (
+    MOST_NAMED,
+    ExifOrientation,
+    UnreadableImageError,
+    check_image_files,
+    read_image_size,
+)
 
 __all__ = [
     "DEFAULTS",
     "THREADS",
     "VERSION",
     "cache_directory",
-    "files_to_check",
+    "check_headers",
     "keep_readable",
     "read_image_sizes",
+    "sizes_or_headers",
 ]
 
 THREADS = 8
@@ -71,28 +80,55 @@ def read_image_sizes(
     return sizes, dict(sorted(problems.items()))
 
 
-def files_to_check(
-    paths: Sequence[str], sizes: np.ndarray, exif_orientation: ExifOrientation, max_pixels: int
-) -> tuple[np.ndarray, Callable[[], None]]:
-    """Which image files were not yet found to have these sizes, or have changed since.
+def sizes_or_headers(
+    sizes: Sequence[tuple[int, int] | None], images: Sequence[str], options: ReadOptions
+) -> tuple[np.ndarray, dict[int, str]]:
+    """The sizes in annotation files, or in headers where a file says none; as `read_image_sizes`."""
+    unsaid = [index for index, size in enumerate(sizes) if size is None]
+    found = np.array([size or (0, 0) for size in sizes], dtype=np.int64).reshape(-1, 2)
+    if not unsaid:
+        return found, {}
+    found[unsaid], problems = read_image_sizes([images[index] for index in unsaid], options)
+    return found, {unsaid[index]: problem for index, problem in problems.items()}
+
+
+def check_headers(
+    paths: Sequence[str],
+    sizes: Sequence[tuple[int, int]],
+    *,
+    exif_orientation: ExifOrientation,
+    max_pixels: int,
+) -> None:
+    """As `check_image_files`, but skips files that were right before and have not changed.
 
     Args:
         paths: Image files.
-        sizes: [I, 2] (height, width) as annotated.
+        sizes: (height, width) of each as annotated.
         exif_orientation: As of `read_image`.
         max_pixels: As of `read_image`.
 
-    Returns:
-        Indices of these files, and a function to call when they were found to be right.
+    Raises:
+        UnreadableImageError: As `check_image_files`.
     """
     options = DEFAULTS._replace(exif_orientation=exif_orientation, max_pixels=max_pixels)
-    annotated = hashlib.blake2b(np.ascontiguousarray(sizes, dtype=np.int64).tobytes(), digest_size=8)
-    file = _cache_file(paths, options).with_suffix(f".{annotated.hexdigest()}.npz")
+    annotated = np.array(list(sizes), dtype=np.int64)
+    digest = hashlib.blake2b(annotated.tobytes(), digest_size=8).hexdigest()
+    file = _cache_file(paths, options).with_suffix(f".{digest}.npz")
     stats = _stats(paths)
-    ones = np.ones((len(paths), 2), dtype=np.int64)
     known = _remembered(file, stats)
-    unknown = np.arange(len(paths)) if known is None else np.flatnonzero(known[:, 0] == 0)
-    return unknown, lambda: _remember(file, stats, ones)
+    unknown = range(len(paths)) if known is None else np.flatnonzero(known[:, 0] == 0).tolist()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        check_image_files(
+            [paths[i] for i in unknown],
+            [sizes[i] for i in unknown],
+            exif_orientation=exif_orientation,
+            max_pixels=max_pixels,
+        )
+    for warning in said:
+        warnings.warn(warning.message, stacklevel=3)
+    if unknown and not said:  # what caused a warning is said again the next time
+        _remember(file, stats, np.ones((len(paths), 2), dtype=np.int64))
 
 
 def _stats(paths: Sequence[str]) -> np.ndarray:
@@ -120,7 +156,7 @@ def _remembered(file: Path, stats: np.ndarray) -> np.ndarray | None:
     try:
         with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as content:
             before, sizes = content["stats"], content["sizes"]
-    except Exception:  # absent, cut off, of another program: whatever it is, the headers are read again
+    except Exception:  # absent or broken: the headers are read again
         return None
     if before.shape != stats.shape or sizes.shape != (len(stats), 2) or sizes.dtype != np.int64:
         return None
@@ -129,7 +165,7 @@ def _remembered(file: Path, stats: np.ndarray) -> np.ndarray | None:
 
 
 def _remember(file: Path, stats: np.ndarray, sizes: np.ndarray) -> None:
-    """Written aside and renamed, so that nobody reads half of it; without room or rights, not at all."""
+    """Writes a new file and renames it: nobody reads half of it. Without room or rights, it writes none."""
     aside = file.with_name(f".{file.stem}.{os.getpid()}.npz")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -159,5 +195,5 @@ def keep_readable(
         how = "leave_out_broken=True, --leave-out-broken, leaves them out"
         raise UnreadableImageError(f"{len(problems)} unusable image(s): {named} ({how})")
     kept = np.array([index for index in range(len(content.paths)) if index not in problems], dtype=np.int64)
-    remark = f"{len(problems)} image(s) cannot be read and are left out: {named}"
+    remark = f"{counted(len(problems), 'image', 'images')} that cannot be read: left out: {named}"
     return content.with_images(kept)._replace(remarks=[*content.remarks, remark])

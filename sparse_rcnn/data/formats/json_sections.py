@@ -1,4 +1,4 @@
-"""A large JSON object read piece by piece: its lists come as short lists of entries, one after the other.
+"""A large JSON object, read piece by piece: a long list comes as many short lists of entries.
 
 `json.load` of Objects365 (2 million images, 25 million boxes) makes Python objects of over 20 GB. Here the
 text is cut between two entries of a list, each piece is parsed by the same parser, and the caller keeps
@@ -16,11 +16,11 @@ __all__ = ["CUTS", "PIECE", "Consume", "Consumed", "read_sections"]
 
 try:
     import orjson
-except ImportError:  # where it cannot be installed: it parses two to three times as fast
+except ImportError:  # it parses two to three times as fast, but may not be installed
     orjson = None  # type: ignore[assignment,unused-ignore]
 
-PIECE = 1 << 16  # characters parsed at a time: what they become stays in the processor's cache
-CUTS = 8  # places tried before more is read: in a broken file all are wrong
+PIECE = 1 << 16  # characters parsed at a time: the result fits in the processor's cache
+CUTS = 8  # places to cut at that are tried before more is read
 Consume = Callable[[list[Any], int], None]
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
@@ -40,7 +40,7 @@ def read_sections(file: Path, consumers: Mapping[str, Consume]) -> dict[str, Any
         ValueError: If the file cannot be read, or is not a JSON object; with the place of the fault.
     """
     collecting = gc.isenabled()
-    gc.disable()  # parsing makes millions of objects and no garbage: the collector would take half the time
+    gc.disable()  # there is no garbage, and to look for it would take half the time
     try:
         with open(file, "rb") as head:
             encoding = json.detect_encoding(head.read(4))

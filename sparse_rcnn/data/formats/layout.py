@@ -41,15 +41,21 @@ SPLIT_NAMES = {
     "valid": "val",
     "validation": "val",
     "dev": "val",
+    "eval": "val",
+    "evaluation": "val",
     "minival": "val",
     "test": "test",
     "testing": "test",
+    "trainset": "train",
+    "valset": "val",
+    "devset": "val",
+    "testset": "test",
     "trainval": "trainval",
     "default": "all",
     "all": "all",
 }
 SPLITS = {*SPLIT_NAMES} - {"default", "all"}
-# Folders that say what is in them, and not which images: images/train/a.jpg and annotations/train/a.xml.
+# Folders that say what kind of files they hold: images/train/a.jpg and annotations/train/a.xml.
 ROLES = {
     *("images", "image", "imgs", "img", "jpegimages", "pictures", "photos"),
     *("annotations", "annotation", "annots", "annot", "anns", "xmls", "xml", "labels", "label", "default"),

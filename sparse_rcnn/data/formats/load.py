@@ -1,4 +1,4 @@
-"""A data set in whatever layout it comes: recognised by looking, read, split and checked."""
+"""Opens a data set of any known layout: recognises it, reads it, splits it and checks it."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -9,28 +9,16 @@ import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
 from sparse_rcnn.data.formats.class_choice import choose_classes
-from sparse_rcnn.data.formats.coco_layout import COCO_FORMAT
-from sparse_rcnn.data.formats.crowdhuman import CROWDHUMAN_FORMAT
-from sparse_rcnn.data.formats.cvat_xml import CVAT_FORMAT
-from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transform
+from sparse_rcnn.data.formats.counted import counted
+from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.data.formats.held_out import choose_held_out, read_split, split_names
 from sparse_rcnn.data.formats.image_names import Folders
-from sparse_rcnn.data.formats.layout import (
-    SPLIT_NAMES,
-    Format,
-    Layout,
-    says_something,
-    several_data_sets,
-)
-from sparse_rcnn.data.formats.unknown_layout import unknown_layout
-from sparse_rcnn.data.formats.voc_layout import VOC_FORMAT
-from sparse_rcnn.data.formats.yolo_layout import YOLO_FORMAT
+from sparse_rcnn.data.formats.layout import SPLIT_NAMES, Layout
+from sparse_rcnn.data.formats.recognise import name_of_split, names_in_order, recognise
+from sparse_rcnn.data.formats.transform import Transform
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 
-__all__ = ["FORMATS", "list_splits", "load_dataset", "recognise"]
-
-# In the order in which they are tried; a format of one's own is a file and an entry here.
-FORMATS: tuple[Format, ...] = (COCO_FORMAT, CROWDHUMAN_FORMAT, CVAT_FORMAT, VOC_FORMAT, YOLO_FORMAT)
+__all__ = ["list_splits", "load_dataset"]
 
 
 def load_dataset(
@@ -50,11 +38,11 @@ def load_dataset(
     exif_orientation: ExifOrientation = "apply",
     max_pixels: int = MAX_PIXELS,
 ) -> DetectionDataset:
-    """A split of a data set in COCO's, LVIS's, VOC's, YOLO's, CrowdHuman's or CVAT's format.
+    """A split of a data set in COCO's, LVIS's, VOC's, YOLO's, CrowdHuman's, CVAT's or a simpler format.
 
     The layout is recognised by its file names. It may come from COCO, Roboflow, Ultralytics, Darknet, CVAT,
-    Label Studio, makesense or Kaggle. Upper and lower case does not matter, and the files may lie one or two
-    folders deeper.
+    Label Studio, makesense, Kaggle, LabelMe, VIA or CreateML. Upper and lower case does not matter, and the
+    files may lie one or two folders deeper.
 
     Args:
         path: A folder, a `data.yaml`, a Darknet `.data`, a JSON, an `.odgt`, or a list of images.
@@ -129,79 +117,16 @@ def list_splits(path: str | Path) -> list[str]:
         >>> list_splits("shapes")
         ['val']
     """
-    return list(recognise(Path(path)).splits)
-
-
-def recognise(path: Path, split: str = "train") -> Layout:
-    """The layout of a folder or file.
-
-    Args:
-        path: The folder or file.
-        split: Where a folder holds two formats, the first that has this split is taken.
-
-    Raises:
-        ValueError: If no format recognises it.
-    """
-    if not path.exists():
-        raise unknown_layout(path, FORMATS)
-    path = _inside(path)
-    found = []
-    for known in FORMATS:
-        layout = known.recognise(path)
-        if layout is not None:
-            if _has(layout, split):
-                return layout
-            found.append(layout)
-    return found[0] if found else _recognise_below(path, split)
-
-
-def _inside(path: Path) -> Path:
-    """The folder in which an archive has all it holds; not one such as train/ or images/."""
-    for _ in range(2):
-        beside = [one for one in path.iterdir() if not _is_clutter(one.name)] if path.is_dir() else []
-        if len(beside) != 1 or not beside[0].is_dir() or says_something(beside[0].name):
-            break
-        path = beside[0]
-    return path
-
-
-def _is_clutter(name: str) -> bool:
-    return name.startswith((".", "__MACOSX")) or name.lower() in ("thumbs.db", "desktop.ini")
-
-
-def _recognise_below(path: Path, split: str) -> Layout:
-    """The layout of the only folder, one or two levels deeper, that has one: VOCdevkit/VOC2012."""
-    folders = sorted(folder for folder in path.glob("*/") if folder.is_dir()) if path.is_dir() else []
-    for level in (folders, [below for folder in folders for below in sorted(folder.glob("*/"))]):
-        found = {
-            folder: layout for folder in level for known in FORMATS if (layout := known.recognise(folder))
-        }
-        if len(found) > 1:
-            raise several_data_sets(path, found)
-        if found:
-            return next(iter(found.values()))
-    raise unknown_layout(path, FORMATS)
-
-
-def _has(layout: Layout, split: str) -> bool:
-    return _name_in(layout, split) is not None or (split in ("train", "val") and "all" in layout.splits)
-
-
-def _name_in(layout: Layout, split: str) -> str | None:
-    """The name that a layout has for a split."""
-    for name in (split, SPLIT_NAMES.get(split.lower())):
-        if name in layout.splits:
-            return name
-    return "trainval" if split == "train" and "trainval" in layout.splits else None
+    return names_in_order(recognise(Path(path)))
 
 
 def _read_split(
     layout: Layout, split: str, path: Path, options: ReadOptions, val_share: float | str | Path, seed: int
 ) -> tuple[AnnotatedImages, list[str]]:
     """A split of the files, or a part of the training images, and a remark on it."""
-    name, wanted = _name_in(layout, split), SPLIT_NAMES.get(split.lower(), split)
-    val = _name_in(layout, "val")
-    training = _name_in(layout, "train") or ("all" if "all" in layout.splits and not val else None)
+    name, wanted = name_of_split(layout, split), SPLIT_NAMES.get(split.lower(), split)
+    val = name_of_split(layout, "val")
+    training = name_of_split(layout, "train") or ("all" if "all" in layout.splits and not val else None)
     held_out = val is None and training is not None and val_share != 0
     if not (held_out and wanted in ("train", "val")) or (wanted == "val" and name):
         if name is None and wanted == "train":
@@ -227,14 +152,15 @@ def _read_split(
 
 
 def _no_such_split(layout: Layout, split: str, path: Path) -> ValueError:
-    there = [name for name in layout.splits if name != "all"]
-    several = [name for name in there if name.startswith(split)]
-    if several:
+    there = [name for name in names_in_order(layout) if name != "all"]
+    several = [name for name in there if name.startswith(split) or name.endswith(split)]
+    if len(several) > 1:
         return ValueError(f"{path}: has several splits '{split}': give one of {', '.join(several)}")
     close = difflib.get_close_matches(split, there, 1, 0.6)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     what = f"has no split {split!r}: there is {', '.join(there) or 'one set of images without splits'}"
-    return ValueError(f"{path}: {what}{hint} ({layout.format})")
+    odd = "".join(f"; {remark}" for remark in layout.remarks)
+    return ValueError(f"{path}: {what}{hint} ({layout.format}){odd}")
 
 
 def _without_missing(content: AnnotatedImages) -> AnnotatedImages:
@@ -244,7 +170,8 @@ def _without_missing(content: AnnotatedImages) -> AnnotatedImages:
     if there.all():
         return content
     gone = content.paths[int(np.argmin(there))]
-    remark = f"{np.count_nonzero(~there)} images, such as {gone}, are not there and are left out"
+    said = counted(int(np.count_nonzero(~there)), "image is", "images are")
+    remark = f"{said} not there and left out, such as {gone}"
     return content.with_images(np.flatnonzero(there))._replace(remarks=[*content.remarks, remark])
 
 
@@ -256,6 +183,7 @@ def _without_impossible(content: AnnotatedImages) -> AnnotatedImages:
         return content
     broken = np.unique(content.objects.image_indices[wrong])
     example = content.describe(int(np.argmax(wrong)))
-    remark = f"{len(broken)} images have a box that is impossible, and are left out: {example}"
+    said = counted(len(broken), "image has", "images have")
+    remark = f"{said} a box that is impossible: left out: {example}"
     kept = np.setdiff1d(np.arange(len(content.paths)), broken)
     return content.with_images(kept)._replace(remarks=[*content.remarks, remark])

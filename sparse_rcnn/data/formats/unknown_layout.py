@@ -1,4 +1,4 @@
-"""What to say of a folder that no format recognises: what is in it, and the nearest that it could be."""
+"""The error for a folder of no known format: what is in it, and which format is the nearest."""
 
 import os
 from collections import Counter
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sparse_rcnn.data.formats.image_names import IMAGE_SUFFIXES
 from sparse_rcnn.data.formats.layout import Format
+from sparse_rcnn.data.formats.text_file import decoded
 
 __all__ = ["ARCHIVES", "MOST_FILES", "NEAREST", "OTHER_JSON", "unknown_layout"]
 
@@ -20,18 +21,29 @@ NEAREST = (
     ((".yaml", ".yml"), "YOLO", "none of the YAML files has train or val, and names or nc"),
     ((".json",), "COCO", "no JSON in it, or one folder deeper, has images, annotations and categories"),
     ((".txt",), "YOLO", "the text files hold neither 'class cx cy w h' nor names of images"),
-    ((".csv", ".tsv"), None, "tables are not read: convert them to COCO's JSON, or use from_boxes"),
+    (
+        (".csv", ".tsv"),
+        "CSV",
+        "no table has columns of images and boxes, such as filename, class, xmin, ymin, xmax, ymax",
+    ),
+    (
+        (".jsonl", ".ndjson"),
+        None,
+        "it holds lines of JSON, as of Hugging Face: convert them to COCO's JSON, or use from_boxes",
+    ),
     ((".parquet", ".tfrecord", ".record", ".arrow"), None, "convert it to COCO's JSON, or use from_boxes"),
     (IMAGE_SUFFIXES, None, "it holds images, but nothing that says what is in them"),
 )
 
 
-# What other tools write as JSON: of each, words that all occur at its beginning.
+# JSON of other tools: names that are all in its beginning, and what it is.
 OTHER_JSON = (
-    (("imagePath", "shapes"), "labelme's files, one an image: convert them with labelme2coco"),
-    (("annotation", "image", "coordinates"), "CreateML's file: export the project as COCO"),
-    (("filename", "regions"), "VIA's file: export it as COCO"),
     (("result", "data", "annotations"), "Label Studio's own file: export the project as COCO or YOLO"),
+    (("original_width", "rectanglelabels"), "Label Studio's own file: export the project as COCO or YOLO"),
+    (("items", "label_id"), "Datumaro's own file: convert it, datum convert -f coco_instances"),
+    (("classTitle", "geometryType"), "Supervisely's own file: export the project as COCO"),
+    (("title", "tags", "shape"), "Supervisely's own file: export the project as COCO"),
+    (("labels", "box2d"), "BDD100K's file: convert it with bdd100k.label.to_coco"),
     (("image_id", "bbox", "score"), "detections in COCO's result format: the ground truth is wanted"),
 )
 
@@ -40,7 +52,8 @@ def unknown_layout(path: Path, formats: Sequence[Format]) -> ValueError:
     """The error for a folder or file of no known layout."""
     if not path.exists():
         return ValueError(f"{path}: there is no such file or directory")
-    known = "; ".join(f"{known.name}: {known.expected}" for known in formats)
+    known = ", ".join(known.name for known in formats)
+    expected = {known.name: known.expected for known in formats}
     if path.is_file():
         return ValueError(f"{path}: is no annotation file of a known format ({known})")
     suffixes, folders, first = _look(path)
@@ -50,7 +63,7 @@ def unknown_layout(path: Path, formats: Sequence[Format]) -> ValueError:
     where = f" in {shown}" + (", ..." if len(folders) > 6 else "") if folders else ""
     for kinds, name, reason in NEAREST:
         if any(suffix in kinds for suffix in suffixes):
-            nearest = f"the nearest is {name}, but {reason}" if name else reason
+            nearest = f"the nearest is {name} ({expected[name]}), but {reason}" if name else reason
             example = next((first[suffix] for suffix in first if suffix in kinds), None)
             nearest += _said_by(example) if example and name else ""
             return ValueError(
@@ -62,8 +75,8 @@ def unknown_layout(path: Path, formats: Sequence[Format]) -> ValueError:
 def _said_by(file: str) -> str:
     """What a file is or begins with, for the message."""
     try:
-        with open(file, encoding="utf-8-sig", errors="replace") as stream:
-            head = stream.read(4096)
+        with open(file, "rb") as stream:
+            head = decoded(stream.read(4096), "replace")
     except OSError:
         return ""
     if file.lower().endswith(".json"):

@@ -13,10 +13,12 @@ import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions, make_objects
 from sparse_rcnn.data.formats.box_lists import check_class_names
-from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transform
+from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_names import first_names, is_image, shortened, suffix_order
-from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
+from sparse_rcnn.data.formats.image_sizes import keep_readable, sizes_or_headers
+from sparse_rcnn.data.formats.text_file import lines_of
+from sparse_rcnn.data.formats.transform import Transform
 from sparse_rcnn.data.formats.voc_page import VocPage, read_page
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 
@@ -134,7 +136,7 @@ def voc_images(
     count_from, remarks = _count_from(pages, options, where)
     boxes = np.array([item.box for _, _, item in items], dtype=np.float64).reshape(-1, 4)
     boxes[:, :2] -= count_from
-    # In float64 an infinite corner minus itself is NaN: silent here, refused by name when it is checked.
+    # An infinite corner minus itself is NaN. check_annotations refuses it by name.
     with np.errstate(invalid="ignore"):
         boxes[:, 2:] -= boxes[:, :2]
     label = {name: index for index, name in enumerate(names)}
@@ -144,7 +146,7 @@ def voc_images(
                 f"{files[image]}: object {number}: name {shortened(item.name)!r} is not among the classes "
                 f"{shortened(str(names))}"
             )
-    sizes, problems = _sizes([pages[file].size for file in files], images, options)
+    sizes, problems = sizes_or_headers([pages[file].size for file in files], images, options)
 
     def describe(index: int) -> str:
         image, number, item = items[index]
@@ -171,11 +173,7 @@ def voc_images(
 
 def read_list(file: Path) -> list[str]:
     """The names in a list of images, one a line, each once; ValueError if there are none."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read as a list of images: {error}") from error
-    names = [line.strip() for line in lines if line.strip()]
+    names = lines_of(file, " as a list of images")
     if not names:
         raise ValueError(f"{file}: the data set is empty: the list names no images")
     seen: set[str] = set()
@@ -187,7 +185,7 @@ def read_list(file: Path) -> list[str]:
 
 
 def _count_from(pages: dict[Path, VocPage], options: ReadOptions, where: Path) -> tuple[int, list[str]]:
-    """The number of the first pixel, and a remark if the coordinates had to tell it."""
+    """The number of the first pixel, and a remark if it follows from the coordinates."""
     if options.count_from is not None:
         if options.count_from not in (0, 1):
             raise ValueError(f"count_from must be 0 or 1, got {options.count_from!r}")
@@ -203,18 +201,6 @@ def _count_from(pages: dict[Path, VocPage], options: ReadOptions, where: Path) -
                     f"object {number}, has {low:g} (count_from=1, --voc-count-from 1, says otherwise)"
                 ]
     return 1, []
-
-
-def _sizes(
-    sizes: Sequence[tuple[int, int] | None], images: Sequence[str], options: ReadOptions
-) -> tuple[np.ndarray, dict[int, str]]:
-    """The sizes that the files say; those of the headers, where they say none."""
-    unsaid = [index for index, size in enumerate(sizes) if size is None]
-    found = np.array([size or (0, 0) for size in sizes], dtype=np.int64).reshape(-1, 2)
-    if not unsaid:
-        return found, {}
-    found[unsaid], problems = read_image_sizes([images[index] for index in unsaid], options)
-    return found, {unsaid[index]: problem for index, problem in problems.items()}
 
 
 def _odd(pages: dict[Path, VocPage], where: Path) -> list[str]:

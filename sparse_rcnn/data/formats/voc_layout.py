@@ -2,10 +2,12 @@
 
 import os
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.image_names import first_names, images_below, missing_message, suffix_order
 from sparse_rcnn.data.formats.layout import (
     Format,
@@ -18,12 +20,14 @@ from sparse_rcnn.data.formats.layout import (
     split_of,
     split_of_path,
 )
+from sparse_rcnn.data.formats.text_file import decoded, lines_of, read_text
 from sparse_rcnn.data.formats.voc import read_list, voc_images
 from sparse_rcnn.data.formats.voc_page import VocPage, read_page
 
-__all__ = ["LISTS", "LOOKED_AT", "VOC_FORMAT", "recognise"]
+__all__ = ["LABEL_MAP", "LABEL_MAP_HEAD", "LISTS", "LOOKED_AT", "VOC_FORMAT", "recognise"]
 
 LISTS = ("ImageSets/Main", "ImageSets", "imagesets/main", "Main", "")
+LABEL_MAP, LABEL_MAP_HEAD = "labelmap.txt", "# label:color_rgb"  # of CVAT and Datumaro
 LOOKED_AT = 8  # XML files that are looked into to recognise the format
 
 
@@ -42,7 +46,7 @@ def recognise(path: Path) -> Layout | None:
         return recognise(homes[0])
     splits: dict[str, Reader]
     if lists:
-        splits = {split: partial(_read_listed, path, files, file) for split, file in lists.items()}
+        splits = {split: partial(_read_listed, path, files, some) for split, some in lists.items()}
     else:
         groups: dict[str, list[str]] = {}
         for file in files:
@@ -67,31 +71,38 @@ def _recognise_list(path: Path) -> Layout | None:
 def _is_page(file: Path) -> bool:
     try:
         with open(file, "rb") as stream:
-            return b"<annotation>" in (head := stream.read(1 << 16)) or b"<annotation " in head
+            head = decoded(stream.read(1 << 16), "replace")
+        return "<annotation>" in head or "<annotation " in head
     except OSError:
         return False
 
 
-def _lists(root: Path, keys: set[str]) -> dict[str, Path]:
-    """The lists of images by split: text files whose first line names an annotation file."""
+def _lists(root: Path, keys: set[str]) -> dict[str, list[Path]]:
+    """The lists of images by split: text files whose first line names an annotation file.
+
+    Where there are only lists by class, such as cat_train.txt, those of one split belong together.
+    """
     for folder in LISTS:
-        found = {}
+        found: dict[str, list[Path]] = {}
+        by_class: dict[str, list[Path]] = {}
         for file in sorted((root / folder).glob("*.txt")):
             try:
-                with open(file, encoding="utf-8-sig") as stream:
-                    first = next((line.strip() for line in stream if line.strip()), "")
-            except (OSError, UnicodeDecodeError):
+                first = next(iter(lines_of(file)), "")
+            except ValueError:
                 continue
             standard = split_of(file.stem) if re.fullmatch(r"[A-Za-z]+", file.stem) else None
+            word = file.stem.rpartition("_")[2]
             if standard or any(key_of(name) in keys for name in (first, first + ".x")):
-                found[file.stem if file.stem == "trainval" else standard or file.stem] = file
-        if found:
-            return found
+                found[file.stem if file.stem == "trainval" else standard or file.stem] = [file]
+            elif re.search(r"\s-?[01]$", first) and split_of(word) and key_of(_names_in(first)[-2]) in keys:
+                by_class.setdefault(split_of(word) or word, []).append(file)
+        if found or by_class:
+            return found or by_class
     return {}
 
 
 def _names_in(line: str) -> list[str]:
-    """What a line of a list may name: itself, or the first of "image file", "name 1", "path,path".
+    """The names that a line of a list may mean: the whole line, or the first word of "name 1", "path,path".
 
     With or without a suffix, which a name with a dot in it does not tell.
     """
@@ -99,10 +110,20 @@ def _names_in(line: str) -> list[str]:
     return [name for word in words for name in (word + ".xml", word, os.path.basename(word))]
 
 
-def _read_listed(root: Path, files: list[str], names: Path, options: ReadOptions) -> AnnotatedImages:
+def _read_listed(
+    root: Path, files: list[str], lists: Sequence[Path], options: ReadOptions
+) -> AnnotatedImages:
     by_key = {key_of(file): file for file in files}
-    chosen, missing = [], []
-    for name in read_list(names):
+    chosen, missing, remarks = [], [], []
+    names, listed = lists[0], read_list(lists[0])
+    if len(lists) > 1:
+        listed = list(dict.fromkeys(line.split()[0] for file in lists for line in read_list(file)))
+        kind = names.stem.rpartition("_")[2]
+        remarks.append(
+            f"{names.parent}: there is no {kind}.txt: the split is the {len(listed)} images that "
+            f"{len(lists)} lists of classes name, such as {names.name}"
+        )
+    for name in listed:
         file = next((by_key[key] for key in map(key_of, _names_in(name)) if key in by_key), None)
         chosen.append(file) if file else missing.append(name)
     if missing and not options.leave_out_broken:
@@ -112,14 +133,22 @@ def _read_listed(root: Path, files: list[str], names: Path, options: ReadOptions
             "leaves them out)"
         )
     content = _read(root, files, chosen, options)
-    remark = f"{names}: {len(missing)} images have no XML file and are left out"
-    return content._replace(remarks=[*content.remarks, *([remark] if missing else [])])
+    if missing:
+        remarks.append(f"{names}: {counted(len(missing), 'image has', 'images have')} no XML file: left out")
+    return content._replace(remarks=[*content.remarks, *remarks])
 
 
 def _read(root: Path, files: list[str], chosen: list[str], options: ReadOptions) -> AnnotatedImages:
-    """Reads all pages, which decide classes and counting, and gives the chosen ones."""
+    """Reads all pages, because all decide the classes and the counting; returns the chosen ones."""
     pages: dict[Path, VocPage] = {}
     remarks: list[str] = []
+    label_map = root / LABEL_MAP
+    if options.count_from is None and label_map.is_file() and LABEL_MAP_HEAD in read_text(label_map):
+        options = options._replace(count_from=0)
+        remarks.append(
+            f"{label_map} is CVAT's or Datumaro's, which count from 0: so are the coordinates read "
+            "(count_from=1, --voc-count-from 1, says otherwise)"
+        )
     for file in files:
         try:
             pages[root / file] = read_page(root / file)
@@ -160,7 +189,8 @@ def _unannotated(names: list[str], keys: set[str], used: int, root: Path) -> lis
     alone = [name for name in names if key_of(name) not in keys]
     if not alone or len(names) - len(alone) < used // 2:  # else images are found by other names
         return []
-    return [f"{root}: {len(alone)} images, such as {alone[0]}, have no XML file and are left out"]
+    said = counted(len(alone), "image has", "images have")
+    return [f"{root}: {said} no XML file, such as {alone[0]}: left out"]
 
 
 VOC_FORMAT = Format(

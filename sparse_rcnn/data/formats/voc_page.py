@@ -1,4 +1,4 @@
-"""One image's XML file of Pascal VOC: its size and objects, every field checked, and named if it is wrong."""
+"""The XML file of one image of Pascal VOC. Every field is checked, and an error names a wrong one."""
 
 import math
 import xml.etree.ElementTree as ElementTree

@@ -1,4 +1,4 @@
-"""Data sets written in COCO's, YOLO's or VOC's format, with their images, so that they read back the same."""
+"""Writes data sets in COCO's, YOLO's or VOC's format, with their images."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.data.formats.voc_page import COUNTED_FROM
 
@@ -18,8 +19,10 @@ __all__ = ["WRITERS", "write_dataset"]
 def write_dataset(splits: Mapping[str, DetectionDataset], directory: str | Path, format: str) -> list[str]:
     """Writes the splits of a data set into a new folder. The image files are copied without a change.
 
-    Boxes are not clipped. COCO's format stores everything. VOC's cannot store ids, areas and classes without
-    boxes. YOLO's cannot store ids, areas and ignored regions.
+    Boxes are not clipped. COCO's format stores all that a data set has, which is no outlines (segmentations).
+    VOC's cannot store ids, areas, the order of classes and classes without boxes. YOLO's cannot store ids,
+    areas and ignored regions. `VocDetection(directory, split)` reads VOC's. So does torchvision if images
+    are .jpg and the folder is VOCdevkit/VOC2012.
 
     Args:
         splits: Data sets by the name of the split.
@@ -47,13 +50,16 @@ def write_dataset(splits: Mapping[str, DetectionDataset], directory: str | Path,
     if any(dataset.class_names != first.class_names for dataset in splits.values()):
         raise ValueError("the splits have different classes")
     remarks = []
+    taken: dict[str, str] = {}
     for split, dataset in splits.items():
-        names = _names(dataset)
-        folder = {"coco": f"images/{split}", "yolo": f"images/{split}", "voc": f"JPEGImages/{split}"}[format]
+        taken = taken if format == "voc" else {}  # one folder for all splits
+        names = _names(dataset, taken, flat=format == "voc")
+        folder = "JPEGImages" if format == "voc" else f"images/{split}"
         for path, name in zip(dataset.image_paths, names, strict=True):
             target = root / folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+        remarks += [f"{split}: {lost}" for lost in _lost(dataset, format)]
         remarks += WRITERS[format](root, split, dataset, names)
     if format == "yolo":
         places = "".join(f"{split}: images/{split}\n" for split in splits)
@@ -65,20 +71,46 @@ def write_dataset(splits: Mapping[str, DetectionDataset], directory: str | Path,
     return remarks
 
 
-def _names(dataset: DetectionDataset) -> list[str]:
-    """Relative paths of the images, of which no two differ in their suffix alone."""
-    folders = [os.path.dirname(os.path.abspath(path)) for path in dataset.image_paths]
-    base = os.path.commonpath(folders)
-    taken: set[str] = set()
-    names = []
-    for path in dataset.image_paths:
-        stem, suffix = os.path.splitext(os.path.relpath(os.path.abspath(path), base).replace(os.sep, "/"))
+def _names(dataset: DetectionDataset, taken: dict[str, str], flat: bool) -> list[str]:
+    """Relative paths of the images, of which no two differ in their suffix alone.
+
+    Args:
+        dataset: The data set.
+        taken: The image of each name without suffix that was given before; it is added to.
+        flat: Underscores in place of folders.
+    """
+    paths = [os.path.abspath(path) for path in dataset.image_paths]
+    base = os.path.commonpath([os.path.dirname(path) for path in paths])
+    names: list[str] = []
+    given: set[str] = set()  # in this split: an image that is listed twice is written twice
+    for path in paths:
+        stem, suffix = os.path.splitext(os.path.relpath(path, base).replace(os.sep, "_" if flat else "/"))
         unique, number = stem, 2
-        while unique in taken:
+        while unique in given or taken.setdefault(unique, path) != path:
             unique, number = f"{stem}-{number}", number + 1
-        taken.add(unique)
+        given.add(unique)
         names.append(unique + suffix)
     return names
+
+
+def _lost(dataset: DetectionDataset, format: str) -> list[str]:
+    """What the boxes have and the format cannot store."""
+    columns = dataset.annotations
+    own = columns.written_boxes[:, 2] * columns.written_boxes[:, 3]
+    outlined = int(np.count_nonzero(~np.isclose(columns.areas, own, rtol=1e-6, atol=1e-6)))
+    if format == "coco":
+        said = counted(outlined, "box has", "boxes have")
+        return [f"{said} an area of an outline: the area is written, outlines are not"] if outlined else []
+    remarks = []
+    if outlined:
+        said = counted(outlined, "area of an outline becomes", "areas of outlines become")
+        remarks.append(f"{said} that of the box: the format has no areas")
+    numbers = ([*range(1, 1 + len(ids))] for ids in (dataset.image_ids, dataset.category_ids))
+    if [[*dataset.image_ids], dataset.category_ids] != [*numbers]:
+        remarks.append("ids of images and classes are numbered anew: the format has none")
+    if format == "voc" and dataset.class_names != sorted(dataset.class_names):
+        remarks.append("classes come back in the order of the alphabet: VOC has no list of them")
+    return remarks
 
 
 def _write_coco(root: Path, split: str, dataset: DetectionDataset, names: list[str]) -> list[str]:
@@ -119,27 +151,31 @@ def _write_yolo(root: Path, split: str, dataset: DetectionDataset, names: list[s
         file.write_text("".join(rows))
     if not dataset.num_crowd:
         return []
-    return [f"{split}: {dataset.num_crowd} ignored regions are left out: YOLO has none"]
+    said = counted(dataset.num_crowd, "ignored region is", "ignored regions are")
+    return [f"{split}: {said} left out: YOLO has none"]
 
 
 def _write_voc(root: Path, split: str, dataset: DetectionDataset, names: list[str]) -> list[str]:
-    stems = [f"{split}/{os.path.splitext(name)[0]}" for name in names]
+    stems = [os.path.splitext(name)[0] for name in names]
     for index, (name, stem) in enumerate(zip(names, stems, strict=True)):
         height, width = dataset.image_sizes[index]
         objects = "".join(
-            f"<object><name>{escape(label)}</name><difficult>{int(crowd)}</difficult><bndbox>"
+            f"<object><name>{escape(label)}</name><pose>Unspecified</pose><truncated>0</truncated>"
+            f"<difficult>{int(crowd)}</difficult><bndbox>"
             f"<xmin>{_short(x + 1)}</xmin><ymin>{_short(y + 1)}</ymin>"
             f"<xmax>{_short(x + w)}</xmax><ymax>{_short(y + h)}</ymax></bndbox></object>\n"
             for label, _, (x, y, w, h), crowd in _objects(dataset, index)
         )
         file = root / "Annotations" / f"{stem}.xml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(
-            f"<annotation><filename>{escape(os.path.basename(name))}</filename>"
+        file.parent.mkdir(exist_ok=True)
+        page = (
+            f"<annotation><folder>{escape(root.name)}</folder><filename>{escape(name)}</filename>"
             f"<{COUNTED_FROM}>1</{COUNTED_FROM}>\n<size><width>{width}</width><height>{height}</height>"
-            f"<depth>3</depth></size>\n{objects}</annotation>\n",
-            encoding="utf-8",
+            f"<depth>3</depth></size>\n<segmented>0</segmented>\n{objects}</annotation>\n"
         )
+        if file.exists() and file.read_text(encoding="utf-8") != page:
+            raise ValueError(f"{name}: is in two splits with different boxes: VOC has one file for both")
+        file.write_text(page, encoding="utf-8")
     file = root / "ImageSets" / "Main" / f"{split}.txt"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")

@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions, make_objects
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_names import Folders
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
+from sparse_rcnn.data.formats.text_file import read_text
 
 __all__ = ["FARTHEST", "labels_of", "read_labels", "read_yolo"]
 
-FARTHEST = 2.0  # a fraction beyond it is no box that leaves its image, but a coordinate in pixels
+FARTHEST = 2.0  # a greater number is no fraction: it is a coordinate in pixels
 
 
 def read_yolo(
@@ -87,7 +89,10 @@ def read_yolo(
     named = [label for label, name in enumerate(class_names) if name]
     new_label = {label: position for position, label in enumerate(named)}
     if len(named) < len(class_names):
-        remarks.append(f"{where}: {len(class_names) - len(named)} labels between others have no name")
+        said = counted(
+            len(class_names) - len(named), "label between others has", "labels between others have"
+        )
+        remarks.append(f"{where}: {said} no name")
     content = AnnotatedImages(
         paths,
         np.arange(1, len(images) + 1),
@@ -117,12 +122,8 @@ def read_labels(
     Raises:
         ValueError: Naming file, line, field and value.
     """
-    try:
-        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read as a label file: {error}") from error
     found = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(file, " as a label file").split("\n"), start=1):
         if words := line.split():
             label, values = _numbers(words, f"{file}: line {number}", num_classes)
             found.append((number, label, _box(values, keypoints, f"{file}: line {number}")))
@@ -161,6 +162,9 @@ def _box(values: list[float], keypoints: bool, where: str) -> tuple[float, float
         if len(values) == 5:
             what += " (a fifth is a score: these are detections, not labels)"
         raise ValueError(f"{where}: must be 'class cx cy w h', or a polygon of at least 3 points, got {what}")
+    if len(values) > 6 and {*values[6::3]} <= {0, 1, 2} and 2 in values[6::3]:
+        what = "a box and key points 'x y visible'? kpt_shape in data.yaml says so"
+        raise ValueError(f"{where}: no polygon has a coordinate of 2 in every third place: are these {what}")
     if (worst := max(values, key=abs)) and abs(worst) > FARTHEST:
         raise ValueError(
             f"{where}: coordinates must be fractions of the image, 0 to 1, got {worst:g}: are these pixels?"

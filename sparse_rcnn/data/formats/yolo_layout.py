@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
-from sparse_rcnn.data.formats.data_yaml import DataFile, read_data_file, read_data_yaml, read_names
+from sparse_rcnn.data.formats.counted import counted
+from sparse_rcnn.data.formats.data_yaml import SPLITS, DataFile, read_data_file, read_data_yaml, read_names
 from sparse_rcnn.data.formats.image_names import (
     Folders,
     images_below,
@@ -24,19 +25,12 @@ from sparse_rcnn.data.formats.layout import (
     split_of,
     split_of_path,
 )
-from sparse_rcnn.data.formats.yolo import labels_of, read_labels, read_yolo
+from sparse_rcnn.data.formats.text_file import lines_of, read_text
+from sparse_rcnn.data.formats.yolo import labels_of, read_yolo
+from sparse_rcnn.data.formats.yolo_files import class_names, is_label_file, is_list, is_name_file, names_file
 
-__all__ = ["LOOKED_AT", "NAME_FILES", "NO_LABELS", "YOLO_FORMAT", "recognise"]
+__all__ = ["LOOKED_AT", "NO_LABELS", "YOLO_FORMAT", "recognise"]
 
-NAME_FILES = (
-    "classes.txt",
-    "obj.names",
-    "*.names",
-    "_darknet.labels",
-    "labels.txt",
-    "class_names.txt",
-    "predefined_classes.txt",
-)
 NO_LABELS = ("readme", "notes", "requirements", "license")
 LOOKED_AT = 8  # text files that are looked into to recognise the format
 
@@ -49,8 +43,8 @@ def recognise(path: Path) -> Layout | None:
             return _described(read_data_yaml(path))
         if suffix == ".data":
             return _described(read_data_file(path))
-        if suffix == ".txt" and _is_list(path):
-            names = _class_names(path.parent)
+        if suffix == ".txt" and is_list(path):
+            names = class_names(path.parent)
             return Layout(
                 "YOLO", {"all": partial(_read_listed, [str(path)], path.parent, names, path, False)}
             )
@@ -71,11 +65,11 @@ def _look(file: Path) -> Layout | None:
     if file.suffix == ".data":
         return _described(read_data_file(file))
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
+        text = read_text(file)
+    except ValueError:
         return None
     said = {line.split(":")[0].strip() for line in text.splitlines() if line[:1].strip()}
-    if not ({"names", "nc"} & said and {"train", "val", "valid", "test"} & said):
+    if not ({"names", "nc"} & said and {*SPLITS} & said):
         return None
     return _described(read_data_yaml(file))
 
@@ -83,11 +77,22 @@ def _look(file: Path) -> Layout | None:
 def _described(data: DataFile | None) -> Layout | None:
     if data is None:
         return None
+    names, remarks = data.class_names, list(data.remarks)
+    if names is None and (there := names_file(data.root)) is not None:
+        names = read_names(there)
+        if data.num_classes not in (None, len(names)):
+            raise ValueError(
+                f"{data.file}: field 'nc' says {data.num_classes} classes, but {there} has {len(names)}"
+            )
+        remarks.append(f"{data.file} names no classes; their names are those of {there}")
+    elif names is None and data.num_classes:
+        names = [str(label) for label in range(data.num_classes)]
+        remarks.append(f"{data.file} names no classes; they are called 0 to {data.num_classes - 1}")
     splits = {
-        split: partial(_read_listed, places, data.root, data.class_names, data.file, data.keypoints)
+        split: partial(_read_listed, places, data.root, names, data.file, data.keypoints)
         for split, places in data.splits.items()
     }
-    return Layout("YOLO", dict(splits), data.remarks)
+    return Layout("YOLO", dict(splits), tuple(remarks))
 
 
 def _undescribed(root: Path) -> Layout | None:
@@ -95,21 +100,24 @@ def _undescribed(root: Path) -> Layout | None:
     labels = [
         file
         for file in files_below(root, ".txt")
-        if not os.path.basename(file).lower().startswith(NO_LABELS) and not _is_name_file(root / file)
+        if not os.path.basename(file).lower().startswith(NO_LABELS) and not is_name_file(root / file)
     ]
-    lists = {file for file in labels if "/" not in file and _is_list(root / file)}
-    names = _class_names(root)
+    lists = {file for file in labels if "/" not in file and is_list(root / file)}
+    names = class_names(root)
     rest = [file for file in labels if file not in lists]
-    some = [file for file in rest[:LOOKED_AT] if _is_label_file(root / file)]
+    some = [file for file in rest[:LOOKED_AT] if is_label_file(root / file)]
     if not some and not (names and rest):
         return None
-    by_list = {split: file for file in sorted(lists) if (split := split_of(Path(file).stem))}
+    by_list: dict[str, list[str]] = {}
+    for file in sorted(lists):
+        if split := split_of(Path(file).stem):
+            by_list.setdefault(split, []).append(str(root / file))
     if by_list:
         return Layout(
             "YOLO",
             {
-                split: partial(_read_listed, [str(root / file)], root, names, root / file, False)
-                for split, file in by_list.items()
+                split: partial(_read_listed, files, root, names, Path(files[0]), False)
+                for split, files in by_list.items()
             },
         )
     images = images_below(root)
@@ -117,37 +125,6 @@ def _undescribed(root: Path) -> Layout | None:
     return Layout(
         "YOLO", {split: partial(_read_paired, root, split, rest, names) for split in sorted(groups)}
     )
-
-
-def _class_names(root: Path) -> list[str] | None:
-    """The names in the nearest file of names: at the top, below it, or beside the folder."""
-    below = [root / "labels", root / "train", root / "data"]
-    for folder in (root, *below, *sorted(root.glob("*/")), *sorted(root.glob("*/*/")), root.parent):
-        for pattern in NAME_FILES:
-            for file in sorted(folder.glob(pattern)):
-                if not (file.name == "labels.txt" and _is_label_file(file)):
-                    return read_names(file)
-    return None
-
-
-def _is_name_file(file: Path) -> bool:
-    return any(file.match(pattern) for pattern in NAME_FILES) and not _is_label_file(file)
-
-
-def _is_label_file(file: Path) -> bool:
-    try:
-        return bool(read_labels(file, None))
-    except ValueError:
-        return False
-
-
-def _is_list(file: Path) -> bool:
-    """Whether the first line names an image file."""
-    try:
-        with open(file, encoding="utf-8-sig") as stream:
-            return is_image(next((line.strip() for line in stream if line.strip()), ""))
-    except (OSError, UnicodeDecodeError):
-        return False
 
 
 def _read_paired(
@@ -166,8 +143,10 @@ def _read_paired(
     chosen = sorted(_once(wanted))
     files = [str(root / label_of[image]) if image in label_of else None for image in chosen]
     content = read_yolo([str(base / image) for image in chosen], files, names, root, options)
-    remark = f"{root}: {len(lost)} label files, such as {lost[0]}, have no image" if lost else ""
-    return content._replace(remarks=[*content.remarks, *([remark] if lost else [])])
+    if not lost:
+        return content
+    remark = f"{root}: {counted(len(lost), 'label file has', 'label files have')} no image, such as {lost[0]}"
+    return content._replace(remarks=[*content.remarks, remark])
 
 
 def _once(images: set[str]) -> list[str]:
@@ -217,14 +196,10 @@ def _inside(place: str, images: str) -> str:
 
 def _listed(file: Path, root: Path) -> list[str]:
     """The images of a list: relative to the list, to the data set, or with folders of another machine."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read as a list of images: {error}") from error
     folders = Folders()
     found = []
     bases = list(dict.fromkeys([root, file.parent]))
-    for line in filter(None, map(str.strip, lines)):
+    for line in lines_of(file, " as a list of images"):
         parts = [part for part in line.replace("\\", "/").split("/") if part not in ("", ".", "..")]
         places = [line, *(str(base / line) for base in bases[::-1])]
         places += [str(base.joinpath(*parts[first:])) for first in range(len(parts)) for base in bases]

@@ -12,7 +12,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transform
+from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
+from sparse_rcnn.data.formats.transform import Transform
 from sparse_rcnn.data.loading.sampler import Draw
 from sparse_rcnn.data.loading.seeded import SeededDataset, seeded_by
 from sparse_rcnn.data.loading.transforms import ResizeShortestEdge, without_empty_boxes

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from sparse_rcnn.data.formats.coco import CocoDetection
-from sparse_rcnn.data.formats.detection_dataset import Transform
+from sparse_rcnn.data.formats.transform import Transform
 from sparse_rcnn.data.shapes.drawing import CLASS_NAMES, DRAWING_VERSION, SPLITS, draw_shapes
 
 __all__ = ["JPEG_QUALITY", "NUM_IMAGES", "SETTINGS_FILE", "ShapesDataset"]

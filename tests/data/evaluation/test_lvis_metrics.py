@@ -54,7 +54,7 @@ def test_a_data_set_in_lvis_files(shared_dir):
     of_two = [entry for entry in elsewhere if entry["category_id"] == 2]
     assert evaluate_lvis(dataset, [*results, *of_two])["AP"] == pytest.approx(1)
     assert evaluate_lvis(dataset, [*results, *elsewhere])["AP"] < 0.9
-    with pytest.warns(DatasetRemark, match="5 boxes of classes that were not asked for"):
+    with pytest.warns(DatasetRemark, match="5 boxes are of classes that were not asked for"):
         chosen = load_dataset(shared_dir / "cases" / "layouts" / "lvis_v1", "train", class_names=["zucchini"])
     with pytest.raises(ValueError, match="image 0 has no 'neg_category_ids', which LVIS's AP needs"):
         evaluate_lvis(chosen, [])

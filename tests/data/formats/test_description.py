@@ -1,5 +1,6 @@
 """The description of a data set before training, and its conversion to another format."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -7,15 +8,18 @@ import layout_exports as exports
 import numpy as np
 import pytest
 from layout_exports import CLASSES, IMAGES
+from torchvision.datasets import VOCDetection
 
 from sparse_rcnn.data import (
     DetectionDataset,
+    VocDetection,
     crowded_images,
     dataset_remarks,
     describe_dataset,
     load_dataset,
     write_dataset,
 )
+from sparse_rcnn.data.formats.writers import WRITERS
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +69,13 @@ def test_what_looks_wrong_is_said(root: Path) -> None:
     faults = {
         "all coordinates are below 1: are they fractions": [[0.1, 0.2, 0.3, 0.9], [0.5, 0.5, 1, 1]],
         "the median box is 1.5 px wide or high": [[1, 1, 2.5, 30], [3, 3, 9, 4.5], [9, 9, 30, 30]],
-        "1 boxes have a side below 2 px, the smallest 0.5 px": [
+        "1 box has a side below 2 px, the smallest 0.5 px": [
             [1, 1, 1.5, 30],
             [3, 3, 9, 9],
             [9, 9, 30, 30],
         ],
         # Corners (20, 10, 50, 35) and the like, read as x, y, width, height.
-        "2 boxes (100%) leave their image and are clipped; read as corners (xyxy) all would fit": [
+        "2 boxes leave their image and are clipped (100%); read as corners (xyxy) all would fit": [
             [20, 10, 20 + 50, 10 + 35],
             [30, 20, 30 + 59, 20 + 39],
         ],
@@ -90,7 +94,7 @@ def test_equal_contents_in_two_splits_are_found(root: Path, tmp_path: Path) -> N
     shutil.copy(images / "a1.png", images / "b1.png")  # of another name, and of the same size in pixels
     found = [remark for remark in dataset_remarks(both(tmp_path / "copy")) if "equal contents" in remark]
     assert len(found) == 1
-    assert found[0].startswith("1 images are in train and in val with equal contents, such as ")
+    assert found[0].startswith("1 image is in train and in val with equal contents, such as ")
     assert "a1.png" in found[0]
     assert "b1.png" in found[0]
 
@@ -123,3 +127,56 @@ def test_conversion_loses_nothing(tmp_path: Path, format: str) -> None:
         write_dataset({"train": before}, tmp_path / format, format)
     with pytest.raises(ValueError, match=r"must be one of \['coco', 'yolo', 'voc'\], got 'csv'"):
         write_dataset({"train": before}, tmp_path / "csv", "csv")
+
+
+def coco_of(data: DetectionDataset) -> dict[str, list]:
+    """By image: its size and its objects, without ids."""
+    truth = data.coco_ground_truth()
+    names = {entry["id"]: entry["name"] for entry in truth["categories"]}
+    found = {
+        entry["id"]: (entry["file_name"], entry["height"], entry["width"], []) for entry in truth["images"]
+    }
+    for entry in truth["annotations"]:
+        box = [round(side, 6) for side in entry["bbox"]]
+        found[entry["image_id"]][3].append((names[entry["category_id"]], box, entry["iscrowd"]))
+    return {name: [*size, sorted(objects)] for name, *size, objects in found.values()}
+
+
+@pytest.mark.filterwarnings("ignore::sparse_rcnn.data.DatasetRemark")
+def test_coco_there_and_back(shared_dir: Path, tmp_path: Path) -> None:
+    """Real COCO images with crowds and outlines through YOLO and VOC; what a format cannot hold is said."""
+    before = load_dataset(shared_dir / "data/coco_mini", "val")
+    assert before.num_crowd == 12
+    remarks = {format: write_dataset({"val": before}, tmp_path / format, format) for format in WRITERS}
+    outlines = [re.search(r"val: (\d+) (areas|boxes have)", said[0]) for said in remarks.values()]
+    assert {match[1] for match in outlines if match} == {"855"}
+    assert remarks["coco"] == [
+        "val: 855 boxes have an area of an outline: the area is written, outlines are not"
+    ]
+    renumbered = "val: ids of images and classes are numbered anew: the format has none"
+    assert remarks["yolo"][1:] == [renumbered, "val: 12 ignored regions are left out: YOLO has none"]
+    assert remarks["voc"][1:3] == [
+        renumbered,
+        "val: classes come back in the order of the alphabet: VOC has no list of them",
+    ]
+    wanted = coco_of(before)
+    for format in WRITERS:
+        once = load_dataset(tmp_path / format, "val")
+        write_dataset({"val": once}, tmp_path / f"{format}_coco", "coco")
+        expected = {
+            name: [*size, [one for one in objects if format != "yolo" or not one[2]]]
+            for name, (*size, objects) in wanted.items()
+        }
+        assert coco_of(once) == coco_of(load_dataset(tmp_path / f"{format}_coco", "val")) == expected
+    # VOC's own readers take it: ours, and torchvision's
+    ours = VocDetection(tmp_path / "voc", "val")
+    assert coco_of(ours) == wanted
+    (tmp_path / "VOCdevkit").mkdir()
+    (tmp_path / "voc").rename(tmp_path / "VOCdevkit/VOC2012")
+    theirs = VOCDetection(tmp_path, year="2012", image_set="val")
+    assert len(theirs) == len(before)
+    for (image, page), name in zip(theirs, ours.image_names, strict=True):
+        objects = page["annotation"].get("object", [])
+        assert page["annotation"]["filename"] == f"{name}.jpg"
+        assert [image.height, image.width] == wanted[f"{name}.jpg"][:2]
+        assert sorted(item["name"] for item in objects) == [one[0] for one in wanted[f"{name}.jpg"][2]]

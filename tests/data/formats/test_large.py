@@ -1,18 +1,21 @@
 """Files that are read in pieces, flat lists, and sizes that are remembered."""
 
 import json
+import multiprocessing
 import os
 import pickle
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from large_dataset import write_large
 from PIL import Image
 
-from sparse_rcnn.data import DetectionDataset, UnreadableImageError
-from sparse_rcnn.data.formats import detection_dataset, image_sizes, json_sections
+from sparse_rcnn.data import DetectionDataset, UnreadableImageError, load_dataset
+from sparse_rcnn.data.formats import image_sizes, json_sections
 from sparse_rcnn.data.formats.flat import FlatRows, FlatStrings
 from sparse_rcnn.data.formats.json_sections import Consumed, read_sections
 
@@ -140,9 +143,9 @@ def test_headers_that_were_right_are_not_read_again(tmp_path: Path, monkeypatch:
         Image.new("RGB", (12, 20)).save(tmp_path / f"{name}.png")
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     checked: list[list[str]] = []
-    real = detection_dataset.check_image_files
+    real = image_sizes.check_image_files
     monkeypatch.setattr(
-        detection_dataset,
+        image_sizes,
         "check_image_files",
         lambda paths, sizes, **options: checked.append(list(paths)) or real(paths, sizes, **options),
     )
@@ -157,9 +160,34 @@ def test_headers_that_were_right_are_not_read_again(tmp_path: Path, monkeypatch:
         assert checked[-1] == [str(paths[1])]
 
 
-def test_a_worker_copies_no_list() -> None:
-    """What a data set of many images holds are arrays: no object an image whose reference count changes."""
+def test_a_large_data_set_is_as_it_was_written(tmp_path: Path) -> None:
+    """The one of `python tests/large_dataset.py`, small: its boxes lie in the order of images."""
+    write_large(tmp_path / "large", 40, 1000)
+    data = load_dataset(tmp_path / "large", val_share=0)
+    assert (len(data), data.num_objects, len(data.class_names)) == (40, 1000, 365)
+    assert np.bincount(data.annotations.image_indices).tolist() == [25] * 40
+    assert data.image_paths[7].endswith("large/train/images/patch0/objects365_v2_00000007.jpg")
+
+
+@pytest.mark.slow
+def test_a_worker_copies_no_list(tmp_path: Path) -> None:
+    """What a data set of many images holds are arrays that processes share: no copy, no object an image."""
     flat = FlatStrings(f"images/{number:08d}.jpg" for number in range(10_000))
-    held = list(vars(flat).values())
-    assert all(isinstance(value, np.ndarray) for value in held)
+    held = flat._shared.arrays
     assert sum(value.nbytes for value in held) < 10_000 * 40
+    Image.new("RGB", (12, 20)).save(tmp_path / "a.png")
+    data = DetectionDataset.from_boxes([tmp_path / "a.png"], [[[1, 2, 9, 9]]], [[0]], ["cat"])
+    assert pickle.loads(pickle.dumps(data))[0][1].boxes.tolist() == [[1, 2, 9, 9]]
+    context = multiprocessing.get_context("spawn")
+    answers = context.SimpleQueue()
+    process = context.Process(target=_double_and_answer, args=(data, flat, answers))
+    process.start()
+    assert answers.get() == ([[1, 2, 9, 9]], "images/00000077.jpg", [(20, 12)])
+    process.join()
+    assert data[0][1].boxes.tolist() == [[2, 4, 18, 18]]  # written by the other process
+
+
+def _double_and_answer(data: DetectionDataset, flat: FlatStrings, answers: SimpleQueue) -> None:
+    boxes = data[0][1].boxes.tolist()
+    data.annotations.boxes[...] *= 2
+    answers.put((boxes, flat[77], list(data.image_sizes)))

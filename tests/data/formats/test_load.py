@@ -37,6 +37,91 @@ def test_layouts_without_splits(tmp_path: Path, write: Callable[[Path], None]) -
     assert contents(load_dataset(tmp_path, "train", val_share=0)) == expected("train", "val")
 
 
+@pytest.mark.parametrize(("head", "row"), exports.CSV_TABLES.values(), ids=exports.CSV_TABLES)
+def test_tables(tmp_path: Path, head: str, row: Callable[..., str]) -> None:
+    exports.csv_of(tmp_path, head, row)
+    assert list_splits(tmp_path) == ["all"]
+    data = load_dataset(tmp_path, val_share=0)
+    with_boxes = {stem: found for stem, found in expected("train", "val").items() if found[1]}
+    assert (contents(data), data.class_names) == (with_boxes, CLASSES)
+    exports.draw(tmp_path / "images/alone.jpg", IMAGES[0])
+    with pytest.warns(DatasetRemark, match=r"1 image is in no file and left out, such as images/alone.jpg"):
+        assert len(load_dataset(tmp_path, val_share=0)) == len(with_boxes)
+    (tmp_path / "labels.csv").write_text(f"{head}\n{row(IMAGES[0], 'cat', 1, 2, 3, 4)}".replace("1", "one"))
+    with pytest.raises(ValueError, match=r"labels\.csv: line 2: the box must be four numbers, got .*one"):
+        load_dataset(tmp_path, val_share=0)
+
+
+SIMPLE_FAULTS = {
+    exports.labelme: [
+        ('{"shapes": 1, "flags": {}}', r"field 'shapes' must be a list, got 1"),
+        ('{"shapes": [{}], "flags": {}}', r"shape 0: field 'label' must be a name, got nothing"),
+        (
+            '{"shapes": [{"label": "cat", "points": [[1, 2]]}], "flags": {}}',
+            r"shape 0: field 'points' must be two points",
+        ),
+    ],
+    exports.via: [
+        (
+            '{"a1": {"filename": "a1.jpg", "file_attributes": {}, "regions": [{"region_attributes": {}}]}}',
+            r"image 'a1': region 0: 'region_attributes' must have one attribute that says the class",
+        ),
+        (
+            '{"a1": {"filename": "a1.jpg", "file_attributes": {}, "regions": [{"region_attributes": '
+            '{"class": "cat"}, "shape_attributes": {"x": 1}}]}}',
+            r"image 'a1': region 0: field 'y' must be a finite number, got nothing",
+        ),
+    ],
+    exports.createml: [
+        (
+            '[{"image": "a1.jpg", "annotations": [{"label": "", "coordinates": {}}]}]',
+            r"image 0: annotation 0: field 'label' must be a name, got ''",
+        ),
+        (
+            '[{"image": "a1.jpg", "annotations": [{"label": "cat", "coordinates": {"x": "1"}}]}]',
+            r"image 0: annotation 0: field 'x' must be a finite number, got '1'",
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize("write", SIMPLE_FAULTS, ids=lambda write: write.__name__)
+def test_faults_of_simple_formats(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path)
+    file = min((tmp_path / "train").rglob("*.json"))
+    for content, message in SIMPLE_FAULTS[write]:
+        file.write_text(content)
+        with pytest.raises(ValueError, match=rf"{file.name}: {message}"):
+            load_dataset(tmp_path)
+
+
+def test_what_would_be_read_wrongly_in_silence(tmp_path: Path) -> None:
+    exports.cvat_images(tmp_path / "cvat")  # a box that is turned about its centre
+    file = tmp_path / "cvat/annotations.xml"
+    file.write_text(
+        file.read_text().replace('xtl="30.00" ytl="10.00"', 'rotation="90" xtl="40.00" ytl="10.00"')
+    )
+    assert ("dog", [35.0, 15.0, 60.0, 35.0]) in contents(load_dataset(tmp_path / "cvat", val_share=0))["a1"][
+        1
+    ]
+
+    exports.yolo_roboflow_darknet(tmp_path / "names")  # the splits have their classes in another order
+    (tmp_path / "names/export/valid/_darknet.labels").write_text("dog\ncat\nowl\n")
+    with pytest.raises(ValueError, match=r"_darknet\.labels and .*_darknet\.labels name different classes"):
+        load_dataset(tmp_path / "names")
+
+    exports.yolo_names_beside(tmp_path / "count")  # the names are another data set's
+    (tmp_path / "count/classes.txt").write_text("cat\ndog\n")
+    with pytest.raises(ValueError, match=r"field 'nc' says 3 classes, but .*classes\.txt has 2"):
+        load_dataset(tmp_path / "count")
+
+    exports.voc_windows(tmp_path / "both")  # a table beside XML files has other splits
+    exports.csv_of(tmp_path / "both", *exports.CSV_TABLES["Roboflow"])
+    (tmp_path / "both/labels.csv").rename(tmp_path / "both/test_labels.csv")
+    with pytest.raises(ValueError, match=r"has no split 'test': there is train, val \(Pascal VOC\)"):
+        load_dataset(tmp_path / "both", "test")
+
+
 def test_single_files_are_data_sets(tmp_path: Path) -> None:
     exports.coco_plain(tmp_path / "coco")
     assert contents(load_dataset(tmp_path / "coco/train.json", val_share=0)) == expected("train")
@@ -83,7 +168,7 @@ def test_classes_are_chosen_merged_and_ghosts_left_out(tmp_path: Path) -> None:
     exports.coco_valid_folders(tmp_path)
     with pytest.warns(DatasetRemark, match="class animals is only the name above the others: left out"):
         assert load_dataset(tmp_path).class_names == CLASSES
-    with pytest.warns(DatasetRemark, match="2 boxes of classes that were not asked for are left out: cat"):
+    with pytest.warns(DatasetRemark, match="2 boxes are of classes that were not asked .* left out: cat"):
         data = load_dataset(tmp_path, "val", class_names=["owl", "dog"])
     assert (data.class_names, data.category_ids) == (["owl", "dog"], [3, 2])
     assert sorted(data[0][1].labels.tolist()) == [0, 1]
@@ -131,18 +216,30 @@ def test_a_missing_image_is_not_taken_from_another_folder(
 
 
 UNKNOWN = {
-    "nothing": ({}, r"found no files\. Known: COCO: .*; CrowdHuman: .*; Pascal VOC: .*; YOLO: "),
+    "nothing": ({}, r"found no files\. Known: COCO, CrowdHuman, .*Pascal VOC, YOLO"),
     "archive": ({"export.zip": ""}, r"found 1 \.zip; it holds an archive: unpack it"),
     "images": (
         {"photos/a.jpg": "", "photos/b.jpg": ""},
         r"found 2 \.jpg in photos/; it holds images, but nothing",
     ),
-    "json": ({"a.json": "[]", "x/y.jpg": ""}, r"found .*the nearest is COCO, but no JSON .* has images"),
+    "json": (
+        {"a.json": "[]", "x/y.jpg": ""},
+        r"found .*the nearest is COCO \(.*\), but no JSON .* has images",
+    ),
     "xml": (
         {"a.xml": "<note/>"},
-        r"the nearest is Pascal VOC, but none of the XML files begins with",
+        r"the nearest is Pascal VOC \(.*\), but none of the XML files begins with",
     ),
-    "table": ({"train.csv": "a,b"}, r"found 1 \.csv; tables are not read: convert them"),
+    "table": ({"train.csv": "a,b"}, r"found 1 \.csv; the nearest is CSV \(.*\), but no table has columns"),
+    "lines": ({"metadata.jsonl": "{}"}, r"holds lines of JSON, as of Hugging Face: convert them"),
+    "label studio": (
+        {"a.json": '[{"label": [{"rectanglelabels": ["cat"], "original_width": 60}]}]'},
+        r"a\.json looks like Label Studio's own file: export the project as COCO or YOLO",
+    ),
+    "datumaro": (
+        {"annotations/train.json": '{"categories": {}, "items": [{"annotations": [{"label_id": 0}]}]}'},
+        r"train\.json looks like Datumaro's own file: convert it, datum convert -f coco_instances",
+    ),
 }
 
 
@@ -180,6 +277,10 @@ YOLO_FAULTS = [
     ),
     ("0 0.5 0.5 nan 0.1", r"line 2: number 4 must be finite, got 'nan'"),
     ("0 0.5 0.5 0.1 0.1 0.9", r"line 2: must be 'class cx cy w h'.*a fifth is a score"),
+    (
+        "0 0.5 0.5 0.2 0.2 0.4 0.4 2 0.5 0.5 1",
+        r"line 2: no polygon has .* key points 'x y visible'\? kpt_shape",
+    ),
     ("0 0.5 0.5 -0.1 0.1", r"line 2 \(class 0\): cx cy w h \(.*\) has a negative width or height"),
 ]
 
@@ -202,6 +303,7 @@ YAML_FAULTS = [
     ("train: gone\nnames: [a]", r"field 'train': there is no 'gone' in "),
     ("train: {a: b}\nnames: [a]", r"field 'train' must be a path or a list of paths, got {'a': 'b'}"),
     ("names: [a]", r"has none of the fields train, val and test"),
+    ("train: train/images\nnames: a, b", r"field 'names' must be a list of names, a map .* got 'a, b'"),
 ]
 
 
