@@ -61,7 +61,10 @@ def choose_recipe(arguments: argparse.Namespace) -> Recipe:
     dataset = open_split(lenient, "train", None, allow_missing=True, quiet=True)
     small = arguments.recipe == "small" or (arguments.recipe == "auto" and len(dataset) < SMALL)
     if not small:
-        return Recipe("coco", {}, len(dataset))
+        crowds = {
+            "num_proposals": Choice(500, "the authors' number for CrowdHuman, whose images have crowds")
+        }
+        return Recipe("coco", crowds if dataset.format_name == "CrowdHuman" else {}, len(dataset))
     if dataset.num_objects == 0:
         raise ValueError("the training set has no box to learn from")
     return Recipe("small", small_recipe(dataset, arguments), len(dataset))
@@ -254,4 +257,5 @@ def recipe_table(recipe: Recipe, arguments: argparse.Namespace) -> str:
         rows.append((f"--{key.replace('_', '-')}", shown, reason))
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"  {name:<{widths[0]}}  {value:<{widths[1]}}  {reason}" for name, value, reason in rows]
-    return "\n".join([f"recipe for small data: {recipe.num_images} training images", *lines])
+    name = "recipe for small data" if recipe.name == "small" else "the paper's recipe, but"
+    return "\n".join([f"{name}: {recipe.num_images} training images", *lines])

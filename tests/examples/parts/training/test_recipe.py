@@ -74,6 +74,14 @@ def test_what_is_given_and_what_is_large_have_their_own(
     assert parse(shapes, "--recipe", "small").recipe == "small"
 
 
+def test_crowdhuman_has_500_proposals(shared_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "SMALL", 1)
+    crowds = shared_dir / "cases" / "layouts" / "crowdhuman"
+    arguments = parse(crowds, "--epochs", "1")
+    assert (arguments.recipe, arguments.num_proposals, arguments.num_stages) == ("coco", 500, 6)
+    assert parse(crowds, "--epochs", "1", "--num-proposals", "7").num_proposals == 7
+
+
 def test_proposals_have_room_for_the_most_objects() -> None:
     box = [0.0, 0, 9, 9]
     assert choose_number(Boxes([[box]] * 3, (64, 64))).value == 60
