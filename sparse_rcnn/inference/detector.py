@@ -16,7 +16,6 @@ from sparse_rcnn.data.evaluation.coco_metrics import evaluate_coco
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.data.formats.load import load_dataset
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation, UnreadableImageError
-from sparse_rcnn.data.loading.transforms import evaluation_transform
 from sparse_rcnn.inference.batch import Detect, batch_of, detect_batch
 from sparse_rcnn.inference.class_matching import category_ids_of
 from sparse_rcnn.inference.detected import Detected, labels_of
@@ -292,6 +291,8 @@ class Detector:
             ValueError: If the classes do not fit, or the data set is not in order.
             ImportError: If pycocotools is not installed.
         """
+        from sparse_rcnn.data.loading.transforms import evaluation_transform  # imports torchvision
+
         if isinstance(data, DetectionDataset):
             dataset = copy.copy(data)
         else:

@@ -1,14 +1,20 @@
 """The size to which a model's images are resized, and the resizing itself. All code uses this one."""
 
+import platform
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 __all__ = ["LARGEST_SIDE", "ImageSize", "as_levels", "resize_image"]
 
 LARGEST_SIDE = 65_536
+# torchvision's rule: elsewhere, PyTorch resizes bytes more slowly than floats.
+RESIZES_BYTES = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512") or platform.machine() in (
+    "aarch64",
+    "arm64",
+)
 
 
 class ImageSize(NamedTuple):
@@ -29,7 +35,7 @@ class ImageSize(NamedTuple):
 
 
 def resize_image(image: Tensor, height: int, width: int) -> Tensor:
-    """Resizes an image. The data set's transforms and the scripts use the same function.
+    """Resizes an image, as torchvision's `transforms.v2` do, and so the data set's transforms.
 
     A resized `uint8` image is rounded to whole levels. This changes scores by up to 1e-3, so the type of an
     image matters when two results are compared.
@@ -42,7 +48,16 @@ def resize_image(image: Tensor, height: int, width: int) -> Tensor:
     Returns:
         `[3, height, width]` of the same type.
     """
-    return functional.resize_image(image, [height, width], antialias=True)
+    if image.shape[1:] == (height, width):
+        return image
+    as_it_is = image.dtype in (torch.float32, torch.float64) or (
+        image.dtype == torch.uint8 and image.device.type == "cpu" and RESIZES_BYTES
+    )
+    # With strides of one image alone, a photo with channels last stays so and is not copied.
+    batch = image.as_strided((1, *image.shape), (image.numel(), *image.stride()))
+    batch = batch if as_it_is else batch.float()
+    (resized,) = F.interpolate(batch, (height, width), mode="bilinear", align_corners=False, antialias=True)
+    return (resized if as_it_is or image.is_floating_point() else resized.round()).to(image.dtype)
 
 
 def as_levels(image: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision import tv_tensors
 
 from sparse_rcnn.data.formats.annotations import Annotations, CheckedAnnotations
 from sparse_rcnn.data.formats.box_lists import images_from_lists
@@ -258,6 +257,8 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
 def _apply(
     transform: Transform, image: Tensor, boxes: Tensor, labels: Tensor, path: str
 ) -> tuple[Tensor, Tensor, Tensor]:
+    from torchvision import tv_tensors  # seconds: only for transforms
+
     canvas = (image.shape[1], image.shape[2])
     wrapped = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=canvas)
     transformed = transform(tv_tensors.Image(image), {"boxes": wrapped, "labels": labels})

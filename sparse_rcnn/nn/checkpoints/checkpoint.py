@@ -18,6 +18,7 @@ from sparse_rcnn.nn.checkpoints.published import (
     recognize_layout,
     unwrap,
 )
+from sparse_rcnn.nn.checkpoints.undrawn import Undrawn
 from sparse_rcnn.nn.digest import DIGEST_KEY
 from sparse_rcnn.nn.image_size import LARGEST_SIDE, ImageSize
 from sparse_rcnn.nn.model_config import OWN_BACKBONE, ModelConfig
@@ -179,7 +180,7 @@ def our_state_dict(content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def expected_state_dict(config: ModelConfig) -> dict[str, Tensor]:
     """The state dict of a model of that config, without values, and without a backbone of the user's own."""
-    with torch.device("meta"):
+    with torch.device("meta"), Undrawn():
         named = dict(config.to_dict(), backbone_weights=None)
         if config.backbone == OWN_BACKBONE:
             named["backbone"] = "resnet10"

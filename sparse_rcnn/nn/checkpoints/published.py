@@ -20,6 +20,7 @@ from sparse_rcnn.nn.checkpoints.published_names import (
     mmdetection_name,
     our_name,
 )
+from sparse_rcnn.nn.checkpoints.undrawn import Undrawn
 from sparse_rcnn.nn.state_dict import require_same_keys
 
 __all__ = [
@@ -210,7 +211,7 @@ def _to_ours(state_dict: Mapping[str, Tensor], name: Naming, layout: str) -> dic
     # Only trainable batch norms count their batches. The results do not depend on the counters.
     given = {key: value for key, value in state_dict.items() if not key.endswith("num_batches_tracked")}
     config = read_off_config(given, name)
-    with torch.device("meta"):
+    with torch.device("meta"), Undrawn():
         model = build_sparse_rcnn(**config, num_heads=1, backbone_weights=None)
     expected = model.state_dict()
     names = {name(key): key for key in expected}
