@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,18 @@ def test_finds_what_the_model_finds(detector, checkpoint, pixels):
     torch.testing.assert_close(found.scores, expected.scores[0, : len(found)], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(found.boxes, expected_boxes[: len(found)], rtol=1e-4, atol=1e-3)
     assert found.boxes.amax(0)[2:].tolist() <= [130, 90]
+
+
+def test_detecting_imports_neither_torchvision_nor_the_compiler(checkpoint, photo):
+    """They take as long to import as PyTorch itself: half of the time of a first photo."""
+    code = (
+        "import sys; from sparse_rcnn import load_detector; load_detector(sys.argv[1], 'cpu')(sys.argv[2]).draw(); "
+        "print(*{'torchvision', 'torch._dynamo', 'sympy', 'matplotlib'} & {*sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, checkpoint, photo], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""
 
 
 def forms_of(photo, pixels):

@@ -3,11 +3,11 @@
 Layers, their names and their first weights are torchvision's, which is not imported: see `resnet`.
 """
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 
-__all__ = ["MobileNetV2Trunk"]
+from sparse_rcnn.nn.backbones.resnet import NUM_CLASSES, Norm
+
+__all__ = ["BLOCKS", "InvertedResidual", "MobileNetV2Trunk"]
 
 # Expansion, output channels, repetitions and stride of the first one (table 2).
 BLOCKS = (
@@ -19,8 +19,6 @@ BLOCKS = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-NUM_CLASSES = 1000  # of ImageNet
-Norm = Callable[[int], nn.Module]
 
 
 class MobileNetV2Trunk(nn.Module):

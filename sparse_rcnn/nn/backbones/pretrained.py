@@ -7,7 +7,7 @@ from sparse_rcnn.nn.backbones.backbone import Backbone
 from sparse_rcnn.nn.state_dict import require_same_keys
 from sparse_rcnn.nn.weight_file import read_checkpoint
 
-__all__ = ["IMAGENET_WEIGHTS", "imagenet_state_dict", "load_backbone_weights"]
+__all__ = ["ADDRESS", "IMAGENET_WEIGHTS", "imagenet_state_dict", "load_backbone_weights"]
 
 # torchvision's version 1, from which the published models start. Names end in the first digits of SHA-256.
 ADDRESS = "https://download.pytorch.org/models"

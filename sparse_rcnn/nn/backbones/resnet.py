@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sparse_rcnn.nn.backbones.pooling import ASKS_FOR_EVEN_SIZES, pool_of_slices
 
-__all__ = ["RESNETS", "ResNetTrunk"]
+__all__ = ["NUM_CLASSES", "RESNETS", "BasicBlock", "Bottleneck", "Norm", "ResNetTrunk"]
 
 # Blocks of each stage, and whether they are bottlenecks. resnet10 is not published. It trains on small images
 # on a CPU in minutes.
