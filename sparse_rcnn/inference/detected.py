@@ -12,11 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from sparse_rcnn.data.evaluation.coco_metrics import coco_results
+from sparse_rcnn.inference.class_matching import labels_of
 from sparse_rcnn.inference.drawing import draw_boxes
-from sparse_rcnn.inference.photos import Photo
+from sparse_rcnn.inference.photo import Photo
 from sparse_rcnn.ops.detections import Detections
 
-__all__ = ["MOST_SHOWN", "Detected", "Found", "labels_of"]
+__all__ = ["MOST_SHOWN", "Detected", "Found"]
 
 MOST_SHOWN = 8  # objects that repr names
 
@@ -234,28 +235,3 @@ class Detected:
         stream = io.BytesIO()
         self.draw().save(stream, "PNG")
         return stream.getvalue()
-
-
-def labels_of(classes: Iterable[str | int], class_names: Sequence[str]) -> list[int]:
-    """The labels that names or labels stand for; a name that several classes have stands for all of them.
-
-    Args:
-        classes: Names or labels.
-        class_names: By label.
-
-    Raises:
-        ValueError: If there is no such class.
-    """
-    if isinstance(classes, str):
-        raise ValueError(f"classes must be a list of names or labels, got {classes!r}: give [{classes!r}]")
-    labels: list[int] = []
-    for wanted in classes:
-        if isinstance(wanted, str):
-            found = [label for label, name in enumerate(class_names) if name == wanted]
-        else:
-            found = [wanted] if 0 <= wanted < len(class_names) else []
-        if not found:
-            shown = ", ".join(class_names[:20]) + (" ..." if len(class_names) > 20 else "")
-            raise ValueError(f"classes: there is no class {wanted!r}; the classes are {shown}")
-        labels += found
-    return labels

@@ -4,30 +4,21 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from sparse_rcnn.data.image_file import (
-    MAX_PIXELS,
-    ExifOrientation,
-    UnreadableImageError,
-    check_size,
-    image_pixels,
-    read_image,
-)
+from sparse_rcnn.data.image_file import UnreadableImageError, image_pixels
 from sparse_rcnn.inference.download import check_scheme, download_image, is_url
+from sparse_rcnn.inference.photo import DEFAULT, Photo, ReadOptions
 from sparse_rcnn.inference.video import VIDEO_SUFFIXES, camera_frames, video_frames
 
 __all__ = [
     "ACCEPTED",
-    "DEFAULT",
     "IMAGE_SUFFIXES",
-    "Photo",
-    "ReadOptions",
     "find_images",
     "is_single",
     "is_stream",
@@ -39,51 +30,6 @@ ACCEPTED = (
     "a path, URL, glob or folder, a PIL image, an array [H, W, 3] uint8, a tensor [3, H, W], the number of a "
     "camera, or a list or iterator of these"
 )
-
-
-class ReadOptions(NamedTuple):
-    """How photos are read."""
-
-    bgr: bool = False  # arrays and tensors, as OpenCV reads them
-    exif_orientation: ExifOrientation = "apply"
-    max_pixels: int = MAX_PIXELS
-
-
-DEFAULT = ReadOptions()
-
-
-class Photo(NamedTuple):
-    """An image, or where to read it again."""
-
-    name: str  # a path, a URL, or "image 3" of a list
-    size: tuple[int, int]  # (height, width) in pixels
-    image: Tensor | None  # [3, H, W] RGB, uint8 0..255 or floating 0..1
-    path: Path | None = None  # of its file
-    options: ReadOptions = DEFAULT
-
-    def pixels(self) -> Tensor:
-        """The image, [3, H, W] uint8.
-
-        Raises:
-            UnreadableImageError: If its file has gone or changed.
-        """
-        image = self.image
-        if image is None:
-            assert self.path is not None  # only what has a file is forgotten
-            image = _read(self.path, self.options)
-            check_size(self.path, (image.shape[1], image.shape[2]), self.size)
-        if image.is_floating_point():
-            image = (image * 255).round().to(torch.uint8)
-        return image.detach().cpu()
-
-    def shown(self) -> Tensor:
-        """The image, which has just been read."""
-        assert self.image is not None
-        return self.image
-
-    def without_pixels(self) -> "Photo":
-        """Without the image, if it can be read again."""
-        return self if self.path is None else self._replace(image=None)
 
 
 def is_single(source: Any) -> bool:
@@ -185,7 +131,7 @@ def _from_name(name: str | Path, options: ReadOptions) -> Iterator[Photo | Unrea
                 yield _photo(f"{path}, frame {number}", frame)
             continue
         try:
-            pixels = _read(path, options)
+            pixels = options.read(path)
         except UnreadableImageError as error:
             yield error
             continue
@@ -241,10 +187,6 @@ def _advice(shape: tuple[int, ...], kind: str, dtype: str) -> str:
 
 def _photo(name: str, image: Tensor, path: Path | None = None, options: ReadOptions = DEFAULT) -> Photo:
     return Photo(name, (image.shape[1], image.shape[2]), image, path, options)
-
-
-def _read(path: Path, options: ReadOptions) -> Tensor:
-    return read_image(path, exif_orientation=options.exif_orientation, max_pixels=options.max_pixels)
 
 
 def _is_camera(source: Any) -> bool:

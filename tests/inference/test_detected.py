@@ -10,7 +10,7 @@ from PIL import Image
 
 from sparse_rcnn.data import UnreadableImageError
 from sparse_rcnn.inference import Detected, Found, draw_boxes
-from sparse_rcnn.inference.photos import Photo
+from sparse_rcnn.inference.photo import Photo
 
 NAMES = ["cat", "dog", "bird"]
 BOXES = torch.tensor([[10.0, 20, 60, 70], [0, 0, 30, 40.126], [5, 5, 9, 9]])

@@ -46,7 +46,8 @@ def test_finds_what_the_model_finds(detector, checkpoint, pixels):
 def test_detecting_imports_neither_torchvision_nor_the_compiler(checkpoint, photo):
     """They take as long to import as PyTorch itself: half of the time of a first photo."""
     code = (
-        "import sys; from sparse_rcnn import load_detector; load_detector(sys.argv[1], 'cpu')(sys.argv[2]).draw(); "
+        "import sys; from sparse_rcnn import load_detector; "
+        "load_detector(sys.argv[1], 'cpu')(sys.argv[2]).draw(); "
         "print(*{'torchvision', 'torch._dynamo', 'sympy', 'matplotlib'} & {*sys.modules})"
     )
     done = subprocess.run(

@@ -181,7 +181,7 @@ def our_state_dict(content: Mapping[str, Any]) -> dict[str, Tensor]:
 def expected_state_dict(config: ModelConfig) -> dict[str, Tensor]:
     """The state dict of a model of that config, without values, and without a backbone of the user's own."""
     with torch.device("meta"), Undrawn():
-        named = dict(config.to_dict(), backbone_weights=None)
+        named = dict(config.to_dict(), backbone_weights=None, proposal_init="image")  # all have one shape
         if config.backbone == OWN_BACKBONE:
             named["backbone"] = "resnet10"
         entries = build_sparse_rcnn(**named).state_dict()
