@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, SupportsIndex, overload
 
 import torch
 from PIL import Image
@@ -90,16 +90,18 @@ class Detected:
             yield Found(tuple(box), score, label, name)
 
     @overload
-    def __getitem__(self, index: int) -> Found: ...
+    def __getitem__(self, index: SupportsIndex) -> Found: ...
     @overload
     def __getitem__(self, index: slice | Tensor | Sequence[int] | Sequence[bool]) -> "Detected": ...
     def __getitem__(self, index: Any) -> "Found | Detected":
-        if isinstance(index, int):
-            index = range(len(self))[index]  # IndexError past the end
-            (one,) = self[index : index + 1]
-            return one
+        if isinstance(index, str):
+            raise ValueError(f"an index must be a number, slice, mask or list, got {index!r}: see filter()")
         if not isinstance(index, slice):
             index = torch.as_tensor(index)
+            if index.dim() == 0:  # an integer of whatever type
+                start = range(len(self))[int(index)]  # IndexError past the end
+                (one,) = self[start : start + 1]
+                return one
             index = index.to(torch.int64) if len(index) == 0 and index.dtype != torch.bool else index
         parts = self.boxes[index], self.scores[index], self.labels[index]
         return Detected(*parts, self.class_names, self.photo, self.category_ids)

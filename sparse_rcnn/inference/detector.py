@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +110,10 @@ class Detector(KeptDetector):
         Raises:
             ValueError: As of a call.
         """
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"threshold must be in 0..1, got {threshold}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+            raise ValueError(f"threshold must be in 0..1, got {threshold!r}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
         labels = None if classes is None else labels_of(classes, self.class_names)
         photos = _readable(photos_of(images, ReadOptions(bgr, exif_orientation, max_pixels)), on_unreadable)
         find: Callable[[list[Photo]], list[Detected]] = self._detect

@@ -25,7 +25,7 @@ __all__ = [
     "photos_of",
 ]
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 ACCEPTED = (
     "a path, URL, glob or folder, a PIL image, an array [H, W, 3] uint8, a tensor [3, H, W], the number of a "
     "camera, or a list or iterator of these"
@@ -47,7 +47,7 @@ def is_stream(source: Any) -> bool:
     """Whether a source may have no end, or more frames than memory takes: a video, a camera, an iterator."""
     if isinstance(source, (str, Path)):
         return os.path.isfile(source) and _is_video(source)
-    return isinstance(source, Iterator) or _is_camera(source)
+    return (isinstance(source, Iterator) and not hasattr(source, "read")) or _is_camera(source)
 
 
 def photos_of(source: Any, options: ReadOptions) -> Iterator[Photo | UnreadableImageError]:
@@ -80,7 +80,10 @@ def find_images(pattern: str | Path) -> list[Path]:
     """
     # os.path and not Path: it answers no where a name is too long to exist.
     if os.path.isdir(pattern):
-        found = sorted(p for p in Path(pattern).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        paths = Path(pattern).iterdir()
+        # Not hidden files, which a glob leaves out, too: some systems put one beside each photo.
+        visible = (path for path in paths if path.is_file() and not path.name.startswith("."))
+        found = sorted(path for path in visible if path.suffix.lower() in IMAGE_SUFFIXES)
     elif os.path.exists(pattern):
         found = [Path(pattern)]
     else:
@@ -98,7 +101,9 @@ def _photos(source: Any, options: ReadOptions, name: str) -> Iterator[Photo | Un
     elif _is_camera(source):
         for number, frame in enumerate(camera_frames(source)):
             yield _photo(f"camera {source}, frame {number}", frame)
-    elif isinstance(source, Iterable) and not isinstance(source, (bytes, dict, set, Tensor)):
+    elif isinstance(source, bytes) or hasattr(source, "read"):
+        raise ValueError(f"{name} is a file's content: give PIL.Image.open(file), of bytes io.BytesIO(bytes)")
+    elif isinstance(source, Iterable) and not isinstance(source, (dict, set, Tensor)):
         for number, part in enumerate(source):
             yield from _photos(part, options, f"{name} {number}")
     elif isinstance(source, Tensor) and source.dim() == 4:
@@ -170,6 +175,8 @@ def _in_memory(image: Any, options: ReadOptions, name: str) -> Photo:
 
 
 def _advice(shape: tuple[int, ...], kind: str, dtype: str) -> str:
+    if kind == "array" and len(shape) == 4:
+        return "of several images, give a list of them"
     if kind == "array" and "uint8" not in dtype:
         return "scale it to 0..255 and give image.astype('uint8')"
     if kind == "array" and len(shape) == 2:

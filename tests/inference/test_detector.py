@@ -172,6 +172,8 @@ def test_classes_and_threshold(detector, photo):
     assert len(detector(photo, threshold=least)) == 4
     with pytest.raises(ValueError, match="no class 'cow'; the classes are cat, dog, bird"):
         detector(photo, classes=["cow"])
+    with pytest.raises(ValueError, match=r"threshold must be in 0\.\.1, got '0\.4'"):
+        detector(photo, threshold="0.4")
     with pytest.raises(ValueError, match=r"threshold must be in 0\.\.1, got 40"):
         detector(photo, threshold=40)
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
