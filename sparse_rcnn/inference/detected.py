@@ -5,8 +5,9 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, SupportsIndex, overload
+from typing import Any, NamedTuple, overload
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -90,7 +91,7 @@ class Detected:
             yield Found(tuple(box), score, label, name)
 
     @overload
-    def __getitem__(self, index: SupportsIndex) -> Found: ...
+    def __getitem__(self, index: int | np.integer[Any]) -> Found: ...
     @overload
     def __getitem__(self, index: slice | Tensor | Sequence[int] | Sequence[bool]) -> "Detected": ...
     def __getitem__(self, index: Any) -> "Found | Detected":
@@ -213,8 +214,6 @@ class Detected:
             import supervision
         except ImportError as error:
             raise ImportError("to_supervision needs supervision: pip install supervision") from error
-        import numpy as np
-
         return supervision.Detections(
             xyxy=self.boxes.numpy().reshape(-1, 4),
             confidence=self.scores.numpy(),

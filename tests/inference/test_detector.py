@@ -17,6 +17,7 @@ from small_model import build_small_model
 from sparse_rcnn import load_detector
 from sparse_rcnn.data import UnreadableImageError, evaluation_transform
 from sparse_rcnn.inference import CheckpointRemark, NotFiniteError, batch_of
+from sparse_rcnn.inference.export_check import check_exported
 from sparse_rcnn.nn import (
     build_from_checkpoint,
     fold_norms,
@@ -97,7 +98,17 @@ def test_every_file_of_a_detector_finds_the_same(detector, photo, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".torchscript.pt", ".pt2"])
 def test_exports_find_the_same(detector, photo, tmp_path, suffix):
-    detector.export(tmp_path / f"mine{suffix}")
+    differences = detector.export(tmp_path / f"mine{suffix}")
+    assert [one.batch[0] for one in differences] == [1, 2]
+    assert max(one.score for one in differences) < 1e-5
+
+    def moved(*inputs):
+        boxes, scores, labels = detector.module(*inputs)
+        return boxes + 1, scores, labels
+
+    size = {"shortest_side": 96, "longest_side": 128}
+    with pytest.raises(ValueError, match=rf"mine{suffix}: differs from the checkpoint by .* 1\.0e\+00 px"):
+        check_exported(moved, tmp_path / f"mine{suffix}", detector.device, size, None)
     exported = load_detector(tmp_path / f"mine{suffix}", "cpu")
     assert exported.class_names == detector.class_names
     found, expected = exported(photo, threshold=0.01), detector(photo, threshold=0.01)
@@ -108,6 +119,8 @@ def test_exports_find_the_same(detector, photo, tmp_path, suffix):
             change(tmp_path / "again.pt2")
     with pytest.raises(ValueError, match="the name must end in"):
         detector.export(tmp_path / "mine.engine")
+    with pytest.raises(ValueError, match="there is no such directory"):
+        detector.export(tmp_path / "none" / "mine.pt2")
 
 
 @pytest.mark.parametrize("published", [to_detectron2, to_mmdetection])
