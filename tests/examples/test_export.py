@@ -98,7 +98,7 @@ def exported(request: pytest.FixtureRequest, trained: Path) -> tuple[str, Path]:
     done = run_script("export.py", checkpoint, "--format", request.param, "--repeats", "1", cwd=trained)
     assert done.returncode == 0, done.stderr
     assert "largest difference of scores" in done.stdout
-    assert re.search(r"\d MB, written in \d+ s", done.stdout)
+    assert re.search(r"\d MB, written and compared in \d+ s", done.stdout)
     assert "times as fast" in done.stdout
     return request.param, checkpoint.with_name("checkpoint" + SUFFIXES[request.param])
 
