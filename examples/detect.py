@@ -1,4 +1,4 @@
-"""Detects objects in images: annotated PNGs and one JSON file out.
+"""Detects objects in images and videos: annotated PNGs, videos and one JSON file out.
 
     python examples/detect.py runs/shapes/checkpoint.pth photo.jpg folder/ 'more/*.png' --output detections
     python examples/detect.py runs/shapes/checkpoint.pth --video clip.mp4 --classes circle ring
@@ -10,7 +10,6 @@ Images that cannot be read are named and left out, and the exit status tells. In
 
 import argparse
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -18,24 +17,14 @@ from typing import Any
 
 import torch
 from parts.command_line import CommandLine, printable, run
+from parts.detection_pictures import Pictures
+from parts.detector_options import add_size_options, add_speed_options, refuse_below_one
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
 
 from sparse_rcnn.data import UnreadableImageError
 from sparse_rcnn.inference import Detected, Detector, choose_device, find_images, load_detector
 from sparse_rcnn.inference.download import is_url
-
-LONGEST_STEM = 200  # bytes of a picture's name, of 255 that file systems allow
-
-
-def picture_for(path: Path, output: Path, taken: set[Path]) -> Path:
-    """Where the picture of an image goes: into no other one and into no image, whatever they are called."""
-    stem = os.fsencode(path.stem)[:LONGEST_STEM].decode(sys.getfilesystemencoding(), "ignore") or "image"
-    name, copy = f"{stem}.png", 1
-    while (output / name).resolve() in taken:
-        name, copy = f"{stem}_{copy}.png", copy + 1
-    taken.add((output / name).resolve())
-    return output / name
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -45,9 +34,10 @@ def parse_arguments() -> argparse.Namespace:
         "images", nargs="*", help="image files, directories of them, quoted globs, URLs or videos"
     )
     parser.add_argument(
-        "--video", action="append", default=[], metavar="FILE", help="a video, frame by frame"
+        "--video", action="append", default=[], metavar="FILE", help="a video; makes one with boxes, an .mp4"
     )
     parser.add_argument("--camera", type=int, metavar="N", help="a camera, 0 for the first; until Ctrl-C")
+    parser.add_argument("--frames", action="store_true", help="of videos, also a picture of each frame")
     parser.add_argument("--output", default="detections", metavar="DIR", help="made if absent (detections)")
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score kept, 0 to 1 (0.3)")
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="keep these only (all)")
@@ -69,52 +59,28 @@ def parse_arguments() -> argparse.Namespace:
         help="means over three sizes, as they are and mirrored: six times as slow",
     )
     parser.add_argument("--batch-size", type=int, default=1, help="images detected in at a time (1)")
-    parser.add_argument(
-        "--size",
-        type=int,
-        metavar="PX",
-        help="shortest side of the images (as stored in the checkpoint, or 800)",
-    )
-    parser.add_argument(
-        "--max-size", type=int, metavar="PX", help="bound of the longest side (as stored, or 1333)"
-    )
+    add_size_options(parser)
     add_image_options(parser)
-    parser.add_argument(
-        "--precision",
-        choices=("fp32", "tf32", "bf16"),
-        default="fp32",
-        help="bf16: faster, scores differ by up to about 0.01; tf32, on a GPU: between the two (fp32)",
-    )
-    parser.add_argument(
-        "--compile", action="store_true", help="compile when the first image comes: takes minutes"
-    )
+    add_speed_options(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments: argparse.Namespace = parser.parse_args()
     if not (arguments.images or arguments.video or arguments.camera is not None):
         raise ValueError("give images, --video or --camera")
     if not 0 <= arguments.threshold <= 1:
         raise ValueError(f"--threshold must be in 0..1, got {arguments.threshold}")
-    for name, value in (("size", arguments.size), ("max-size", arguments.max_size)):
-        if value is not None and value < 1:
-            raise ValueError(f"--{name} must be at least 1, got {value}")
+    refuse_below_one(arguments, "size", "max_size")
     return arguments
 
 
-def stem_of(found: Detected) -> Path:
-    """What the files of a photo are named after."""
-    name, frame, number = found.photo.name.rpartition(", frame ")
-    return Path(f"{Path(name).stem}_{int(number):06}.png") if frame else Path(number)
-
-
-def write_more(found: Detected, picture: Path, arguments: argparse.Namespace) -> None:
-    """What --save-txt, --crops and --json ask for."""
+def write_more(found: Detected, picture: Path, namesake: Path, arguments: argparse.Namespace) -> None:
+    """What --save-txt, --crops and --json ask for, named after a picture."""
     if arguments.save_txt:
-        picture.with_suffix(".txt").write_text(found.to_yolo())
+        namesake.with_suffix(".txt").write_text(found.to_yolo())
     if arguments.crops:
         for number, (crop, name) in enumerate(zip(found.crops(), found.names, strict=True)):
-            directory = picture.parent / "crops" / (re.sub(r"[^\w -]", "_", name)[:60] or "_")
+            directory = namesake.parent / "crops" / (re.sub(r"[^\w -]", "_", name)[:60] or "_")
             directory.mkdir(parents=True, exist_ok=True)
-            crop.save(directory / f"{picture.stem}_{number}.png")
+            crop.save(directory / f"{namesake.stem}_{number}.png")
     if arguments.json:
         print(json.dumps(found.to_dict()), flush=True)
     else:
@@ -128,6 +94,7 @@ def detect_all(
     records: dict[str, Any] = {}
     paths = [source for source in sources if isinstance(source, Path)]
     taken = {path.resolve() for path in paths} | {(output / "detections.json").resolve()}
+    pictures = Pictures(output, taken, arguments.frames)
     unreadable: list[UnreadableImageError] = []
 
     def leave_out(error: UnreadableImageError) -> None:  # the others are worth having; the exit status tells
@@ -143,11 +110,11 @@ def detect_all(
     )
     try:
         for found in results:
-            picture = picture_for(stem_of(found), output, taken)
-            found.draw().save(picture)
+            picture, namesake = pictures.add(found)
             records[found.photo.name] = {"picture": str(picture), **found.to_dict()}
-            write_more(found, picture, arguments)
+            write_more(found, picture, namesake, arguments)
     finally:
+        pictures.close()
         (output / "detections.json").write_text(json.dumps(records, indent=2))
     if not arguments.json:
         print(printable(f"all detections -> {output / 'detections.json'}"))

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from parts.command_line import CommandLine, printable, run
-from parts.evaluating import can_evaluate, detect_dataset, without_nan
+from parts.detector_options import add_size_options, add_speed_options, refuse_below_one
+from parts.evaluating import can_evaluate, shown, without_nan
 from parts.evaluation_tables import format_classes, format_errors, format_other, other_figures
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
@@ -30,7 +31,7 @@ from sparse_rcnn.data import (
     format_metrics,
 )
 from sparse_rcnn.data.evaluation import EVALUATORS
-from sparse_rcnn.inference import Detector, category_ids_of, choose_device, load_detector
+from sparse_rcnn.inference import Detector, category_ids_of, choose_device, detect_dataset, load_detector
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -43,15 +44,7 @@ def parse_arguments() -> argparse.Namespace:
         help="of the data set, such as test; or the split.json of a training run, or the share of the "
         "images that it held out (val)",
     )
-    parser.add_argument(
-        "--size",
-        type=int,
-        metavar="PX",
-        help="shortest side of the images (as stored in the checkpoint, or 800)",
-    )
-    parser.add_argument(
-        "--max-size", type=int, metavar="PX", help="bound of the longest side (as stored, or 1333)"
-    )
+    add_size_options(parser)
     parser.add_argument("--batch-size", type=int, default=1, help="images per batch (1)")
     workers = at_most_one_a_core(2)
     parser.add_argument(
@@ -80,23 +73,10 @@ def parse_arguments() -> argparse.Namespace:
         help="faster_coco_eval: the same figures in a fifth of the time, if faster-coco-eval is installed "
         "(pycocotools)",
     )
-    parser.add_argument(
-        "--precision",
-        choices=("fp32", "tf32", "bf16"),
-        default="fp32",
-        help="bf16: faster, scores differ by up to about 0.01; tf32, on a GPU: between the two (fp32)",
-    )
-    parser.add_argument(
-        "--compile",
-        action="store_true",
-        help="compile the detector when the first batch comes, for images of any size: takes minutes",
-    )
+    add_speed_options(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments: argparse.Namespace = parser.parse_args()
-    for name in ("size", "max_size", "batch_size", "max_detections"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    refuse_below_one(arguments, "size", "max_size", "batch_size", "max_detections")
     for name in ("results", "metrics"):  # before hours of work
         path = getattr(arguments, name)
         if path and not Path(path).absolute().parent.is_dir():
@@ -186,6 +166,7 @@ def main() -> None:
         arguments.workers,
         unreadable=left_out,
         category_ids=ids_of_labels,
+        **shown(),
     )
     if arguments.results:
         Path(arguments.results).write_text(json.dumps(results))

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from einops import rearrange
 from parts.command_line import CommandLine, printable, run
+from parts.detector_options import add_size_options, refuse_below_one
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import DATA, load_dataset
 from parts.png import save_png
@@ -65,24 +66,13 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--max-images", type=int, metavar="N", help="the first N images of it (all)")
     parser.add_argument("--max-panels", type=int, default=20, metavar="N", help="proposals shown (20)")
-    parser.add_argument(
-        "--size",
-        type=int,
-        metavar="PX",
-        help="shortest side of the images (as stored in the checkpoint, or 800)",
-    )
-    parser.add_argument(
-        "--max-size", type=int, metavar="PX", help="limit of the longest side (as stored, or 1333)"
-    )
+    add_size_options(parser)
     add_image_options(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments: argparse.Namespace = parser.parse_args()
     if not 0 <= arguments.threshold <= 1:
         raise ValueError(f"--threshold must be in 0..1, got {arguments.threshold}")
-    for name in ("max_images", "max_panels", "size", "max_size"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    refuse_below_one(arguments, "max_images", "max_panels", "size", "max_size")
     if arguments.image is None and (arguments.animate or arguments.data is None):
         raise ValueError("--animate needs an image" if arguments.animate else "an image or --data is needed")
     if Path(arguments.output).suffix.lower() != ".png":

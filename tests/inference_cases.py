@@ -14,6 +14,7 @@ OPTIONS = {
     "save_txt": False,
     "crops": False,
     "json": False,
+    "frames": False,
 }
 
 

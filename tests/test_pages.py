@@ -75,6 +75,22 @@ def test_blocks_that_are_not_run_are_counted() -> None:
     assert Counter(b.reason for page in PAGES for b in blocks_of(page) if b.reason) == NOT_RUN
 
 
+def test_lines_of_the_five_jobs_are_counted() -> None:
+    intro, *jobs = PAGES["docs/why.md"].split("\n## ")
+    rows = [row.strip("|").split("|") for row in intro.splitlines() if row.startswith("|")]
+    (_, *libraries), _, *said = [[cell.strip() for cell in row] for row in rows]
+    counted = []
+    for job in jobs:
+        blocks = re.findall(r"^### (.+?)\n+```(\w+)\n(.*?)^```$", job, re.DOTALL | re.MULTILINE)
+        assert [library for library, *_ in blocks] == libraries
+        for library, language, code in blocks:
+            if language == "py":
+                compile(code, library, "exec")
+        lines = [str(sum(map(bool, code.split("\n")))) for *_, code in blocks]
+        counted.append([job.partition("\n")[0], *lines])
+    assert said == counted
+
+
 def test_files_that_pages_name_exist() -> None:
     named = re.compile(r"(?<![\w/.-])(?:examples|sparse_rcnn|tests|docs)/[\w/.-]*\.(?:py|cpp|md|jpg)\b")
     missing = {

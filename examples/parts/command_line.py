@@ -16,10 +16,20 @@ class CommandLine(argparse.ArgumentParser):
     Args:
         description: The description, usually the script's docstring. Its lines are not wrapped.
         options: Options of `argparse.ArgumentParser`.
+
+    Attributes:
+        command: The console command that runs the script, such as "sparse-rcnn train". None for the script
+            itself.
     """
+
+    command: str | None = None
 
     def __init__(self, description: str | None = None, **options: Any) -> None:
         options = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **options}
+        if self.command is not None:
+            options.setdefault("prog", self.command)
+            description = re.sub(r"\bpython examples/(\w+)\.py", r"sparse-rcnn \1", description or "")
+            description = re.sub(r"\bexamples/(\w+)\.py", r"--no-python sparse-rcnn \1", description)
         super().__init__(description=description, **options)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:

@@ -1,18 +1,12 @@
-"""A data set through a detector, as scripts do it: they show how far it is."""
+"""Evaluation as scripts do it: they show how far it is."""
 
 import importlib.util
 import math
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import torch
-
 from parts.progress import progress
 from parts.reader import outlive_signals
-from sparse_rcnn.data import DetectionDataset
-from sparse_rcnn.inference import Detect
-from sparse_rcnn.inference import detect_dataset as detect_quietly
 
 
 def can_evaluate(evaluator: str = "pycocotools") -> bool:
@@ -20,21 +14,10 @@ def can_evaluate(evaluator: str = "pycocotools") -> bool:
     return importlib.util.find_spec(evaluator) is not None
 
 
-def detect_dataset(
-    detect: Detect,
-    dataset: DetectionDataset,
-    device: torch.device,
-    batch_size: int = 1,
-    workers: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
-    unreadable: dict[int, str] | None = None,
-    category_ids: Sequence[int | None] | None = None,
-) -> list[dict[str, Any]]:
-    """The library's ``detect_dataset``, with progress on a terminal and readers that outlive signals."""
-    share = (rank, world_size, unreadable, category_ids, outlive_signals)
+def shown(rank: int = 0) -> dict[str, Any]:
+    """Options of ``detect_dataset``: progress on a terminal, and readers that outlive signals."""
     watch = partial(progress, rank=rank, desc="evaluating", unit="batch")
-    return detect_quietly(detect, dataset, device, batch_size, workers, *share, watch)
+    return {"rank": rank, "worker_init_fn": outlive_signals, "watch": watch}
 
 
 def without_nan(values: Any) -> Any:

@@ -239,8 +239,9 @@ def _rgb_pixels(source: Image.Image, exif_orientation: ExifOrientation) -> Tenso
             "the file has 16 bits per channel, but its values use 14 or less, so the image would be "
             "nearly black; scale them to 8 bits first"
         )
-    # Transposed by NumPy, which copies in this thread: torch would wake a pool of them in every worker.
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())  # [3, H, W]
+    # Channels stay last in memory, which copies and resizes in a third of the time. NumPy copies in this
+    # thread: torch would wake a pool of them in every worker.
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)  # [3, H, W]
 
 
 def _check_raster(image: Image.Image, max_pixels: int) -> None:

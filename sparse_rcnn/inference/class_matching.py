@@ -1,11 +1,11 @@
-"""Matches the classes of a detector with those of a data set, by name."""
+"""Classes by name: those of a detector and of a data set, and those that a caller wants."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 
-__all__ = ["category_ids_of"]
+__all__ = ["category_ids_of", "labels_of"]
 
 
 def category_ids_of(
@@ -48,6 +48,31 @@ def category_ids_of(
     chosen = {*(common if wanted is None else wanted)}
     by_name = dict(zip(known, ids, strict=True))
     return [by_name[name] if name in chosen else None for name in class_names]
+
+
+def labels_of(classes: Iterable[str | int], class_names: Sequence[str]) -> list[int]:
+    """The labels that names or labels stand for; a name that several classes have stands for all of them.
+
+    Args:
+        classes: Names or labels.
+        class_names: By label.
+
+    Raises:
+        ValueError: If there is no such class.
+    """
+    if isinstance(classes, str):
+        raise ValueError(f"classes must be a list of names or labels, got {classes!r}: give [{classes!r}]")
+    labels: list[int] = []
+    for wanted in classes:
+        if isinstance(wanted, str):
+            found = [label for label, name in enumerate(class_names) if name == wanted]
+        else:
+            found = [wanted] if 0 <= wanted < len(class_names) else []
+        if not found:
+            shown = ", ".join(class_names[:20]) + (" ..." if len(class_names) > 20 else "")
+            raise ValueError(f"classes: there is no class {wanted!r}; the classes are {shown}")
+        labels += found
+    return labels
 
 
 def _with_likes(missing: Sequence[str], names: Sequence[str]) -> str:

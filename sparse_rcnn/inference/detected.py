@@ -7,17 +7,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
+import numpy as np
 import torch
 from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
 from sparse_rcnn.data.evaluation.coco_metrics import coco_results
+from sparse_rcnn.inference.class_matching import labels_of
 from sparse_rcnn.inference.drawing import draw_boxes
-from sparse_rcnn.inference.photos import Photo
+from sparse_rcnn.inference.photo import Photo
 from sparse_rcnn.ops.detections import Detections
 
-__all__ = ["MOST_SHOWN", "Detected", "Found", "labels_of"]
+__all__ = ["MOST_SHOWN", "Detected", "Found"]
 
 MOST_SHOWN = 8  # objects that repr names
 
@@ -90,16 +92,18 @@ class Detected:
             yield Found(tuple(box), score, label, name)
 
     @overload
-    def __getitem__(self, index: int) -> Found: ...
+    def __getitem__(self, index: int | np.integer[Any]) -> Found: ...
     @overload
     def __getitem__(self, index: slice | Tensor | Sequence[int] | Sequence[bool]) -> "Detected": ...
     def __getitem__(self, index: Any) -> "Found | Detected":
-        if isinstance(index, int):
-            index = range(len(self))[index]  # IndexError past the end
-            (one,) = self[index : index + 1]
-            return one
+        if isinstance(index, str):
+            raise ValueError(f"an index must be a number, slice, mask or list, got {index!r}: see filter()")
         if not isinstance(index, slice):
             index = torch.as_tensor(index)
+            if index.dim() == 0:  # an integer of whatever type
+                start = range(len(self))[int(index)]  # IndexError past the end
+                (one,) = self[start : start + 1]
+                return one
             index = index.to(torch.int64) if len(index) == 0 and index.dtype != torch.bool else index
         parts = self.boxes[index], self.scores[index], self.labels[index]
         return Detected(*parts, self.class_names, self.photo, self.category_ids)
@@ -211,8 +215,6 @@ class Detected:
             import supervision
         except ImportError as error:
             raise ImportError("to_supervision needs supervision: pip install supervision") from error
-        import numpy as np
-
         return supervision.Detections(
             xyxy=self.boxes.numpy().reshape(-1, 4),
             confidence=self.scores.numpy(),
@@ -235,28 +237,3 @@ class Detected:
         stream = io.BytesIO()
         self.draw().save(stream, "PNG")
         return stream.getvalue()
-
-
-def labels_of(classes: Iterable[str | int], class_names: Sequence[str]) -> list[int]:
-    """The labels that names or labels stand for; a name that several classes have stands for all of them.
-
-    Args:
-        classes: Names or labels.
-        class_names: By label.
-
-    Raises:
-        ValueError: If there is no such class.
-    """
-    if isinstance(classes, str):
-        raise ValueError(f"classes must be a list of names or labels, got {classes!r}: give [{classes!r}]")
-    labels: list[int] = []
-    for wanted in classes:
-        if isinstance(wanted, str):
-            found = [label for label, name in enumerate(class_names) if name == wanted]
-        else:
-            found = [wanted] if 0 <= wanted < len(class_names) else []
-        if not found:
-            shown = ", ".join(class_names[:20]) + (" ..." if len(class_names) > 20 else "")
-            raise ValueError(f"classes: there is no class {wanted!r}; the classes are {shown}")
-        labels += found
-    return labels

@@ -79,6 +79,8 @@ def load_detector(
     for side in image_size:
         if side is not None and side < 1:
             raise ValueError(f"image_size must be (shortest, longest) side of at least 1, got {image_size}")
+    if not isinstance(source, (str, Path)):
+        raise ValueError(f"source must be the path of a file or folder, got {type(source).__name__}")
     source = Path(source)
     kind = "checkpoint" if source.is_dir() else file_format(source)
     if kind == "checkpoint":

@@ -57,6 +57,8 @@ def write_exported(
     """
     if format not in _WRITERS:
         raise ValueError(f"format must be one of {', '.join(_WRITERS)}, got {format!r}")
+    if not Path(path).absolute().parent.is_dir():
+        raise ValueError(f"{path}: there is no such directory")
     _WRITERS[format](model, device, Path(path), metadata)
 
 

@@ -4,7 +4,7 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,79 +12,25 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-from sparse_rcnn.data.image_file import (
-    MAX_PIXELS,
-    ExifOrientation,
-    UnreadableImageError,
-    check_size,
-    image_pixels,
-    read_image,
-)
+from sparse_rcnn.data.image_file import UnreadableImageError, image_pixels
 from sparse_rcnn.inference.download import check_scheme, download_image, is_url
+from sparse_rcnn.inference.photo import DEFAULT, Photo, ReadOptions
 from sparse_rcnn.inference.video import VIDEO_SUFFIXES, camera_frames, video_frames
 
 __all__ = [
     "ACCEPTED",
-    "DEFAULT",
     "IMAGE_SUFFIXES",
-    "Photo",
-    "ReadOptions",
     "find_images",
     "is_single",
     "is_stream",
     "photos_of",
 ]
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 ACCEPTED = (
     "a path, URL, glob or folder, a PIL image, an array [H, W, 3] uint8, a tensor [3, H, W], the number of a "
     "camera, or a list or iterator of these"
 )
-
-
-class ReadOptions(NamedTuple):
-    """How photos are read."""
-
-    bgr: bool = False  # arrays and tensors, as OpenCV reads them
-    exif_orientation: ExifOrientation = "apply"
-    max_pixels: int = MAX_PIXELS
-
-
-DEFAULT = ReadOptions()
-
-
-class Photo(NamedTuple):
-    """An image, or where to read it again."""
-
-    name: str  # a path, a URL, or "image 3" of a list
-    size: tuple[int, int]  # (height, width) in pixels
-    image: Tensor | None  # [3, H, W] RGB, uint8 0..255 or floating 0..1
-    path: Path | None = None  # of its file
-    options: ReadOptions = DEFAULT
-
-    def pixels(self) -> Tensor:
-        """The image, [3, H, W] uint8.
-
-        Raises:
-            UnreadableImageError: If its file has gone or changed.
-        """
-        image = self.image
-        if image is None:
-            assert self.path is not None  # only what has a file is forgotten
-            image = _read(self.path, self.options)
-            check_size(self.path, (image.shape[1], image.shape[2]), self.size)
-        if image.is_floating_point():
-            image = (image * 255).round().to(torch.uint8)
-        return image.detach().cpu()
-
-    def shown(self) -> Tensor:
-        """The image, which has just been read."""
-        assert self.image is not None
-        return self.image
-
-    def without_pixels(self) -> "Photo":
-        """Without the image, if it can be read again."""
-        return self if self.path is None else self._replace(image=None)
 
 
 def is_single(source: Any) -> bool:
@@ -102,7 +48,7 @@ def is_stream(source: Any) -> bool:
     """Whether a source may have no end, or more frames than memory takes: a video, a camera, an iterator."""
     if isinstance(source, (str, Path)):
         return os.path.isfile(source) and _is_video(source)
-    return isinstance(source, Iterator) or _is_camera(source)
+    return (isinstance(source, Iterator) and not hasattr(source, "read")) or _is_camera(source)
 
 
 def photos_of(source: Any, options: ReadOptions) -> Iterator[Photo | UnreadableImageError]:
@@ -135,7 +81,10 @@ def find_images(pattern: str | Path) -> list[Path]:
     """
     # os.path and not Path: it answers no where a name is too long to exist.
     if os.path.isdir(pattern):
-        found = sorted(p for p in Path(pattern).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        paths = Path(pattern).iterdir()
+        # Not hidden files, which a glob leaves out, too: some systems put one beside each photo.
+        visible = (path for path in paths if path.is_file() and not path.name.startswith("."))
+        found = sorted(path for path in visible if path.suffix.lower() in IMAGE_SUFFIXES)
     elif os.path.exists(pattern):
         found = [Path(pattern)]
     else:
@@ -153,7 +102,9 @@ def _photos(source: Any, options: ReadOptions, name: str) -> Iterator[Photo | Un
     elif _is_camera(source):
         for number, frame in enumerate(camera_frames(source)):
             yield _photo(f"camera {source}, frame {number}", frame)
-    elif isinstance(source, Iterable) and not isinstance(source, (bytes, dict, set, Tensor)):
+    elif isinstance(source, bytes) or hasattr(source, "read"):
+        raise ValueError(f"{name} is a file's content: give PIL.Image.open(file), of bytes io.BytesIO(bytes)")
+    elif isinstance(source, Iterable) and not isinstance(source, (dict, set, Tensor)):
         for number, part in enumerate(source):
             yield from _photos(part, options, f"{name} {number}")
     elif isinstance(source, Tensor) and source.dim() == 4:
@@ -186,7 +137,7 @@ def _from_name(name: str | Path, options: ReadOptions) -> Iterator[Photo | Unrea
                 yield _photo(f"{path}, frame {number}", frame)
             continue
         try:
-            pixels = _read(path, options)
+            pixels = options.read(path)
         except UnreadableImageError as error:
             yield error
             continue
@@ -225,6 +176,8 @@ def _in_memory(image: Any, options: ReadOptions, name: str) -> Photo:
 
 
 def _advice(shape: tuple[int, ...], kind: str, dtype: str) -> str:
+    if kind == "array" and len(shape) == 4:
+        return "of several images, give a list of them"
     if kind == "array" and "uint8" not in dtype:
         return "scale it to 0..255 and give image.astype('uint8')"
     if kind == "array" and len(shape) == 2:
@@ -242,10 +195,6 @@ def _advice(shape: tuple[int, ...], kind: str, dtype: str) -> str:
 
 def _photo(name: str, image: Tensor, path: Path | None = None, options: ReadOptions = DEFAULT) -> Photo:
     return Photo(name, (image.shape[1], image.shape[2]), image, path, options)
-
-
-def _read(path: Path, options: ReadOptions) -> Tensor:
-    return read_image(path, exif_orientation=options.exif_orientation, max_pixels=options.max_pixels)
 
 
 def _is_camera(source: Any) -> bool:

@@ -1,15 +1,18 @@
-"""Frames of videos and cameras, by PyAV."""
+"""Frames of videos and cameras, and videos of pictures, by PyAV."""
 
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-__all__ = ["VIDEO_SUFFIXES", "camera_frames", "video_frames"]
+__all__ = ["USUAL_RATE", "VIDEO_SUFFIXES", "VideoFile", "camera_frames", "frame_rate", "video_frames"]
 
+USUAL_RATE = 30  # frames a second
 VIDEO_SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
 
 
@@ -53,12 +56,81 @@ def camera_frames(number: int = 0) -> Iterator[Tensor]:
     return _frames(place, kind, f"camera {number}")
 
 
-def _frames(place: str, kind: str | None, name: str) -> Iterator[Tensor]:
+def frame_rate(path: str | Path) -> Fraction:
+    """Frames a second of a video file; 30 if it does not say.
+
+    Args:
+        path: Of the file.
+
+    Raises:
+        ValueError: If it is no video.
+        ImportError: If PyAV is not installed.
+    """
+    name = f"{path}: a video"
+    av = _pyav(name)
+    try:
+        with av.open(str(path)) as container:
+            stream = next(iter(container.streams.video), None)
+            return (stream and stream.average_rate) or Fraction(USUAL_RATE)
+    except (av.error.FFmpegError, OSError) as error:
+        raise ValueError(f"{name} that cannot be read: {error}") from error
+
+
+class VideoFile:
+    """A video of pictures, written as they come: none is kept.
+
+        with VideoFile("found.mp4", frame_rate("clip.mp4")) as video:
+            for found in detector("clip.mp4"):
+                video.add(found.draw())
+
+    Args:
+        path: Of the file; an existing one is overwritten.
+        rate: Frames a second.
+
+    Raises:
+        ImportError: If PyAV is not installed.
+    """
+
+    def __init__(self, path: str | Path, rate: Fraction | int = USUAL_RATE) -> None:
+        self._av = _pyav(f"{path}: writing a video")
+        self._container = self._av.open(str(path), "w")
+        codec = "libx264" if "libx264" in self._av.codecs_available else "mpeg4"
+        self._stream = self._container.add_stream(codec, rate=rate)
+        self._stream.pix_fmt = "yuv420p"  # what every player shows
+        self._size = (0, 0)
+
+    def add(self, picture: Image.Image) -> None:
+        """Adds a frame; the first one tells the size, and others are resized to it."""
+        if self._size == (0, 0):
+            self._size = picture.width // 2 * 2, picture.height // 2 * 2  # such videos have even sides
+            self._stream.width, self._stream.height = self._size
+        if picture.size != self._size:
+            picture = picture.resize(self._size)
+        self._container.mux(self._stream.encode(self._av.VideoFrame.from_image(picture)))
+
+    def close(self) -> None:
+        """Writes what is left, and closes the file."""
+        if self._size != (0, 0):
+            self._container.mux(self._stream.encode())
+        self._container.close()
+
+    def __enter__(self) -> "VideoFile":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _pyav(name: str) -> Any:
     try:
         import av
     except ImportError as error:
         raise ImportError(f"{name} needs PyAV: pip install 'sparse_rcnn[video]'") from error
-    return _decode(av, place, kind, name)
+    return av
+
+
+def _frames(place: str, kind: str | None, name: str) -> Iterator[Tensor]:
+    return _decode(_pyav(name), place, kind, name)
 
 
 def _decode(av: Any, place: str, kind: str | None, name: str) -> Iterator[Tensor]:

@@ -73,8 +73,8 @@ def tiles_of(image: Tensor, side: int, overlap: float) -> list[View]:
     Raises:
         ValueError: If a tile is smaller than 32 px, or the overlap not in 0..0.9.
     """
-    if side < 32:
-        raise ValueError(f"tile must be at least 32 px, got {side}")
+    if not isinstance(side, int) or side < 32:
+        raise ValueError(f"tile must be at least 32 px, got {side!r}")
     if not 0 <= overlap <= 0.9:
         raise ValueError(f"overlap must be in 0..0.9, got {overlap}")
     height, width = image.shape[1:]

@@ -28,9 +28,9 @@ def initial_boxes(init: str, num_proposals: int) -> Tensor:
         ValueError: If `init` is unknown.
     """
     if init == "image":
-        return torch.tensor([0.5, 0.5, 1.0, 1.0]).repeat(num_proposals, 1)
+        return torch.tensor([0.5, 0.5, 1.0, 1.0]).expand(num_proposals, 4).contiguous()
     if init == "center":
-        return torch.tensor([0.5, 0.5, 0.1, 0.1]).repeat(num_proposals, 1)
+        return torch.tensor([0.5, 0.5, 0.1, 0.1]).expand(num_proposals, 4).contiguous()
     if init == "grid":
         columns = math.ceil(math.sqrt(num_proposals))
         rows = math.ceil(num_proposals / columns)
@@ -69,7 +69,8 @@ class Proposals(nn.Module):
         if num_proposals < 1:
             raise ValueError(f"num_proposals must be at least 1, got {num_proposals}")
         self.boxes_norm_cxcywh = nn.Parameter(initial_boxes(init, num_proposals))
-        self.features = nn.Parameter(torch.randn(num_proposals, hidden_dim), requires_grad=hidden_dim > 0)
+        features = nn.init.normal_(torch.empty(num_proposals, hidden_dim))
+        self.features = nn.Parameter(features, requires_grad=hidden_dim > 0)
 
     def forward(self, image_sizes: Tensor, levels: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Proposals of a batch.

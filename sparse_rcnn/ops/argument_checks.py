@@ -176,12 +176,12 @@ def _require_sizes(name: str, sizes: Tensor) -> None:
 def _require_broadcast(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
     if torch.compiler.is_compiling():
         return
-    try:
-        torch.broadcast_shapes(x.shape, other.shape)
-    except RuntimeError as error:
+    # Not torch.broadcast_shapes, which imports PyTorch's compiler: half a second.
+    pairs = zip(x.shape[::-1], other.shape[::-1], strict=False)
+    if not all(a == b or a == 1 or b == 1 for a, b in pairs):
         raise ValueError(
             f"{name} and {other_name} must have shapes that broadcast, got {x.shape} and {other.shape}"
-        ) from error
+        )
 
 
 def _require_dtype(name: str, x: Tensor, like: Tensor) -> None:

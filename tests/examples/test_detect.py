@@ -3,14 +3,18 @@
 import json
 import os
 from argparse import Namespace
+from fractions import Fraction
 
+import numpy as np
 import pytest
-from detect import detect_all, picture_for
+from detect import detect_all
 from inference_cases import OPTIONS
+from parts.detection_pictures import picture_for
 from PIL import Image
 from small_model import build_small_model
 
 from sparse_rcnn.inference import Detector, find_images
+from sparse_rcnn.inference.video import VideoFile
 from sparse_rcnn.nn import EndToEndDetector
 
 
@@ -63,3 +67,29 @@ def test_text_crops_and_lines_of_json(tmp_path, capsys):
         scaled = [part * side for part, side in zip(corners, (40, 30, 40, 30), strict=True)]
         assert scaled == pytest.approx(one.box, abs=1e-3)
         assert (int(label), float(score)) == (one.label, pytest.approx(one.score, abs=1e-4))
+
+
+def test_a_video_becomes_a_video_of_its_rate(tmp_path):
+    av = pytest.importorskip("av")
+    levels = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
+    scenes = [Image.fromarray(np.roll(levels, shift, 1)).resize((131, 91)) for shift in (0, 3, 6, 9)]
+    with VideoFile(tmp_path / "clip.mp4", Fraction(25, 2)) as video:
+        for scene in scenes:
+            video.add(scene)
+    detector = Detector(EndToEndDetector(build_small_model().eval(), 3), ["a", "b", "c"], 32, 64)
+    arguments = Namespace(**{**OPTIONS, "max_pixels": 10**6, "save_txt": True})
+    output = tmp_path / "found"
+    output.mkdir()
+    assert detect_all(detector, [tmp_path / "clip.mp4"], arguments, output) == (4, 0)
+    with av.open(output / "clip.mp4") as container:
+        assert container.streams.video[0].average_rate == Fraction(25, 2)
+        frames = [frame.to_image() for frame in container.decode(video=0)]
+    expected = [found.draw() for found in detector(tmp_path / "clip.mp4", 0.0)]
+    assert len(frames) == len(expected) == 4
+    for frame, picture in zip(frames, expected, strict=True):
+        assert frame.size == picture.size == (130 * 4, 90 * 4)  # enlarged, as other small photos
+        assert np.abs(np.asarray(frame, float) - np.asarray(picture, float)).mean() < 20
+    records = json.loads((output / "detections.json").read_text())
+    assert [record["picture"] for record in records.values()] == [str(output / "clip.mp4")] * 4
+    names = ["clip.mp4", *(f"clip_{number:06}.txt" for number in range(4)), "detections.json"]
+    assert sorted(path.name for path in output.iterdir()) == names

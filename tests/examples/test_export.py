@@ -11,13 +11,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from export import largest_differences
 from PIL import Image
 from processes import EXAMPLES, failure_of, run_python, run_script
 from small_model import build_published_model, random_batch
 
 from sparse_rcnn import load_detector
 from sparse_rcnn.inference.export import SUFFIXES
+from sparse_rcnn.inference.export_check import largest_differences
 from sparse_rcnn.nn import EndToEndDetector, build_from_checkpoint, read_checkpoint, to_detectron2
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "one_graph.md").read_text()
@@ -98,7 +98,7 @@ def exported(request: pytest.FixtureRequest, trained: Path) -> tuple[str, Path]:
     done = run_script("export.py", checkpoint, "--format", request.param, "--repeats", "1", cwd=trained)
     assert done.returncode == 0, done.stderr
     assert "largest difference of scores" in done.stdout
-    assert re.search(r"\d MB, written in \d+ s", done.stdout)
+    assert re.search(r"\d MB, written and compared in \d+ s", done.stdout)
     assert "times as fast" in done.stdout
     return request.param, checkpoint.with_name("checkpoint" + SUFFIXES[request.param])
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sparse_rcnn.data import UnreadableImageError
 from sparse_rcnn.inference import Detected, Found, draw_boxes
-from sparse_rcnn.inference.photos import Photo
+from sparse_rcnn.inference.photo import Photo
 
 NAMES = ["cat", "dog", "bird"]
 BOXES = torch.tensor([[10.0, 20, 60, 70], [0, 0, 30, 40.126], [5, 5, 9, 9]])
@@ -29,7 +29,9 @@ def test_is_a_sequence_of_objects(found):
     assert found.names == ["bird", "cat", "bird"]
     assert found.image_size == (100, 120)
     assert found[1] == Found((0, 0, 30, pytest.approx(40.126)), 0.5, 0, "cat")
-    assert found[-1].name == "bird"
+    assert found[-1].name == found[np.int64(2)].name == found[found.scores.argmin()].name == "bird"
+    with pytest.raises(ValueError, match=r"got 'cat': see filter\(\)"):
+        found["cat"]
     assert [one.label for one in found] == [2, 0, 2]
     with pytest.raises(IndexError):
         found[3]

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from small_model import build_small_model
 from sparse_rcnn import load_detector
 from sparse_rcnn.data import UnreadableImageError, evaluation_transform
 from sparse_rcnn.inference import CheckpointRemark, NotFiniteError, batch_of
+from sparse_rcnn.inference.export_check import check_exported
 from sparse_rcnn.nn import (
     build_from_checkpoint,
     fold_norms,
@@ -39,6 +42,19 @@ def test_finds_what_the_model_finds(detector, checkpoint, pixels):
     torch.testing.assert_close(found.scores, expected.scores[0, : len(found)], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(found.boxes, expected_boxes[: len(found)], rtol=1e-4, atol=1e-3)
     assert found.boxes.amax(0)[2:].tolist() <= [130, 90]
+
+
+def test_detecting_imports_neither_torchvision_nor_the_compiler(checkpoint, photo):
+    """They take as long to import as PyTorch itself: half of the time of a first photo."""
+    code = (
+        "import sys; from sparse_rcnn import load_detector; "
+        "load_detector(sys.argv[1], 'cpu')(sys.argv[2]).draw(); "
+        "print(*{'torchvision', 'torch._dynamo', 'sympy', 'matplotlib'} & {*sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, checkpoint, photo], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""
 
 
 def forms_of(photo, pixels):
@@ -82,7 +98,17 @@ def test_every_file_of_a_detector_finds_the_same(detector, photo, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".torchscript.pt", pytest.param(".pt2", marks=pytest.mark.slow)])
 def test_exports_find_the_same(detector, photo, tmp_path, suffix):
-    detector.export(tmp_path / f"mine{suffix}")
+    differences = detector.export(tmp_path / f"mine{suffix}")
+    assert [one.batch[0] for one in differences] == [1, 2]
+    assert max(one.score for one in differences) < 1e-5
+
+    def moved(*inputs):
+        boxes, scores, labels = detector.module(*inputs)
+        return boxes + 1, scores, labels
+
+    size = {"shortest_side": 96, "longest_side": 128}
+    with pytest.raises(ValueError, match=rf"mine{suffix}: differs from the checkpoint by .* 1\.0e\+00 px"):
+        check_exported(moved, tmp_path / f"mine{suffix}", detector.device, size, None)
     exported = load_detector(tmp_path / f"mine{suffix}", "cpu")
     assert exported.class_names == detector.class_names
     found, expected = exported(photo, threshold=0.01), detector(photo, threshold=0.01)
@@ -93,6 +119,8 @@ def test_exports_find_the_same(detector, photo, tmp_path, suffix):
             change(tmp_path / "again.pt2")
     with pytest.raises(ValueError, match="the name must end in"):
         detector.export(tmp_path / "mine.engine")
+    with pytest.raises(ValueError, match="there is no such directory"):
+        detector.export(tmp_path / "none" / "mine.pt2")
 
 
 @pytest.mark.parametrize("published", [to_detectron2, to_mmdetection])
@@ -158,6 +186,8 @@ def test_classes_and_threshold(detector, photo):
     assert len(detector(photo, threshold=least)) == 4
     with pytest.raises(ValueError, match="no class 'cow'; the classes are cat, dog, bird"):
         detector(photo, classes=["cow"])
+    with pytest.raises(ValueError, match=r"threshold must be in 0\.\.1, got '0\.4'"):
+        detector(photo, threshold="0.4")
     with pytest.raises(ValueError, match=r"threshold must be in 0\.\.1, got 40"):
         detector(photo, threshold=40)
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):

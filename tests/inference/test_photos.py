@@ -1,5 +1,6 @@
 """The forms of a photo, errors for other things, and URLs from a server of this process."""
 
+import io
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,7 +19,9 @@ from sparse_rcnn.inference.download import download_image
     ("what", "message"),
     [
         (None, "image must be a path, URL, .* got NoneType"),
-        (b"\xff\xd8", "got bytes"),
+        (b"\xff\xd8", r"give PIL.Image.open\(file\), of bytes io.BytesIO\(bytes\)"),
+        (io.BytesIO(b"\xff\xd8"), "image is a file's content: give PIL.Image.open"),
+        (np.zeros((2, 4, 6, 3), np.uint8), "of several images, give a list of them"),
         (True, "got bool"),
         ([1.5], "image 0 must be .* got float"),
         (torch.zeros(4, 4), r"got Tensor of shape \(4, 4\)"),
@@ -47,6 +50,8 @@ def test_folders_and_globs_are_sorted_images_only(photo, tmp_path):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "d.png").write_bytes(b"")
+    (tmp_path / "._b.JPG").write_bytes(b"of another system")
+    (tmp_path / "folder.jpg").mkdir()
     assert [path.name for path in find_images(tmp_path)] == ["a.webp", "b.JPG", "c.png"]
     assert [path.name for path in find_images(f"{tmp_path}/**/*.png")] == ["c.png", "d.png"]
     with pytest.raises(UnreadableImageError, match="sub2: no image there"):

@@ -10,7 +10,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from parts.command_line import printable
-from parts.evaluating import can_evaluate, detect_dataset
+from parts.evaluating import can_evaluate, shown
 from parts.png import save_png
 from parts.training.pictures import draw_predictions, sheet_of
 from parts.training.processes import Processes
@@ -23,7 +23,7 @@ from sparse_rcnn.data import (
     format_metrics,
 )
 from sparse_rcnn.data.evaluation.coco_metrics import SUMMARY
-from sparse_rcnn.inference import Detector, NotFiniteError, refuse_not_finite
+from sparse_rcnn.inference import Detector, NotFiniteError, detect_dataset, refuse_not_finite
 from sparse_rcnn.nn import EndToEndDetector
 
 MOST_NAMED = 5
@@ -148,9 +148,9 @@ class Evaluation:
                 processes.device,
                 self.arguments.eval_batch_size,
                 self.arguments.workers,
-                processes.rank,
-                processes.world_size,
-                unreadable,
+                world_size=processes.world_size,
+                unreadable=unreadable,
+                **shown(processes.rank),
             )
         except StopRequestedError:
             pass

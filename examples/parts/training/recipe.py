@@ -12,7 +12,7 @@ import torch
 from parts.open_dataset import open_split
 from sparse_rcnn.data import DetectionDataset
 from sparse_rcnn.nn.backbones.backbone import BACKBONES
-from sparse_rcnn.nn.backbones.pretrained import IMAGENET_WEIGHTS
+from sparse_rcnn.nn.backbones.pretrained import IMAGENET_WEIGHTS, imagenet_state_dict
 
 SMALL = 10_000  # training images from which on the recipe is the paper's
 STEPS = 2400  # at least, unless told otherwise
@@ -181,7 +181,7 @@ def missing_weights(name: str) -> str:
     if name not in IMAGENET_WEIGHTS:
         return f"there are no ImageNet weights for {name}"
     try:
-        IMAGENET_WEIGHTS[name].get_state_dict(progress=False, check_hash=True)
+        imagenet_state_dict(name)
     except OSError as error:
         return (
             f"ImageNet weights of {name} could not be downloaded ({error}); --backbone-weights FILE is better"

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
 
 __all__ = ["Transform", "apply_transform"]
 
@@ -33,6 +32,8 @@ def apply_transform(
         ValueError: If the transform returned something else than an image, boxes and labels that fit each
             other.
     """
+    from torchvision import tv_tensors  # its import takes seconds, and detecting does without
+
     canvas = (image.shape[1], image.shape[2])
     wrapped = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=canvas)
     transformed = transform(tv_tensors.Image(image), {"boxes": wrapped, "labels": labels})

@@ -4,14 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
-from torchvision.ops import FrozenBatchNorm2d
+from torch import Tensor, nn
 
 __all__ = ["FrozenNorm2d"]
 
 
-class FrozenNorm2d(FrozenBatchNorm2d):
-    """torchvision's layer with the same buffers. It passes over the activations once, not twice.
+class FrozenNorm2d(nn.Module):
+    """torchvision's `FrozenBatchNorm2d` with the same buffers. It passes over activations once, not twice.
 
     It keeps the type of the activations. torchvision's layer turns bfloat16 into float32, and every layer
     after it then needs twice the memory.
@@ -23,8 +22,18 @@ class FrozenNorm2d(FrozenBatchNorm2d):
 
     __jit_ignored_attributes__ = ("_prepared", "_made_of")
 
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
-        super().__init__(num_features, eps)
+        super().__init__()
+        self.eps = eps
+        self.register_buffer("weight", torch.ones(num_features))
+        self.register_buffer("bias", torch.zeros(num_features))
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_var", torch.ones(num_features))
         self._prepare()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,7 +55,10 @@ class FrozenNorm2d(FrozenBatchNorm2d):
     def _prepare(self) -> None:
         # Make normal tensors even in inference mode, since training may use them later.
         with torch.inference_mode(False), torch.no_grad():
-            self._prepared = self._scale_and_shift()
+            on_meta = self.weight.is_meta  # whose arithmetic imports PyTorch's compiler, which takes seconds
+            self._prepared = (
+                self.weight.new_empty(2, len(self.weight), 1, 1) if on_meta else self._scale_and_shift()
+            )
         buffers = self._buffers.values()
         # Each buffer and its count of writes. Inference tensors have no count.
         self._made_of = [(b, -1 if b.is_inference() else b._version) for b in buffers if b is not None]
@@ -63,11 +75,16 @@ class FrozenNorm2d(FrozenBatchNorm2d):
         self._prepare()
         return self
 
-    def _load_from_state_dict(self, *args: Any) -> None:
-        super()._load_from_state_dict(*args)
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        state_dict.pop(f"{prefix}num_batches_tracked", None)  # of a norm that trained
+        super()._load_from_state_dict(state_dict, prefix, *args)
         self._prepare()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Prepares scale and shift again: a copy, or a layer from a file, has new buffers."""
         super().__setstate__(state)
         self._prepare()
+
+    def extra_repr(self) -> str:
+        """For ``repr``."""
+        return f"{len(self.weight)}, eps={self.eps}"

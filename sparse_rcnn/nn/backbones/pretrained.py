@@ -1,22 +1,37 @@
 """ImageNet weights of the trunk: torchvision's, or a file with the same names."""
 
-import torchvision
+import torch
 from torch import Tensor
 
 from sparse_rcnn.nn.backbones.backbone import Backbone
 from sparse_rcnn.nn.state_dict import require_same_keys
 from sparse_rcnn.nn.weight_file import read_checkpoint
 
-__all__ = ["IMAGENET_WEIGHTS", "load_backbone_weights"]
+__all__ = ["ADDRESS", "IMAGENET_WEIGHTS", "imagenet_state_dict", "load_backbone_weights"]
 
-# Version 1: the published models start from it.
+# torchvision's version 1, from which the published models start. Names end in the first digits of SHA-256.
+ADDRESS = "https://download.pytorch.org/models"
 IMAGENET_WEIGHTS = {
-    "resnet18": torchvision.models.ResNet18_Weights.IMAGENET1K_V1,
-    "resnet34": torchvision.models.ResNet34_Weights.IMAGENET1K_V1,
-    "resnet50": torchvision.models.ResNet50_Weights.IMAGENET1K_V1,
-    "resnet101": torchvision.models.ResNet101_Weights.IMAGENET1K_V1,
-    "mobilenet_v2": torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1,
+    "resnet18": f"{ADDRESS}/resnet18-f37072fd.pth",
+    "resnet34": f"{ADDRESS}/resnet34-b627a593.pth",
+    "resnet50": f"{ADDRESS}/resnet50-0676ba61.pth",
+    "resnet101": f"{ADDRESS}/resnet101-63fe2227.pth",
+    "mobilenet_v2": f"{ADDRESS}/mobilenet_v2-b0353104.pth",
 }
+
+
+def imagenet_state_dict(name: str) -> dict[str, Tensor]:
+    """ImageNet weights of a trunk, downloaded once for each user and machine.
+
+    Args:
+        name: One of `IMAGENET_WEIGHTS`.
+
+    Raises:
+        OSError: If there is no network, or no space for the file.
+    """
+    url = IMAGENET_WEIGHTS[name]
+    state_dict: dict[str, Tensor] = torch.hub.load_state_dict_from_url(url, progress=False, check_hash=True)
+    return state_dict
 
 
 def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
@@ -39,8 +54,8 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
                 "give a file as backbone_weights, or None"
             )
         try:
-            state_dict = IMAGENET_WEIGHTS[name].get_state_dict(progress=False, check_hash=True)
-        except OSError as error:  # no network, or no space for the file
+            state_dict = imagenet_state_dict(name)
+        except OSError as error:
             raise ValueError(
                 f"ImageNet weights of {name!r} could not be downloaded ({error}): give a file in "
                 "torchvision's layout as backbone_weights, or None and backbone_norm 'group' or 'batch'"

@@ -1,10 +1,12 @@
 """The model of a config without values: its names and shapes are what a checkpoint must have."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
 
 from sparse_rcnn.nn.build import build_sparse_rcnn
+from sparse_rcnn.nn.checkpoints.undrawn import Undrawn
 from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.model_config import ModelConfig
 
@@ -21,5 +23,6 @@ def empty_model(config: ModelConfig) -> SparseRCNN:
     Returns:
         The model. Only read it.
     """
-    with torch.device("meta"):
+    config = replace(config, proposal_init="image")  # the others draw numbers, and have the same shapes
+    with torch.device("meta"), Undrawn():
         return build_sparse_rcnn(config=config, backbone_weights=None)

@@ -7,6 +7,7 @@ from torch import nn
 
 from sparse_rcnn.nn.build import build_sparse_rcnn, initialize_class_logits
 from sparse_rcnn.nn.checkpoints.checkpoint import Checkpoint, our_state_dict, validate_checkpoint
+from sparse_rcnn.nn.checkpoints.undrawn import Undrawn
 from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.model_config import OWN_BACKBONE
 from sparse_rcnn.nn.state_dict import require_same_keys
@@ -98,7 +99,8 @@ def build_from_checkpoint(
         )
     if backbone is not None and not own:
         raise ValueError(f"the model has the backbone {checkpoint.config.backbone!r}: leave out backbone=")
-    model = build_sparse_rcnn(backbone, config=checkpoint.config, backbone_weights=None)
+    with Undrawn():
+        model = build_sparse_rcnn(backbone, config=checkpoint.config, backbone_weights=None)
     load_weights(model, checkpoint)
     model.image_size = checkpoint.image_size
     return model.eval()

@@ -38,8 +38,8 @@ def save_checkpoint(
         image_size: The size to which images are resized. The default is the model's, or else the paper's.
 
     Raises:
-        ValueError: If the model has no config or does not fit it (for example after `fold_norms`), a value is
-            not finite, or names or ids do not fit.
+        ValueError: If there is no such directory, the model has no config or does not fit it (for example
+            after `fold_norms`), a value is not finite, or names or ids do not fit.
         ImportError: If safetensors is needed and not installed.
 
     Example:
@@ -48,6 +48,8 @@ def save_checkpoint(
         >>> save_checkpoint("mine.pth", model, ["cat", "dog"])
     """
     path = Path(path)
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"{path}: there is no such directory")
     if model.config is None:
         raise ValueError("the model has no config: build it with build_sparse_rcnn, or set model.config")
     size = image_size or model.image_size or ImageSize()

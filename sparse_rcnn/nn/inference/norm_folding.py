@@ -7,12 +7,13 @@ m, v, g and b are mean, variance, gain and bias of the norm. Folding saves one p
 
 import copy
 import itertools
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
-from torchvision.ops import FrozenBatchNorm2d
+
+from sparse_rcnn.nn.backbones.frozen_norm import FrozenNorm2d
 
 __all__ = ["Model", "fold_norms"]
 
@@ -47,13 +48,19 @@ def fold_norms(model: Model) -> Model:
     for parent in list(folded.modules()):
         children = list(parent.named_children())
         for (_, convolution), (name, norm) in itertools.pairwise(children):
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, (nn.BatchNorm2d, FrozenBatchNorm2d)):
+            if isinstance(convolution, nn.Conv2d) and _is_batch_norm(norm):
                 _fold(convolution, norm)
                 setattr(parent, name, nn.Identity())
     return folded
 
 
-def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d | FrozenBatchNorm2d) -> None:
+def _is_batch_norm(module: nn.Module) -> bool:
+    # By name: torchvision's, which a backbone of its user's own may have, is not imported for it.
+    is_torchvisions = any(kind.__name__ == "FrozenBatchNorm2d" for kind in type(module).__mro__)
+    return isinstance(module, (nn.BatchNorm2d, FrozenNorm2d)) or is_torchvisions
+
+
+def _fold(convolution: nn.Conv2d, norm: Any) -> None:
     mean, variance = norm.running_mean, norm.running_var
     if not isinstance(mean, Tensor) or not isinstance(variance, Tensor):
         raise ValueError("fold_norms needs batch norms with running statistics")

@@ -3,10 +3,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from parts.evaluating import detect_dataset
 
 from sparse_rcnn.data import ShapesDataset, UnreadableImageError, evaluate_coco
-from sparse_rcnn.inference import refuse_not_finite
+from sparse_rcnn.inference import detect_dataset, refuse_not_finite
 
 CPU = torch.device("cpu")
 

@@ -120,12 +120,25 @@ def test_trunk_equals_torchvision(name, norm):
         torch.testing.assert_close(level, output, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_seed_gives_torchvisions_first_weights(name):
+    torch.manual_seed(0)
+    ours = Backbone(name, "batch", out_channels=8)
+    torch.manual_seed(0)
+    trunk = THEIRS[name]().state_dict()
+    pyramid = FeaturePyramidNetwork(ours.trunk.channels, 8).state_dict()
+    assert all(value.equal(trunk[key]) for key, value in ours.trunk.state_dict().items())
+    assert all(value.equal(pyramid[key]) for key, value in ours.fpn.state_dict().items())
+
+
 def test_pyramid_is_torchvisions_on_the_trunks_levels():
     torch.manual_seed(0)
     backbone = Backbone("resnet18", "group", out_channels=8)
     images = torch.randn(1, 3, 64, 96)
     levels = dict(zip("abcd", backbone.trunk(images), strict=True))
-    expected = FeaturePyramidNetwork.forward(backbone.fpn, levels).values()
+    network = FeaturePyramidNetwork([64, 128, 256, 512], 8)
+    network.load_state_dict(backbone.fpn.state_dict())
+    expected = network(levels).values()
     for ours, theirs in zip(backbone(images), expected, strict=True):
         assert ours.equal(theirs)
 
@@ -226,12 +239,12 @@ def test_frozen_norm_of_inference_mode_still_trains():
 
 def test_torchvision_extracts_features():
     backbone = Backbone("resnet18", "frozen", 8).eval()
-    extractor = create_feature_extractor(backbone, {"trunk.layer2": "c3", "fpn": "pyramid"})
+    wanted = {"trunk.layer2": "c3", **{f"fpn.layer_blocks.{i}": f"p{i + 2}" for i in range(4)}}
     images = torch.rand(1, 3, 64, 64)
-    found = extractor(images)
+    found = create_feature_extractor(backbone, wanted)(images)
     assert torch.equal(found["c3"], backbone.trunk(images)[1])
-    for mine, level in zip(found["pyramid"], backbone(images), strict=True):
-        assert torch.equal(mine, level)
+    for number, level in enumerate(backbone(images), 2):
+        assert torch.equal(found[f"p{number}"], level)
 
 
 @pytest.mark.parametrize("size", [(7, 8), (8, 7), (1, 2), (33, 64)])

@@ -89,16 +89,19 @@ def test_weights_stay_frozen(tmp_path, resnet18):
 
 
 def test_imagenet_weights_are_torchvisions_first_version(monkeypatch, resnet18):
-    class Weights:
-        def get_state_dict(self, **options):
-            assert options["check_hash"]
-            return resnet18
+    asked = {}
 
-    assert all(weights.name == "IMAGENET1K_V1" for weights in IMAGENET_WEIGHTS.values())
-    monkeypatch.setitem(IMAGENET_WEIGHTS, "resnet18", Weights())
+    def load(url, **options):
+        asked[url] = options
+        return resnet18
+
+    for name, url in IMAGENET_WEIGHTS.items():
+        assert url == torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", load)
     backbone = Backbone("resnet18", out_channels=8)
     load_backbone_weights(backbone, "resnet18", "imagenet")
     assert_holds(backbone, resnet18)
+    assert asked[IMAGENET_WEIGHTS["resnet18"]]["check_hash"]
 
 
 def test_no_imagenet_weights_for_the_smallest_resnet():

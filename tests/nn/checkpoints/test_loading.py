@@ -193,3 +193,12 @@ def test_unknown_checkpoint(source):
         build_from_checkpoint({"fc.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match="not a Sparse R-CNN checkpoint"):
         load_weights(source, {"fc.weight": torch.zeros(1)})
+
+
+def test_a_model_whose_weights_are_loaded_draws_none():
+    """Drawing them takes a second at the published size, and changes what is drawn next."""
+    model = build_small_model(proposal_init="image")
+    before = torch.get_rng_state()
+    loaded = build_from_checkpoint({"config": model.config.to_dict(), "model": model.state_dict()})
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(value.equal(model.state_dict()[key]) for key, value in loaded.state_dict().items())
