@@ -2,6 +2,7 @@
 
     python examples/evaluate.py runs/shapes/checkpoint.pth --data data/shapes
     python examples/evaluate.py model_final.pth --data /data/coco --results results.json
+    python examples/evaluate.py runs/mine/best.pth --data /data/mine --report report
 
 The file may be a checkpoint of this library, detectron2 or mmdetection, or what export.py makes of one.
 The data set may be in any layout that load_dataset knows; a split that is not there lists those that are.
@@ -19,10 +20,12 @@ from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import DATA, load_dataset
 from parts.reader import at_most_one_a_core
+from parts.report.report import Evaluated, write_report
 
 from sparse_rcnn.data import (
     DetectionDataset,
     UnreadableImageError,
+    analyse,
     evaluate_coco,
     evaluation_transform,
     format_metrics,
@@ -71,6 +74,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--results", metavar="FILE", help="write the detections as COCO results here")
     parser.add_argument("--metrics", metavar="FILE", help="write AP and AP per class as JSON here")
     parser.add_argument(
+        "--report",
+        metavar="DIR",
+        help="write report.html here, and small photos: curves, confusions, kinds of errors, the worst photos",
+    )
+    parser.add_argument(
+        "--against", metavar="CHECKPOINT", help="another file, which the report compares with the first"
+    )
+    parser.add_argument(
         "--precision",
         choices=("fp32", "tf32", "bf16"),
         default="fp32",
@@ -91,6 +102,8 @@ def parse_arguments() -> argparse.Namespace:
         path = getattr(arguments, name)
         if path and not Path(path).absolute().parent.is_dir():
             raise ValueError(f"--{name} {path}: there is no such directory")
+    if arguments.against and not arguments.report:
+        raise ValueError("--against needs --report DIR: the report shows the comparison")
     if not can_evaluate() and not arguments.results:
         raise ImportError("evaluation needs pycocotools: pip install pycocotools")
     return arguments
@@ -123,7 +136,7 @@ def evaluate(
     results: list[dict[str, Any]],
     left_out: dict[int, str],
     category_ids: list[int],
-) -> None:
+) -> dict[str, float]:
     """Computes the figures, writes them, and then prints them."""
     most = arguments.max_detections or 100
     readable = [image for image in dataset.image_ids if image not in left_out]
@@ -137,6 +150,69 @@ def evaluate(
             print(f"  {printable(name[3:]):<20} {value:.3f}")
     if arguments.metrics:
         print(printable(f"metrics written to {arguments.metrics}"))
+    return metrics
+
+
+def load(arguments: argparse.Namespace, checkpoint: str) -> Detector:
+    return load_detector(
+        checkpoint,
+        choose_device(arguments.device),
+        arguments.precision,
+        arguments.compile,
+        max_detections=arguments.max_detections,
+        image_size=(arguments.size, arguments.max_size),
+    )
+
+
+def detect(
+    arguments: argparse.Namespace,
+    detector: Detector,
+    dataset: DetectionDataset,
+    ids_of_labels: list[int | None],
+    left_out: dict[int, str],
+) -> list[dict[str, Any]]:
+    """What the detector finds in the data set; images that cannot be read go to `left_out`."""
+    return detect_dataset(
+        detector.detect,
+        dataset,
+        detector.device,
+        arguments.batch_size,
+        arguments.workers,
+        unreadable=left_out,
+        category_ids=ids_of_labels,
+    )
+
+
+def report(
+    arguments: argparse.Namespace,
+    dataset: DetectionDataset,
+    results: list[dict[str, Any]],
+    left_out: dict[int, str],
+    category_ids: list[int],
+    metrics: dict[str, float],
+) -> None:
+    """Writes the report, of the first file and of --against."""
+    most = arguments.max_detections or 100
+    readable = [image for image in dataset.image_ids if image not in left_out]
+    of_images = {"max_detections": most, "image_ids": readable, "category_ids": category_ids}
+    names = [Path(path).name for path in (arguments.checkpoint, arguments.against or "")]
+    if names[0] == names[1]:
+        names = ["/".join(Path(path).parts[-2:]) for path in (arguments.checkpoint, arguments.against)]
+    evaluated = [Evaluated(names[0], analyse(dataset, results, **of_images), metrics)]
+    if arguments.against:
+        other = load(arguments, arguments.against)
+        dataset.transform = evaluation_transform(other.shortest_side, other.longest_side)
+        ids_of_labels = category_ids_of(other.class_names, dataset, arguments.classes)
+        if {*ids_of_labels} - {None} != {*category_ids}:
+            raise ValueError(f"--against {arguments.against} has other classes: give common ones as --classes")
+        results = detect(arguments, other, dataset, ids_of_labels, left_out)
+        metrics = evaluate_coco(dataset, results, **of_images)
+        evaluated.append(Evaluated(names[1], analyse(dataset, results, **of_images), metrics))
+    title = f"{names[0]} on {Path(arguments.data).name}, {arguments.split}"
+    page, problems = write_report(Path(arguments.report), title, dataset, evaluated)
+    for problem in problems:
+        print(printable(f"not in the report: {problem}"))
+    print(printable(f"report written to {page}"))
 
 
 def main() -> None:
@@ -144,14 +220,7 @@ def main() -> None:
     device = choose_device(arguments.device)
     if device.type == "cpu":
         keep_freed_memory()
-    detector = load_detector(
-        arguments.checkpoint,
-        device,
-        arguments.precision,
-        arguments.compile,
-        max_detections=arguments.max_detections,
-        image_size=(arguments.size, arguments.max_size),
-    )
+    detector = load(arguments, arguments.checkpoint)
     dataset = open_data(arguments, detector)
     ids_of_labels = category_ids_of(detector.class_names, dataset, arguments.classes)
     category_ids = [category for category in ids_of_labels if category is not None]
@@ -165,15 +234,7 @@ def main() -> None:
             "out, after the best detections of each image have been taken"
         )
     left_out: dict[int, str] = {}
-    results = detect_dataset(
-        detector.detect,
-        dataset,
-        device,
-        arguments.batch_size,
-        arguments.workers,
-        unreadable=left_out,
-        category_ids=ids_of_labels,
-    )
+    results = detect(arguments, detector, dataset, ids_of_labels, left_out)
     if arguments.results:
         Path(arguments.results).write_text(json.dumps(results))
         print(printable(f"{len(results)} detections written to {arguments.results}"))
@@ -183,7 +244,9 @@ def main() -> None:
         print(f"{len(left_out)} of {len(dataset)} images could not be read: the figures are of the others")
     if len(left_out) == len(dataset):
         raise ValueError(f"{arguments.data}: none of its images could be read")
-    evaluate(arguments, dataset, results, left_out, category_ids)
+    metrics = evaluate(arguments, dataset, results, left_out, category_ids)
+    if arguments.report:
+        report(arguments, dataset, results, left_out, category_ids, metrics)
     refuse_unreadable(len(left_out), len(dataset), arguments.max_unreadable)
 
 
