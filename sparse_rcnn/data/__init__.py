@@ -1,5 +1,6 @@
 """Data sets, augmentation, batches and evaluation."""
 
+from sparse_rcnn.data.evaluation.analysis import Analysis, analyse
 from sparse_rcnn.data.evaluation.coco_metrics import coco_results, evaluate_coco, format_metrics
 from sparse_rcnn.data.formats.coco import CocoDetection, find_coco
 from sparse_rcnn.data.formats.coco_classes import COCO_CATEGORY_IDS, COCO_CLASS_NAMES
@@ -26,6 +27,7 @@ from sparse_rcnn.data.target import Target
 __all__ = [
     "COCO_CATEGORY_IDS",
     "COCO_CLASS_NAMES",
+    "Analysis",
     "AugmentedDataset",
     "Batch",
     "CocoDetection",
@@ -41,6 +43,7 @@ __all__ = [
     "TrainingSampler",
     "UnreadableImageError",
     "VocDetection",
+    "analyse",
     "coco_results",
     "collate",
     "crowded_images",

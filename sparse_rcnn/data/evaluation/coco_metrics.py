@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from sparse_rcnn.data.evaluation.flat_boxes import check_results, chosen_ids, truth_dict
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.ops.detections import Detections
 
@@ -126,11 +127,8 @@ def evaluate_coco(
         raise ImportError(f"evaluation needs pycocotools: pip install pycocotools ({error})") from error
     if max_detections < 1:
         raise ValueError(f"max_detections must be at least 1, got {max_detections}")
-    truth = ground_truth if isinstance(ground_truth, dict) else ground_truth.coco_ground_truth()
-    for section in ("images", "annotations", "categories"):
-        if section not in truth:
-            raise ValueError(f"the ground truth has no {section!r}, got {sorted(truth)}")
-    _check_results(results, truth)
+    truth = truth_dict(ground_truth)
+    check_results(results, truth)
     # Ids start at 1 on both sides: pycocotools marks a match by its id, and 0 means "no match".
     annotations = [
         {"iscrowd": 0, **entry, "id": number} for number, entry in enumerate(truth["annotations"], start=1)
@@ -144,8 +142,8 @@ def evaluate_coco(
     with contextlib.redirect_stdout(io.StringIO()):
         # COCO.loadRes is not used: it fails on an empty list and changes the caller's dicts.
         evaluation = COCOeval(_indexed(truth, annotations), _indexed(truth, detections), "bbox")
-        evaluation.params.imgIds = _chosen(image_ids, truth["images"], "image_ids")
-        evaluation.params.catIds = _chosen(category_ids, truth["categories"], "category_ids")
+        evaluation.params.imgIds = chosen_ids(image_ids, truth["images"], "image_ids")
+        evaluation.params.catIds = chosen_ids(category_ids, truth["categories"], "category_ids")
         evaluation.params.maxDets = sorted({1, 10, max_detections})
         evaluation.evaluate()
         evaluation.accumulate()
@@ -206,17 +204,6 @@ def _summarize(
     return float(values.mean()) if values.size else math.nan
 
 
-def _chosen(ids: Sequence[int] | None, entries: list[dict[str, Any]], name: str) -> list[int]:
-    known = sorted({entry["id"] for entry in entries})
-    if ids is None:
-        return known
-    unknown = sorted({*ids} - {*known})
-    if unknown or not ids:
-        found = f"{unknown[:5]}, which it does not have" if unknown else "none"
-        raise ValueError(f"{name} must be ids of the data set, got {found}")
-    return sorted({*ids})
-
-
 def _indexed(truth: dict[str, Any], annotations: list[dict[str, Any]]) -> Any:
     from pycocotools.coco import COCO
 
@@ -224,22 +211,3 @@ def _indexed(truth: dict[str, Any], annotations: list[dict[str, Any]]) -> Any:
     coco.dataset = {"images": truth["images"], "categories": truth["categories"], "annotations": annotations}
     coco.createIndex()
     return coco
-
-
-def _check_results(results: Sequence[dict[str, Any]], truth: dict[str, Any]) -> None:
-    image_ids = {image["id"] for image in truth["images"]}
-    category_ids = {category["id"] for category in truth["categories"]}
-    for index, result in enumerate(results):
-        lacking = {"image_id", "category_id", "bbox", "score"} - result.keys()
-        if lacking:
-            raise ValueError(f"result {index} has no {sorted(lacking)}: {result}")
-        if result["image_id"] not in image_ids:
-            raise ValueError(
-                f"result {index} has image_id {result['image_id']}, which is not in the data set"
-            )
-        if result["category_id"] not in category_ids:
-            raise ValueError(
-                f"result {index} has category_id {result['category_id']}, which is not in the data set"
-            )
-        if len(result["bbox"]) != 4 or not all(map(math.isfinite, (*result["bbox"], result["score"]))):
-            raise ValueError(f"result {index} needs a bbox of four numbers and a score, all finite: {result}")
