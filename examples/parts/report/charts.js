@@ -14,7 +14,7 @@ function make(tag, attributes = {}, ...children) {
 const shown = (value, digits = 3) => (value === null ? "–" : value.toFixed(digits));
 const difference = (one, other) => (one === null || other === null ? "–" : (one > other ? "+" : "") + shown(one - other));
 
-// lines: [{ name, xs, ys, style, dots }], all values in 0..1. The names stand below, where they cover nothing.
+// lines: [{ name, xs, ys, style, dots }], all values in 0..1. The names stand above, where they cover nothing.
 function lineChart(host, title, xName, yName, lines, mark = null) {
   const [width, height, left, top] = [360, 240, 44, 10];
   const x = (value) => left + value * width, y = (value) => top + (1 - value) * height;
@@ -36,17 +36,14 @@ function lineChart(host, title, xName, yName, lines, mark = null) {
     if (dots) drawn.append(...points.map(([a, b]) => make("circle", { class: style, cx: x(a), cy: y(b), r: 3 })));
     if (name) names.append(make("span", { class: `key ${style}` }, name));
   }
-  host.replaceChildren(drawn, names);
+  host.replaceChildren(names, drawn);
 }
 
-// rows: [{ name, values: [0..1 or null of each run], text: [...] }]
+// rows: [{ name, values, texts }], a bar for each run.
 function barChart(host, title, rows, most = 1) {
-  const table = make("table", { class: "bars" }, make("caption", {}, title));
-  for (const { name, values, text } of rows) {
-    values.forEach((value, i) => table.append(make("tr", {},
-      i ? make("td") : make("th", { scope: "row", rowspan: 1 }, name),
-      make("td", { class: "track" }, make("div", { class: `bar run${i}`, style: `width:${Math.max(0, Math.min(1, (value || 0) / most)) * 100}%` })),
-      make("td", { class: "number" }, text[i]))));
-  }
-  host.replaceChildren(table);
+  const lines = rows.map(({ name, values, texts }) => make("tr", {}, make("th", { scope: "row" }, name),
+    make("td", { class: "track" }, ...values.map((value, i) => make("div", { class: `bar run${i}`, style: `width:${(100 * (value || 0)) / most}%` }))),
+    make("td", { class: "number" }, ...texts.map((text) => make("div", {}, text)))));
+  const keys = runs[1] ? runs.map((run, i) => make("span", { class: `key bar-key run${i}` }, run.name)) : [];
+  host.replaceChildren(make("table", { class: "bars" }, make("caption", {}, make("strong", {}, title), ...keys), make("tbody", {}, ...lines)));
 }

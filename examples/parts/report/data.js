@@ -2,11 +2,13 @@
 // What the page shows, unpacked; and what is counted at a threshold.
 
 const report = JSON.parse(document.getElementById("data").textContent);
+report.classes = report.classes.map((name, label) => name.trim() || `(class ${label})`);
 const NOTHING = report.classes.length; // the label of "no object"
 const ONE = 65534; // stands for 1 where shares are written in 16 bits; the next number stands for no value
 const [CORRECT, OTHER_CLASS, MISSED] = ["correct", "class", "missed"].map((kind) => report.kinds.indexOf(kind));
 const truth = unpacked(report.truth);
-const runs = report.runs.map((run) => ({ ...run, found: unpacked(run.found), curves: curvesOf(run.curves) }));
+const short = (text, most) => (text.length > most ? `${text.slice(0, most / 2)}…${text.slice(-most / 2 + 1)}` : text);
+const runs = report.runs.map((run) => ({ ...run, name: short(run.name, 24), found: unpacked(run.found), curves: curvesOf(run.curves) }));
 
 function numbers(text) { // base64 of numbers of 16 bits, the low byte first
   return new Uint16Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);

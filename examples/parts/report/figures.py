@@ -9,6 +9,8 @@ from parts.report.packing import packed_shares
 from sparse_rcnn.data import Analysis
 from sparse_rcnn.data.evaluation.recall_groups import RecallGroups
 
+SIZES = {"s": "small", "m": "medium", "l": "large"}
+
 
 def figures_of(analysis: Analysis, metrics: dict[str, float]) -> dict[str, Any]:
     """All figures but the boxes.
@@ -49,17 +51,17 @@ def figures_of(analysis: Analysis, metrics: dict[str, float]) -> dict[str, Any]:
 
 
 def best_threshold(f1: np.ndarray, thresholds: np.ndarray) -> float:
-    """Of the thresholds that the page can show, the one of the best F1; 0.5 if there is none."""
-    return 0.5 if np.isnan(f1).all() or np.nanmax(f1) == 0 else float(thresholds[np.nanargmax(f1)])
+    """Of the thresholds that the page can show, the highest one of the best F1; 0.5 if there is none."""
+    best = np.nan_to_num(f1).max()
+    return float(thresholds[np.flatnonzero(f1 == best)[-1]]) if best > 0 else 0.5
 
 
-def _summary(analysis: Analysis, metrics: dict[str, float]) -> list[tuple[str, float | int, str]]:
-    """Name, value, and whether it is a share or a number."""
+def _summary(analysis: Analysis, metrics: dict[str, float]) -> list[list[tuple[str, float, bool]]]:
+    """Two tables: COCO's figures; and those of the threshold and of the data. Name, value, whether it counts."""
     own = {"AP": analysis.ap, "AP50": analysis.ap50, "AP75": analysis.ap75}
-    coco = {name: value for name, value in metrics.items() if name[:2] in ("AP", "AR") and "/" not in name}
+    coco = {_in_words(name): value for name, value in metrics.items() if "/" not in name and name[:2] in "AP AR"}
     best = analysis.best
-    shares = {
-        **(coco or own),
+    others = {
         "best F1": best.f1,
         "score of the best F1": best.threshold,
         "precision there": best.precision,
@@ -67,12 +69,22 @@ def _summary(analysis: Analysis, metrics: dict[str, float]) -> list[tuple[str, f
         "calibration error": analysis.calibration.error,
     }
     numbers = {
-        "images": len(analysis.boxes.image_ids),
+        "photos": len(analysis.boxes.image_ids),
         "objects": int(analysis.classes.objects.sum()),
-        "detections of any score": len(analysis.boxes.found.score),
+        "boxes of any score": len(analysis.boxes.found.score),
     }
-    rows = [(name, value, "share") for name, value in shares.items()]
-    return [*rows, *((name, value, "number") for name, value in numbers.items())]
+    first = [(name, value, False) for name, value in (coco or own).items()]
+    second = [(name, value, False) for name, value in others.items()]
+    return [first, [*second, *((name, value, True) for name, value in numbers.items())]]
+
+
+def _in_words(name: str) -> str:
+    """APs is "AP, small objects"; AR10 is "AR, 10 boxes a photo"; AP50 stays."""
+    if name[-1] in SIZES:
+        return f"{name[:2]}, {SIZES[name[-1]]} objects"
+    if name.startswith("AR"):
+        return f"AR, {name[2:]} box{'es' if name != 'AR1' else ''} a photo"
+    return name
 
 
 def _groups(groups: RecallGroups) -> list[dict[str, Any]]:

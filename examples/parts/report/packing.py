@@ -24,4 +24,4 @@ def packed_shares(values: Any) -> str:
 
 def script_text(values: Any) -> str:
     """JSON that may stand in an HTML script: names may have any character, also ``</script>``."""
-    return json.dumps(without_nan(values), separators=(",", ":")).replace("<", "\\u003c")
+    return json.dumps(without_nan(values), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

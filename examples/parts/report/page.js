@@ -5,15 +5,15 @@ const state = { threshold: runs[0].threshold, label: null, cell: null, kind: "al
 let counts = [];
 
 function drawSummary() {
-  const rows = runs[0].figures.map(([name, one, kind], i) => {
-    const values = runs.map((run) => run.figures[i][1]), isShare = kind === "share";
-    const texts = values.map((value) => (isShare ? shown(value) : String(value)));
-    if (runs[1]) texts.push(isShare ? difference(...values) : "");
-    return make("tr", {}, make("th", { scope: "row" }, name), ...texts.map((text) => make("td", { class: "number" }, text)));
-  });
   const heads = ["", ...runs.map((run) => run.name), ...(runs[1] ? ["difference"] : [])];
-  const head = make("tr", {}, ...heads.map((name) => make("th", { scope: "col" }, name)));
-  $("figures").replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)));
+  const tables = runs[0].figures.map((rows, i) => make("table", {},
+    make("thead", {}, make("tr", {}, ...heads.map((name) => make("th", { scope: "col", title: name }, name)))),
+    make("tbody", {}, ...rows.map(([name, , isNumber], j) => {
+      const values = runs.map((run) => run.figures[i][j][1]);
+      const texts = [...values.map((value) => (isNumber ? String(value) : shown(value))), ...(runs[1] ? [isNumber ? "" : difference(...values)] : [])];
+      return make("tr", {}, make("th", { scope: "row" }, name), ...texts.map((text) => make("td", { class: "number" }, text)));
+    }))));
+  $("figures").replaceChildren(...tables);
   $("remarks").replaceChildren(...report.remarks.map((remark) => make("li", {}, remark)));
 }
 
@@ -39,16 +39,17 @@ function drawCurves() {
 }
 
 function drawBars() {
-  const bars = (id, title, key, texts, most) => barChart($(id), title, runs[0][key].map((row, i) => ({
-    name: row.name, values: runs.map((run) => run[key][i].value), text: runs.map((run) => texts(run[key][i])),
+  const bars = (id, title, key, nameOfRow, write, most) => barChart($(id), title, runs[0][key].map((row, i) => ({
+    name: nameOfRow(row.name), values: runs.map((run) => run[key][i].value), texts: runs.map((run) => write(run[key][i])),
   })), most);
-  const gains = runs.flatMap((run) => run.errors.map((row) => row.value || 0));
-  bars("error-bars", "AP50 gained if repaired", "errors", (row) => `+${shown(row.value)}, ${row.count} boxes`, Math.max(0.01, ...gains));
-  const recall = (row) => `${shown(row.value)} of ${row.count}`;
-  bars("by-size", `Recall by size of the object, at ${runs[0].threshold.toFixed(2)}`, "by_size", recall);
-  bars("by-number", `Recall by number of objects in the photo, at ${runs[0].threshold.toFixed(2)}`, "by_number", recall);
+  const most = Math.max(0.01, ...runs.flatMap((run) => run.errors.map((row) => row.value)));
+  bars("error-bars", "AP50 gained", "errors", (kind) => make("button", { type: "button", click: () => { choose({ kind }); $("kind").focus(); } }, KINDS[kind]),
+    (row) => `${row.value === null ? "–" : "+" + shown(row.value)}, ${row.count} ${row.name === "missed" ? "objects" : "boxes"}`, most);
+  const at = runs.map((run) => run.threshold.toFixed(2)).join(" and "), recall = (row) => `${shown(row.value)} of ${row.count}`;
+  bars("by-size", `Recall by size of the object, threshold ${at}`, "by_size", String, recall);
+  bars("by-number", `Recall by number of objects in the photo, threshold ${at}`, "by_number", String, recall);
   lineChart($("calibration"), "Do scores mean what they say?", "mean score", "share that is correct", [
-    { name: "if scores were shares", xs: [0, 1], ys: [0, 1], style: "even" },
+    { name: "if they did", xs: [0, 1], ys: [0, 1], style: "even" },
     ...runs.map((run, i) => ({ name: `${run.name}: off by ${shown(run.calibration.error)}`, xs: run.calibration.scores, ys: run.calibration.right, style: `first run${i}`, dots: true })),
   ]);
 }
@@ -73,8 +74,13 @@ function choose(changes) {
   if (isChanged("threshold", "label", "search")) {
     drawClasses(counts[0], state, (label) => choose({ label: state.label === label ? null : label }));
   }
+  if (isChanged("kind")) $("kind").value = state.kind;
   if (isChanged("threshold", "label", "cell")) {
-    drawMatrix(counts[0].cells, state, (cell) => { choose({ cell }); $("cell").focus(); });
+    drawMatrix(counts[0].cells, state, (cell) => {
+      const isOfClass = [cell.object, cell.found].includes(state.label);
+      choose({ cell, label: isOfClass ? state.label : null });
+      $("cell").focus();
+    });
   }
   drawPhotos();
 }

@@ -30,9 +30,9 @@ function picture(photo, title, boxes, wide) {
   for (const { box, kind, text } of boxes) { // best first: it is drawn last, and its caption finds a place first
     const [x1, y1, x2, y2] = [box[0] * wide, box[1] * high, box[2] * wide, box[3] * high];
     frames.unshift(make("g", {}, ...["rim", `frame ${kind}`].map((style) => make("rect", { class: style, x: x1, y: y1, width: Math.max(1, x2 - x1), height: Math.max(1, y2 - y1) })), make("title", {}, `${text}: ${KINDS[kind]}`)));
-    const short = text.length > 24 ? `${text.slice(0, 23)}…` : text, width = 4 + 6.6 * short.length;
+    const caption = short(text, 24), width = 4 + 6.6 * caption.length;
     const place = placeOf([x1, y1, x2, y2], width, 14, [wide, high], taken);
-    if (place) captions.push(make("g", { class: "caption" }, make("rect", { class: `fill ${kind}`, x: place[0], y: place[1], width, height: 14 }), make("text", { x: place[0] + 2, y: place[1] + 11 }, short)));
+    if (place) captions.push(make("g", { class: "caption" }, make("rect", { class: `fill ${kind}`, x: place[0], y: place[1], width, height: 14 }), make("text", { x: place[0] + 2, y: place[1] + 11 }, caption)));
   }
   drawn.append(...frames, ...captions);
   const file = `photos/${String(photo).padStart(6, "0")}.jpg`;
@@ -55,7 +55,7 @@ function boxesOf(run, photo, threshold, label) {
 
 function pictures(photo, state, wide) {
   const parts = runs.map((run) => boxesOf(run, photo, state.threshold, state.label));
-  return [picture(photo, `${parts[0].objects.length} objects`, parts[0].objects, wide),
+  return [picture(photo, `${parts[0].objects.length} ${parts[0].objects.length === 1 ? "object" : "objects"}`, parts[0].objects, wide),
     ...runs.map((run, i) => picture(photo, `${parts[i].found.length} found${runs.length > 1 ? ` by ${run.name}` : ""}`, parts[i].found, wide))];
 }
 

@@ -15,7 +15,7 @@ from sparse_rcnn.data import Analysis, DetectionDataset
 from sparse_rcnn.data.evaluation.score_curves import THRESHOLDS
 
 MOST_PHOTOS = 5000
-MOST_BOXES = 120_000  # of all detectors: about 2.5 MB
+MOST_BOXES = 100_000  # of all detectors: about 2 MB
 
 
 class Evaluated(NamedTuple):
