@@ -204,7 +204,9 @@ def report(
         dataset.transform = evaluation_transform(other.shortest_side, other.longest_side)
         ids_of_labels = category_ids_of(other.class_names, dataset, arguments.classes)
         if {*ids_of_labels} - {None} != {*category_ids}:
-            raise ValueError(f"--against {arguments.against} has other classes: give common ones as --classes")
+            raise ValueError(
+                f"--against {arguments.against} has other classes: give common ones as --classes"
+            )
         results = detect(arguments, other, dataset, ids_of_labels, left_out)
         metrics = evaluate_coco(dataset, results, **of_images)
         evaluated.append(Evaluated(names[1], analyse(dataset, results, **of_images), metrics))
