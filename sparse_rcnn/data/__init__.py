@@ -2,6 +2,8 @@
 
 from sparse_rcnn.data.evaluation.analysis import Analysis, analyse
 from sparse_rcnn.data.evaluation.coco_metrics import coco_results, evaluate_coco, format_metrics
+from sparse_rcnn.data.evaluation.crowdhuman_metrics import evaluate_crowdhuman
+from sparse_rcnn.data.evaluation.lvis_metrics import evaluate_lvis
 from sparse_rcnn.data.formats.coco import CocoDetection, find_coco
 from sparse_rcnn.data.formats.coco_classes import COCO_CATEGORY_IDS, COCO_CLASS_NAMES
 from sparse_rcnn.data.formats.description import crowded_images, dataset_remarks, describe_dataset
@@ -50,6 +52,8 @@ __all__ = [
     "dataset_remarks",
     "describe_dataset",
     "evaluate_coco",
+    "evaluate_crowdhuman",
+    "evaluate_lvis",
     "evaluation_transform",
     "find_coco",
     "format_metrics",

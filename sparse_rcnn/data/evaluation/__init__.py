@@ -5,8 +5,10 @@ from sparse_rcnn.data.evaluation.calibration import Calibration
 from sparse_rcnn.data.evaluation.class_figures import ClassFigures
 from sparse_rcnn.data.evaluation.coco_metrics import coco_results, evaluate_coco, format_metrics
 from sparse_rcnn.data.evaluation.confusion import Confusion
+from sparse_rcnn.data.evaluation.crowdhuman_metrics import evaluate_crowdhuman
 from sparse_rcnn.data.evaluation.error_kinds import ERROR_KINDS, ErrorKinds
 from sparse_rcnn.data.evaluation.flat_boxes import EvaluatedBoxes, FoundBoxes, TruthBoxes
+from sparse_rcnn.data.evaluation.lvis_metrics import evaluate_lvis
 from sparse_rcnn.data.evaluation.matching import Match
 from sparse_rcnn.data.evaluation.recall_groups import RecallGroups
 from sparse_rcnn.data.evaluation.score_curves import BestScore, ScoreCurves
@@ -28,5 +30,7 @@ __all__ = [
     "analyse",
     "coco_results",
     "evaluate_coco",
+    "evaluate_crowdhuman",
+    "evaluate_lvis",
     "format_metrics",
 ]

@@ -41,7 +41,7 @@ def calibration(match: Match, score: np.ndarray, bins: int = 10) -> Calibration:
     """
     counted = ~match.ignored
     score, right = score[counted], match.right[counted]
-    edges = np.linspace(0.0, 1.0, bins + 1)
+    edges = np.arange(bins + 1) / bins
     place = (np.searchsorted(edges, score, side="right") - 1).clip(0, bins - 1)
     count = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):

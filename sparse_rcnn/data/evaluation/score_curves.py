@@ -9,7 +9,7 @@ from sparse_rcnn.data.evaluation.matching import Match
 
 __all__ = ["THRESHOLDS", "BestScore", "ScoreCurves", "best_score", "score_curves"]
 
-THRESHOLDS = np.linspace(0.0, 1.0, 101)
+THRESHOLDS = np.arange(101) / 100  # not linspace: its 0.07 is above the number that "0.07" means
 
 
 class ScoreCurves(NamedTuple):

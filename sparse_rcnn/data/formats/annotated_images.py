@@ -7,6 +7,7 @@ import numpy as np
 
 from sparse_rcnn.data.formats.annotations import Objects, check_annotations
 from sparse_rcnn.data.formats.flat import FlatStrings
+from sparse_rcnn.data.formats.lvis_fields import LvisFields
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 
 __all__ = ["AnnotatedImages", "ReadOptions", "make_objects"]
@@ -24,6 +25,7 @@ class AnnotatedImages(NamedTuple):
         objects: All boxes.
         describe: From an index into the objects to "file: entry: field value", for messages.
         remarks: What is odd and harmless, one sentence each.
+        lvis: What LVIS's files have besides, by id. None for other files.
     """
 
     paths: Sequence[str]
@@ -34,6 +36,7 @@ class AnnotatedImages(NamedTuple):
     objects: Objects
     describe: Callable[[int], str]
     remarks: list[str]
+    lvis: LvisFields | None = None
 
     def checked(self, drop_degenerate: bool) -> dict[str, Any]:
         """The arguments of `DetectionDataset`, boxes clipped and checked.
@@ -51,6 +54,7 @@ class AnnotatedImages(NamedTuple):
                 self.objects, self.sizes, self.describe, drop_degenerate=drop_degenerate
             ),
             "remarks": self.remarks,
+            "lvis": self.lvis,
         }
 
     def with_objects(self, rows: np.ndarray) -> "AnnotatedImages":

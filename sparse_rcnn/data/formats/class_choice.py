@@ -55,7 +55,10 @@ def choose_classes(
     part = content.with_objects(labels >= 0)
     part = part._replace(objects=part.objects._replace(labels=labels[labels >= 0]))
     return part._replace(
-        class_names=list(merged), category_ids=_category_ids(content, list(merged.values())), remarks=remarks
+        class_names=list(merged),
+        category_ids=_category_ids(content, list(merged.values())),
+        remarks=remarks,
+        lvis=None,  # of the classes as they were
     )
 
 

@@ -27,6 +27,7 @@ from sparse_rcnn.data.formats.detection_dataset import DetectionDataset, Transfo
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_names import refuse_missing
 from sparse_rcnn.data.formats.json_sections import Consumed, read_sections
+from sparse_rcnn.data.formats.lvis_fields import IMAGE_FIELDS, read_lvis_fields
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 
 __all__ = ["SECTIONS", "CocoDetection", "find_coco", "read_coco"]
@@ -183,8 +184,10 @@ def read_coco(
         return f"{file}: annotation {ids[index]}: bbox {boxes[index].tolist()}"
 
     names, categories = list(by_id.values()), list(by_id)
+    lvis_images = columns.lvis if len(columns.lvis) == len(image_ids) else {}
+    lvis = read_lvis_fields(lvis_images, members["categories"], file)
     content = AnnotatedImages(
-        FlatStrings(paths), image_ids, sizes, names, categories, objects, describe, remarks
+        FlatStrings(paths), image_ids, sizes, names, categories, objects, describe, remarks, lvis
     )
     return content, parents
 
@@ -196,6 +199,7 @@ class _Columns:
         self.file = file
         self.mending = mending
         self.names: list[str] = []
+        self.lvis: dict[int, tuple[Any, Any]] = {}
         self._images: list[np.ndarray] = [np.empty((0, 3), dtype=np.int64)]
         self._rows: list[tuple[np.ndarray, ...]] = []
 
@@ -214,6 +218,9 @@ class _Columns:
             column(entries, field, is_length, "a positive integer", self.file, "image", first=first)
         sizes = integers(entries, ("height", "width"), self.file, "image", first)
         self._images.append(np.concatenate([ids, sizes], axis=1))
+        for id, entry in zip(ids[:, 0].tolist(), entries, strict=True):
+            if all(field in entry for field in IMAGE_FIELDS):
+                self.lvis[id] = (entry[IMAGE_FIELDS[0]], entry[IMAGE_FIELDS[1]])
         self.names += names
 
     def drop_repeated(self) -> None:

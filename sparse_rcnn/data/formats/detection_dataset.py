@@ -15,6 +15,7 @@ from sparse_rcnn.data.formats.annotations import Annotations, CheckedAnnotations
 from sparse_rcnn.data.formats.box_lists import images_from_lists
 from sparse_rcnn.data.formats.flat import FlatRows, FlatStrings
 from sparse_rcnn.data.formats.image_sizes import files_to_check
+from sparse_rcnn.data.formats.lvis_fields import IMAGE_FIELDS, LvisFields
 from sparse_rcnn.data.image_file import (
     MAX_PIXELS,
     ExifOrientation,
@@ -58,6 +59,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             they were drawn on the stored pixels. The annotated size shows a wrong choice, except for images
             that are turned by 180°, mirrored or square. `check_images` names these.
         max_pixels: The largest number of pixels of an image, as for `read_image`.
+        lvis: What LVIS's files have besides (how frequent classes are, and which were looked for), or None.
 
     Example:
         >>> dataset = DetectionDataset.from_boxes(["photo.jpg"], [[[9, 9, 90, 90]]], [[0]], ["cat", "dog"])
@@ -78,6 +80,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         exif_orientation: ExifOrientation = "apply",
         max_pixels: int = MAX_PIXELS,
         remarks: Sequence[str] = (),
+        lvis: LvisFields | None = None,
     ) -> None:
         # Flat arrays: worker processes share their memory.
         self.image_paths: Sequence[str] = (
@@ -93,6 +96,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         self.transform = transform
         self.exif_orientation: ExifOrientation = exif_orientation
         self.max_pixels = max_pixels
+        self.lvis = lvis
         self._annotations = checked.annotations
         self._is_target = checked.is_target
         self.num_clipped = checked.num_clipped
@@ -220,6 +224,11 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             {"id": category, "name": name}
             for category, name in zip(self.category_ids, self.class_names, strict=True)
         ]
+        if self.lvis is not None:
+            for image_id, image in zip(self.image_ids, images, strict=True):
+                image.update(zip(IMAGE_FIELDS, self.lvis.images[image_id], strict=True))
+            for category_id, category in zip(self.category_ids, categories, strict=True):
+                category["frequency"] = self.lvis.frequencies[category_id]
         return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
     def check_images(self, *, decode: bool = False) -> None:
