@@ -23,6 +23,7 @@ from parts.reader import at_most_one_a_core
 from parts.report.report import Evaluated, write_report
 
 from sparse_rcnn.data import (
+    Analysis,
     DetectionDataset,
     UnreadableImageError,
     analyse,
@@ -76,7 +77,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--report",
         metavar="DIR",
-        help="write report.html here, and small photos: curves, confusions, kinds of errors, the worst photos",
+        help="write report.html here, and small photos beside it: curves, confusions, errors, worst photos",
     )
     parser.add_argument(
         "--against", metavar="CHECKPOINT", help="another file, which the report compares with the first"
@@ -136,11 +137,20 @@ def evaluate(
     results: list[dict[str, Any]],
     left_out: dict[int, str],
     category_ids: list[int],
-) -> dict[str, float]:
-    """Computes the figures, writes them, and then prints them."""
+) -> tuple[dict[str, float], Analysis]:
+    """COCO's figures, and the analysis, of the images that can be read."""
     most = arguments.max_detections or 100
     readable = [image for image in dataset.image_ids if image not in left_out]
     metrics = evaluate_coco(dataset, results, most, readable, category_ids)
+    analysis = analyse(dataset, results, max_detections=most, image_ids=readable, category_ids=category_ids)
+    return metrics, analysis
+
+
+def show(
+    arguments: argparse.Namespace, metrics: dict[str, float], analysis: Analysis, left_out: dict[int, str]
+) -> None:
+    """Writes the figures, and then prints them."""
+    most = arguments.max_detections or 100
     if arguments.metrics:
         record = {**without_nan(metrics), "max_detections": most, "left_out": len(left_out)}
         Path(arguments.metrics).write_text(json.dumps(record, indent=2))
@@ -150,7 +160,6 @@ def evaluate(
             print(f"  {printable(name[3:]):<20} {value:.3f}")
     if arguments.metrics:
         print(printable(f"metrics written to {arguments.metrics}"))
-    return metrics
 
 
 def load(arguments: argparse.Namespace, checkpoint: str) -> Detector:
@@ -183,33 +192,40 @@ def detect(
     )
 
 
+def load_other(
+    arguments: argparse.Namespace, dataset: DetectionDataset, category_ids: list[int]
+) -> tuple[Detector, list[int | None]]:
+    """The detector of --against, and the category id of each of its labels."""
+    other = load(arguments, arguments.against)
+    try:
+        ids_of_labels = category_ids_of(other.class_names, dataset, arguments.classes)
+    except ValueError as error:
+        raise ValueError(f"--against {arguments.against}: {error}") from error
+    if {*ids_of_labels} - {None} != {*category_ids}:
+        raise ValueError(f"--against {arguments.against} has other classes: give common ones as --classes")
+    return other, ids_of_labels
+
+
 def report(
     arguments: argparse.Namespace,
     dataset: DetectionDataset,
-    results: list[dict[str, Any]],
     left_out: dict[int, str],
     category_ids: list[int],
-    metrics: dict[str, float],
+    figures: tuple[dict[str, float], Analysis],
+    other: tuple[Detector, list[int | None]] | None,
 ) -> None:
     """Writes the report, of the first file and of --against."""
-    most = arguments.max_detections or 100
-    readable = [image for image in dataset.image_ids if image not in left_out]
-    of_images = {"max_detections": most, "image_ids": readable, "category_ids": category_ids}
     names = [Path(path).name for path in (arguments.checkpoint, arguments.against or "")]
     if names[0] == names[1]:
         names = ["/".join(Path(path).parts[-2:]) for path in (arguments.checkpoint, arguments.against)]
-    evaluated = [Evaluated(names[0], analyse(dataset, results, **of_images), metrics)]
-    if arguments.against:
-        other = load(arguments, arguments.against)
-        dataset.transform = evaluation_transform(other.shortest_side, other.longest_side)
-        ids_of_labels = category_ids_of(other.class_names, dataset, arguments.classes)
-        if {*ids_of_labels} - {None} != {*category_ids}:
-            raise ValueError(
-                f"--against {arguments.against} has other classes: give common ones as --classes"
-            )
-        results = detect(arguments, other, dataset, ids_of_labels, left_out)
-        metrics = evaluate_coco(dataset, results, **of_images)
-        evaluated.append(Evaluated(names[1], analyse(dataset, results, **of_images), metrics))
+    evaluated = [Evaluated(names[0], *figures)]
+    if other is not None:
+        detector, ids_of_labels = other
+        dataset.transform = evaluation_transform(detector.shortest_side, detector.longest_side)
+        results = detect(arguments, detector, dataset, ids_of_labels, left_out)
+        evaluated.append(Evaluated(names[1], *evaluate(arguments, dataset, results, left_out, category_ids)))
+        metrics = evaluated[1].metrics
+        print(printable(f"{arguments.against}: AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f}"))
     title = f"{names[0]} on {Path(arguments.data).name}, {arguments.split}"
     page, problems = write_report(Path(arguments.report), title, dataset, evaluated)
     for problem in problems:
@@ -235,6 +251,7 @@ def main() -> None:
             f"the checkpoint has {len(detector.class_names)} classes: what it detects of the others is left "
             "out, after the best detections of each image have been taken"
         )
+    other = load_other(arguments, dataset, category_ids) if arguments.against else None
     left_out: dict[int, str] = {}
     results = detect(arguments, detector, dataset, ids_of_labels, left_out)
     if arguments.results:
@@ -246,9 +263,10 @@ def main() -> None:
         print(f"{len(left_out)} of {len(dataset)} images could not be read: the figures are of the others")
     if len(left_out) == len(dataset):
         raise ValueError(f"{arguments.data}: none of its images could be read")
-    metrics = evaluate(arguments, dataset, results, left_out, category_ids)
+    metrics, analysis = evaluate(arguments, dataset, results, left_out, category_ids)
+    show(arguments, metrics, analysis, left_out)
     if arguments.report:
-        report(arguments, dataset, results, left_out, category_ids, metrics)
+        report(arguments, dataset, left_out, category_ids, (metrics, analysis), other)
     refuse_unreadable(len(left_out), len(dataset), arguments.max_unreadable)
 
 

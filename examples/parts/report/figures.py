@@ -59,7 +59,7 @@ def best_threshold(f1: np.ndarray, thresholds: np.ndarray) -> float:
 
 
 def _summary(analysis: Analysis, metrics: dict[str, float]) -> list[list[tuple[str, float, bool]]]:
-    """Two tables: COCO's figures; and those of the threshold and of the data. Name, value, whether it counts."""
+    """COCO's figures; then those of the threshold and of the data. Name, value, whether it counts."""
     own = {"AP": analysis.ap, "AP50": analysis.ap50, "AP75": analysis.ap75}
     coco = {
         _in_words(name): value for name, value in metrics.items() if "/" not in name and name[:2] in "AP AR"

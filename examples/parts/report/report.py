@@ -23,13 +23,13 @@ class Evaluated(NamedTuple):
 
     Attributes:
         name: What the page calls it.
-        analysis: As from `analyse`.
         metrics: As from `evaluate_coco`; empty without pycocotools.
+        analysis: As from `analyse`.
     """
 
     name: str
-    analysis: Analysis
     metrics: dict[str, float]
+    analysis: Analysis
 
 
 def write_report(
@@ -76,7 +76,7 @@ def contents_of(
     place = np.full(len(first.boxes.image_ids), -1)
     place[shown] = np.arange(len(shown))
     remarks, runs, least = [], [], 0.0
-    for name, analysis, metrics in evaluated:
+    for name, metrics, analysis in evaluated:
         found, left_out = found_columns(analysis, place, sizes, MOST_BOXES // len(evaluated))
         least = max(least, left_out)
         runs.append({"name": name, **figures_of(analysis, metrics), "found": found})

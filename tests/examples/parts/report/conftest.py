@@ -79,7 +79,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     found = [make_results(dataset, seed) for seed in (1, 2)]
     analyses = [analyse(dataset, results) for results in found]
     evaluated = [
-        Evaluated(name, analysis, evaluate_coco(dataset, results))
+        Evaluated(name, evaluate_coco(dataset, results), analysis)
         for name, analysis, results in zip(("one.pth", "other.pth"), analyses, found, strict=True)
     ]
     page, problems = write_report(directory / "out", "one.pth on <photos>", dataset, evaluated)

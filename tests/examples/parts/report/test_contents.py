@@ -74,7 +74,7 @@ def test_a_photo_that_cannot_be_read_is_named_and_left_out(report: Any, tmp_path
     broken.write_bytes(b"no image")
     try:
         page, problems = write_report(
-            tmp_path, "broken", report.dataset, [Evaluated("one.pth", report.analyses[0], {})]
+            tmp_path, "broken", report.dataset, [Evaluated("one.pth", {}, report.analyses[0])]
         )
     finally:
         broken.write_bytes(content)
@@ -119,7 +119,7 @@ def many(images: int, classes: int, boxes: int) -> tuple[Any, list[dict[str, Any
 
 def test_5000_photos_and_1203_classes_of_two_detectors_take_less_than_5_mb(tmp_path: Path) -> None:
     truth, results, dataset = many(5000, 1203, 40)
-    evaluated = [Evaluated("one", analyse(truth, results), {})] * 2
+    evaluated = [Evaluated("one", {}, analyse(truth, results))] * 2
     indices = np.arange(5000)
     page = write_page(contents_of("many", dataset, evaluated, indices, indices.tolist()), tmp_path)
     assert page.stat().st_size < 5e6
@@ -140,7 +140,7 @@ def test_of_too_many_photos_some_are_shown_and_that_is_said(
     report: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: int
 ) -> None:
     monkeypatch.setattr("parts.report.report.MOST_PHOTOS", photos)
-    page, _ = write_report(tmp_path, "some", report.dataset, [Evaluated("one", report.analyses[0], {})])
+    page, _ = write_report(tmp_path, "some", report.dataset, [Evaluated("one", {}, report.analyses[0])])
     data = data_of(page)
     assert len(data["files"]) == photos == len(list((tmp_path / "photos").iterdir()))
     assert f"{photos} of 20 photos" in data["remarks"][0]

@@ -244,7 +244,7 @@ def test_there_is_always_a_page(browser: Any, report: Any, tmp_path: Path, what:
         for category in dataset.category_ids[:3]
     ]
     results = results if what not in ("nothing", "no detections") else []
-    evaluated = [Evaluated("one", analyse(dataset, results), {})]
+    evaluated = [Evaluated("one", {}, analyse(dataset, results))]
     file, _ = write_report(tmp_path, what, dataset, evaluated)
     watched = Watched(browser, file)
     counts = counts_of(watched.page)
