@@ -27,7 +27,7 @@ from parts.paper.models import MODELS, SCALES, arguments_of, find_model, options
 from parts.paper.report import write_report
 from parts.paper.runs import Run, train_missing
 from parts.paper.tables import METRICS, TABLES
-from parts.training.arguments import PAPER
+from parts.training.defaults import PAPER
 
 from sparse_rcnn.inference import choose_device
 

@@ -1,13 +1,15 @@
-"""Exports a detector to one file that runs without this package: image in, detections out, no NMS.
+"""Exports a detector to one file. It runs without this package: image in, detections out, no NMS.
 
     python examples/export.py runs/shapes/checkpoint.pth --format onnx
     python examples/export.py r50_100pro_3x_model.pth --format pt2 --image photo.jpg --output detector.pt2
 
-Formats: torchscript (libtorch, torch.jit.load), pt2 (torch.export), onnx (ONNX Runtime and others) and aoti
-(machine code for this kind of machine by AOTInductor; needs a C++ compiler). All take `images` [B, 3, H, W]
-uint8 RGB, padded right and bottom, and `image_sizes` [B, 2] int64 (height, width), for any B and any H and W
-above 32, and give boxes [B, D, 4] (x1, y1, x2, y2) in pixels of the batch, scores [B, D] and labels [B, D].
-Class names and image size travel in the file, which is loaded again and compared with the checkpoint.
+The formats are torchscript (libtorch, torch.jit.load), pt2 (torch.export), onnx (ONNX Runtime and others)
+and aoti (machine code by AOTInductor, for this kind of machine; it needs a C++ compiler).
+
+Inputs are `images` [B, 3, H, W], uint8 RGB, padded right and bottom, and `image_sizes` [B, 2], int64 (height,
+width). B is any number, H and W are any numbers above 32. Outputs are boxes [B, D, 4] (x1, y1, x2, y2) in
+pixels of the batch, scores [B, D] and labels [B, D]. The file also holds class names and image size. At the
+end, the file is loaded and compared with the checkpoint.
 """
 
 import argparse
@@ -91,9 +93,11 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--max-detections", type=int, default=100, help="per image (100)")
     parser.add_argument(
-        "--image", default=str(DEFAULT_IMAGE), help="to compare and time on (docs/predictions.jpg)"
+        "--image",
+        default=str(DEFAULT_IMAGE),
+        help="image for the comparison and the timing (docs/predictions.jpg)",
     )
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (5)")
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of checkpoint and file (5)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments: argparse.Namespace = parser.parse_args()
     return arguments
@@ -105,10 +109,10 @@ def main() -> None:
         raise ValueError(f"--repeats must be at least 1, got {arguments.repeats}")
     source, device = Path(arguments.checkpoint), choose_device(arguments.device)
     if file_format(source) != "checkpoint":
-        raise ValueError(f"{source}: is exported already; give the checkpoint that it was made of")
+        raise ValueError(f"{source} is exported already; give the checkpoint it was made from")
     photo = read_image(arguments.image)
     if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False  # rounds to 10 bits: differences would be its, not the file's
+        torch.backends.cudnn.allow_tf32 = False  # it rounds to 10 bits, and the comparison would show that
     detector = load_detector(arguments.checkpoint, device, max_detections=arguments.max_detections)
     suffix = SUFFIXES[arguments.format]
     ending = suffix[suffix.rindex(".") :]

@@ -1,27 +1,26 @@
 """Trains Sparse R-CNN, evaluates it, and draws what it finds.
 
-Without --data: a small model on the built-in shapes, from scratch, in a few minutes on two CPU cores.
+Without --data, it trains a small model on the built-in shapes, in a few minutes on two CPU cores.
 
     python examples/train.py
 
-With --data: on a COCO directory (`annotations/`, `train2017/`, `val2017/`) or a Pascal VOC one
-(`ImageSets/Main/train.txt` and `val.txt`, `Annotations/`, `JPEGImages/`). Fewer than 10,000 training images
-get a recipe that follows from them. It is printed with its reasons, and each of its options can be given.
+With --data, it trains on your images, in COCO's, Pascal VOC's, YOLO's, CrowdHuman's or CVAT's format. For
+fewer than 10,000 training images, the recipe follows from the data. It is printed with its reasons. Each of
+its values is also an option.
 
     python examples/train.py --data /data/mine --minutes 20
 
-More images, or --recipe coco, get the paper's recipe (ResNet-50, 100 proposals, 36 epochs of COCO, 16 images
-a step in total), on one device or several, with the same images in every step.
+For more images, or with --recipe coco, it uses the paper's recipe: ResNet-50, 100 proposals, 36 epochs of
+COCO, 16 images per step. It runs on one device or several, with the same images in every step.
 
     torchrun --nproc-per-node 8 --max-restarts 3 examples/train.py --data /data/coco --drop-degenerate-boxes
     python examples/train.py --data /data/mine --weights r50_100pro_3x_model.pth --iterations 2000
 
-Interrupted, by Ctrl-C, SIGTERM or worse, it goes on from the last whole checkpoint when the same command is
-given again.
+If a run is interrupted or killed, give the same command again. It resumes from the last whole checkpoint.
 
-The output directory gets checkpoint.pth (the newest of checkpoints/), metrics.jsonl, training.png,
-predictions.png, pictures/, progress/, summary.json and TensorBoard's files; best.pth, of the best
-evaluation; augmentation.png, what training images look like; recipe.txt, if the recipe follows from the data;
+The output directory gets checkpoint.pth (the newest of checkpoints/), best.pth (of the best evaluation),
+metrics.jsonl, training.png, predictions.png, pictures/, progress/, augmentation.png (what training images
+look like), summary.json and TensorBoard's files. It gets recipe.txt if the recipe follows from the data, and
 bad_batches/ if there are any.
 """
 
@@ -35,27 +34,28 @@ from parts.precision import use_tf32
 from parts.training.arguments import parse_arguments
 from parts.training.bad_batches import BadBatches
 from parts.training.batches import open_batches, take_step
-from parts.training.data import open_data
+from parts.training.checkpoint_saver import CheckpointSaver
 from parts.training.dry_run import dry_run
+from parts.training.error_message import error_message
 from parts.training.evaluation import Evaluation
-from parts.training.exchange import Exchange
-from parts.training.journal import Journal
-from parts.training.last_words import last_words
+from parts.training.forward_backward import ForwardBackward
 from parts.training.length import Length, estimate_length
 from parts.training.model import build_model
 from parts.training.processes import Processes, joined
 from parts.training.random_states import seed_everything
 from parts.training.run_directory import RunDirectory
-from parts.training.saving import RunState, Saver, description
-from parts.training.shared_step import SharedStep
-from parts.training.state import TrainingState
+from parts.training.run_log import RunLog
+from parts.training.run_state import RunState, checkpoint_description
 from parts.training.step_log import StepLog
+from parts.training.step_outcome import StepSums
 from parts.training.stop import Stop, StopRequestedError, stop_on_signal
+from parts.training.training_data import open_data
+from parts.training.training_state import TrainingState
 from parts.training.unreadable_images import UnreadableImages
 
 
 def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack: ExitStack) -> None:
-    # Options: which run this is. One of the same options that was interrupted goes on.
+    # Options: a new run, or an interrupted run of the same options.
     seed_everything(arguments.seed)
     directory = RunDirectory(arguments, processes, stack)
 
@@ -63,7 +63,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     tolerant = arguments.max_unreadable is not None or directory.resumed is not None
     training_set, validation_set = open_data(arguments, tolerant, processes)
 
-    # Model, and what trains it; then on from where a checkpoint ends.
+    # Model and training state, from a checkpoint if the run is resumed.
     checkpoint = directory.read_resumed(training_set.class_names, len(training_set))
     model, config = build_model(arguments, training_set.class_names, checkpoint, processes.rank)
     model = model.to(processes.device).to(memory_format=torch.channels_last)
@@ -72,7 +72,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     unreadable = UnreadableImages(arguments.max_unreadable, processes)
     run = RunState(state, bad_batches, unreadable, processes)
     start = 0 if checkpoint is None else run.load(checkpoint)
-    forward_backward = SharedStep(arguments, state, processes)
+    forward_backward = ForwardBackward(arguments, state, processes)
     directory.say_what_runs(checkpoint, model, config, training_set)
     if arguments.data or arguments.minutes:
         estimate_length(arguments, state, run, training_set, processes, start)
@@ -85,29 +85,29 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         return
     directory.begin(start, state.num_bytes())
     directory.show_augmentation(training_set)
-    journal = Journal(
+    run_log = RunLog(
         directory.output if processes.rank == 0 else None, start, arguments.iterations, processes.rank
     )
-    stack.callback(journal.close)  # however this ends
-    what = description(arguments, config, training_set)
-    saver = Saver(arguments, directory.checkpoints, run, what, journal)
-    evaluation = Evaluation(arguments, state, validation_set, processes, journal, stop)
+    stack.callback(run_log.close)  # however this ends
+    description = checkpoint_description(arguments, config, training_set)
+    saver = CheckpointSaver(arguments, directory.checkpoints, run, description, run_log)
+    evaluation = Evaluation(arguments, state, validation_set, processes, run_log, stop)
     if evaluation.was_interrupted(start):
         evaluation.run(start, run.spent)
-    step_log = StepLog(arguments, run, journal, start, forward_backward.weights)
-    exchange = Exchange(processes)
+    step_log = StepLog(arguments, run, run_log, start, forward_backward.weights)
+    sums = StepSums(processes)
     length = Length(arguments, run, processes, start)
 
     # Loop.
     for iteration in length.steps(start):
         parts, problems = take_step(batches, arguments, processes)
         # Of the whole step: what one device with all its images would divide the loss by.
-        num_targets = exchange.before(parts, problems, bool(stop), saver.is_overdue())
+        num_targets = sums.before_forward(parts, problems, bool(stop), saver.is_overdue())
         state.begin()
         own_losses, predictions = forward_backward(parts, num_targets)
-        outcome = exchange.after(own_losses, state.clip())  # the same on all processes
+        outcome = sums.after_backward(own_losses, state.clip())  # the same on all processes
         learning_rate = state.learning_rate()
-        run.advance_or_skip(iteration, parts, own_losses, outcome, journal)
+        run.advance_or_skip(iteration, parts, own_losses, outcome, run_log)
         unreadable.note(iteration, problems, outcome)
         step_log.note(iteration, outcome, predictions, parts[-1], learning_rate)
         length.note(iteration)
@@ -129,8 +129,8 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         saver.save(arguments.iterations, needed=True)
     found = evaluation.run(arguments.iterations, run.spent)
     saver.keep_best(arguments.iterations)
-    journal.close()
-    directory.finish(run, found, journal)
+    run_log.close()
+    directory.finish(run, found, run_log)
     if found.problem:
         raise ValueError(found.problem)
 
@@ -156,6 +156,6 @@ if __name__ == "__main__":
     try:
         main()
     except Exception as error:
-        if (words := last_words(error)) is None:
+        if (words := error_message(error)) is None:
             raise
         sys.exit(f"error: {words}")

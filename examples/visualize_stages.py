@@ -12,121 +12,29 @@ first argument is a checkpoint of this library, detectron2 or mmdetection.
 import argparse
 import json
 from pathlib import Path
-from typing import NamedTuple, cast
 
 import torch
+from einops import rearrange
 from parts.command_line import CommandLine, printable, run
 from parts.image_options import add_image_options, refuse_unreadable
-from parts.open_dataset import DATA, load_dataset
-from parts.progress import progress
-from parts.stage_drawing import KINDS, draw_stages, moving_stages, plot_drift, plot_places
+from parts.open_dataset import DATA, add_split_option, load_dataset
+from parts.png import save_png
+from parts.stage_drawing import draw_stages, moving_stages
+from parts.stage_survey import SMALL_AREA, numbers_of, plot_drift, plot_places, refine, survey
 from PIL import Image
 from torch import Tensor
 
-from sparse_rcnn import SparseRCNN
-from sparse_rcnn.data import DetectionDataset, UnreadableImageError, evaluation_transform, read_image
+from sparse_rcnn.data import read_image
 from sparse_rcnn.inference import (
     Detector,
     NotFiniteError,
-    batch_of,
     choose_device,
     file_format,
     load_detector,
 )
-from sparse_rcnn.nn import EndToEndDetector
-from sparse_rcnn.ops import box_area, clip_boxes, paired_iou, rescale_boxes
 
 ANIMATIONS = (".gif", ".png", ".webp")
-SMALL_AREA = 0.05  # of the image: boxes below are small, whatever their shape
 LEARNED_OPACITY = 0.8  # learned boxes have no score
-UNIT = torch.ones(1, 2)  # the size of an image that boxes_norm refer to
-
-
-class Refinement(NamedTuple):
-    """The boxes of an image, the learned ones first, and the best class of each at every stage."""
-
-    boxes_norm: Tensor  # [L+1, N, 4] xyxy divided by the image's size, not clipped
-    scores: Tensor  # [L, N]
-    labels: Tensor  # [L, N]
-
-
-class Survey(NamedTuple):
-    """Means over images, and the boxes of the last stage with a score above the threshold."""
-
-    iou: Tensor  # [L, N] of each stage's box with that of the stage before
-    scores: Tensor  # [L, N]
-    learned_norm: Tensor  # [N, 4]
-    boxes_norm: list[Tensor]  # of each of N proposals [D, 4], clipped
-    kinds: list[Tensor]  # of each of N proposals [D], indices into KINDS
-    unreadable: list[str]  # what is wrong with images that are left out
-
-
-def refine(detector: Detector, image: Tensor, device: torch.device) -> Refinement:
-    """What all stages make of an image ``[3, H, W]`` uint8, on the CPU."""
-    model = cast(SparseRCNN, cast(EndToEndDetector, detector.module).model)  # of every checkpoint
-    resized = evaluation_transform(detector.shortest_side, detector.longest_side)(image)
-    batch = batch_of([resized], [(image.shape[1], image.shape[2])])
-    with torch.inference_mode():
-        logits, boxes = model(batch.images.to(device), batch.image_sizes)
-        learned, _ = model.proposals(batch.image_sizes.to(device))
-    boxes = torch.cat([learned[None], boxes]).cpu()  # [L+1, 1, N, 4]
-    if not (boxes.isfinite().all() and logits.isfinite().all()):
-        raise NotFiniteError("boxes or scores are not finite: its weights are damaged or diverged")
-    scores, labels = logits[:, 0].float().sigmoid().cpu().max(dim=-1)  # [L, N]
-    return Refinement(rescale_boxes(boxes, batch.image_sizes, UNIT)[:, 0], scores, labels)
-
-
-def survey(
-    detector: Detector, dataset: DetectionDataset, num_images: int, device: torch.device, threshold: float
-) -> Survey:
-    """Drift and places of proposals over the first images. Keeps sums, and boxes above the threshold."""
-    iou = scores = torch.zeros(())
-    learned, ends, unreadable = torch.zeros(0, 4), [], []
-    for index in progress(range(num_images), unit="image"):
-        try:
-            image, _ = dataset[index]
-        except UnreadableImageError as error:
-            unreadable.append(str(error))
-            continue
-        try:
-            boxes, found, _ = refine(detector, image, device)
-        except NotFiniteError as error:
-            raise NotFiniteError(f"{dataset.image_paths[index]}: {error}") from error
-        iou = iou + paired_iou(boxes[1:], boxes[:-1]).double()  # [L, N]
-        scores = scores + found.double()  # [L, N]
-        learned, last = boxes[0], clip_boxes(boxes[-1:], UNIT)
-        pixels = rescale_boxes(last, UNIT, torch.tensor([image.shape[1:]]))[0]
-        width, height = (pixels[:, 2:] - pixels[:, :2]).unbind(1)  # [N]
-        kinds = torch.where(box_area(last[0]) < SMALL_AREA, 0, torch.where(width >= height, 1, 2))
-        kept = (found[-1] >= threshold) & (width > 0) & (height > 0)
-        ends.append((kept.nonzero()[:, 0], last[0, kept], kinds[kept]))
-    if not ends:
-        raise UnreadableImageError(f"none of the images can be read; the first: {unreadable[0]}")
-    iou, scores = iou / len(ends), scores / len(ends)
-    proposals, boxes, kinds = (torch.cat(column) for column in zip(*ends, strict=True))
-    mine = [proposals == proposal for proposal in range(len(learned))]
-    boxes_of, kinds_of = [boxes[these] for these in mine], [kinds[these] for these in mine]
-    return Survey(iou, scores, learned, boxes_of, kinds_of, unreadable)
-
-
-def numbers_of(found: Survey) -> dict[str, object]:
-    """A survey as plain data for JSON: per stage and proposal, and per proposal."""
-    columns = zip(found.learned_norm, found.boxes_norm, found.kinds, strict=True)
-    return {
-        "mean_iou_with_stage_before": found.iou.mean(1).tolist(),
-        "mean_score": found.scores.mean(1).tolist(),
-        "iou_with_stage_before": found.iou.tolist(),
-        "score": found.scores.tolist(),
-        "proposals": [
-            {
-                "learned_box_norm": learned.tolist(),
-                "count": len(boxes),
-                **{kind: int((kinds == index).sum()) for index, kind in enumerate(KINDS)},
-                "boxes_norm": [[round(x, 4) for x in box] for box in boxes.tolist()],
-            }
-            for learned, boxes, kinds in columns
-        ],
-    }
 
 
 def choose_stages(wanted: list[int] | None, num_stages: int) -> list[int]:
@@ -149,23 +57,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--animate", metavar="FILE", help="all stages as an animation: .gif, .png or .webp")
     parser.add_argument("--data", metavar="PATH", help=f"data set to survey: {DATA}")
-    parser.add_argument(
-        "--split",
-        default="val",
-        help="of the data set, such as test; or the split.json of a training run, or the share of the "
-        "images that it held out (val)",
-    )
+    add_split_option(parser)
     parser.add_argument("--max-images", type=int, metavar="N", help="the first N images of it (all)")
     parser.add_argument("--max-panels", type=int, default=20, metavar="N", help="proposals shown (20)")
-    parser.add_argument(
-        "--size",
-        type=int,
-        metavar="PX",
-        help="shortest side of the images (as stored in the checkpoint, or 800)",
-    )
-    parser.add_argument(
-        "--max-size", type=int, metavar="PX", help="limit of the longest side (as stored, or 1333)"
-    )
     add_image_options(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments: argparse.Namespace = parser.parse_args()
@@ -206,10 +100,10 @@ def visualize_image(
     for score, label in zip(scores.tolist(), labels.tolist(), strict=True):
         pairs = zip(score, label, strict=True)
         captions.append([f"{detector.class_names[k]} {s:.2f}" if s >= threshold else "" for s, k in pairs])
-    photo = Image.fromarray(image.permute(1, 2, 0).numpy())
+    photo = Image.fromarray(rearrange(image, "c h w -> h w c").numpy())
 
     output.parent.mkdir(parents=True, exist_ok=True)
-    draw_stages(photo, boxes, opacity, captions, stages, threshold).save(output)
+    save_png(draw_stages(photo, boxes, opacity, captions, stages, threshold), output)
     print(printable(f"learned boxes and stages {stages} of {arguments.image} -> {output}"))
 
     if arguments.animate:

@@ -21,14 +21,17 @@ settings.register_profile(
     "sparse_rcnn",
     deadline=None,
     derandomize=True,
-    max_examples=40,
+    max_examples=25,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
 )
 settings.load_profile("sparse_rcnn")
 
 
 # The longest files: they come first, so that no process waits for another at the end.
-LONGEST = ("test_survival.py", "test_examples.py", "test_export.py", "test_modes.py", "test_one_graph.py")
+LONGEST = (
+    *("test_survival.py", "test_examples.py", "test_export.py", "test_modes.py", "test_one_graph.py"),
+    *("test_small_data.py", "test_checkpoint_fuzz.py", "test_wheel.py", "test_pages.py"),
+)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -3,9 +3,11 @@
 NAN_IMAGES=3,7   these images (by id) have no finite pixel
 KILL_AT=1:8      process 1 dies of SIGKILL when it begins its 8th step, unless torchrun started it again
 TERM_AT=1:8      process 1 and its readers get a SIGTERM at that time; under torchrun only
+FILE_LIMIT=9     no file may have more bytes
 """
 
 import os
+import resource
 import runpy
 import signal
 import sys
@@ -17,10 +19,10 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
 def spoil_images() -> None:
-    from parts.training import samples
+    from parts.training import readable_samples
 
     ids = {int(number) for number in os.environ["NAN_IMAGES"].split(",")}
-    collate = samples.collate_readable
+    collate = readable_samples.collate_readable
 
     def spoiled(samples, target_divisor):
         batch, problems = collate(samples, target_divisor)
@@ -30,11 +32,11 @@ def spoil_images() -> None:
                 images[index] = torch.nan
         return batch._replace(images=images), problems
 
-    samples.collate_readable = spoiled
+    readable_samples.collate_readable = spoiled
 
 
 def signal_at(where: str, number: int) -> None:
-    from parts.training import state as training_state
+    from parts.training import training_state
 
     rank, count = map(int, where.split(":"))
     if rank != int(os.environ.get("RANK", 0)) or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0:
@@ -56,6 +58,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(EXAMPLES))
     if "NAN_IMAGES" in os.environ:
         spoil_images()
+    if "FILE_LIMIT" in os.environ:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["FILE_LIMIT"]),) * 2)
     for name, number in (("KILL_AT", signal.SIGKILL), ("TERM_AT", signal.SIGTERM)):
         if name in os.environ:
             signal_at(os.environ[name], number)

@@ -1,4 +1,4 @@
-"""What tests of the inference share."""
+"""Shared by the tests of inference."""
 
 import torch
 

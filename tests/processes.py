@@ -1,4 +1,4 @@
-"""Other processes: the scripts of examples/, and fresh interpreters that have imported nothing."""
+"""Other processes: the scripts of examples/, and fresh interpreters."""
 
 import atexit
 import contextlib

@@ -1,4 +1,4 @@
-"""The checkpoint of a training of a very small model, as train.py writes it, without training."""
+"""The checkpoint of a very small run of train.py, made without training."""
 
 from argparse import Namespace
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from parts.training.arguments import settings
 from parts.training.random_states import random_states
-from parts.training.state import TrainingState
+from parts.training.training_state import TrainingState
 
 from sparse_rcnn import build_sparse_rcnn
 

@@ -1,4 +1,4 @@
-"""Small models, so that a test of the whole network takes a fraction of a second; and a published one."""
+"""Small models for fast tests, and a published one."""
 
 import copy
 import functools
@@ -15,7 +15,7 @@ REFERENCE = Path(__file__).resolve().parent / "reference"
 PSEUDO = runpy.run_path(str(REFERENCE / "pseudo_random.py"))
 
 SMALL = {
-    "backbone": "resnet18",
+    "backbone": "resnet10",
     "num_classes": 3,
     "num_proposals": 6,
     "num_stages": 2,

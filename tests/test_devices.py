@@ -1,4 +1,4 @@
-"""Nothing is made on the wrong device, shown with fake tensors: they have a device but no data."""
+"""Nothing is made on a wrong device. Fake tensors show this: they have a device but no data."""
 
 import pytest
 import torch

@@ -35,7 +35,14 @@ def photo_folder(tmp_path, monkeypatch):
     Path("VOC2007/Annotations/1.xml").write_text(VOC_PAGE)
 
 
-@pytest.mark.parametrize("module", list(MODULES))
+WITH_EXAMPLES = [
+    pytest.param(name, marks=pytest.mark.slow if name.endswith(".compiling") else ())
+    for name, path in MODULES.items()
+    if ">>>" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
 def test_examples_run(module, photo_folder):
     found = importlib.import_module(module)
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS

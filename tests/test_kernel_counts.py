@@ -1,4 +1,4 @@
-"""What a GPU has to launch and to keep, shown with fake tensors: no more than when last counted."""
+"""The number of kernels on a GPU, and the memory for the backward pass, counted on fake tensors."""
 
 from collections.abc import Iterator
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from kernel_counts import KernelCounts, SavedTensors, cuda_autocast
 from parts.training.arguments import parse_arguments
-from parts.training.state import TrainingState
-from parts.training.step import TrainingStep
+from parts.training.training_state import TrainingState
+from parts.training.training_step import TrainingStep
 from small_model import build_small_model, random_batch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode

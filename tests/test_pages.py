@@ -1,4 +1,4 @@
-"""What the pages say is so: their Python runs, and the files, options and links that they name exist."""
+"""The pages are right: their Python runs, and files, options and links exist."""
 
 import contextlib
 import html
@@ -54,7 +54,14 @@ def blocks_of(page: str) -> list[Block]:
     ]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(not b.reason for b in blocks_of(page))])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow if page.endswith("compile.md") else ())
+        for page in PAGES
+        if any(not block.reason for block in blocks_of(page))
+    ],
+)
 def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(ROOT / "docs" / "predictions.jpg", tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)

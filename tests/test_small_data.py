@@ -1,8 +1,8 @@
-"""What users of other implementations miss: from random initialisation, small data learns."""
+"""Small data learns from random initialisation."""
 
 import pytest
 import torch
-from parts.training.step import TrainingStep
+from parts.training.training_step import TrainingStep
 from torch.utils.data import DataLoader, Subset
 
 from sparse_rcnn import SparseRCNN, build_sparse_rcnn

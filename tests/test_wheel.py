@@ -1,4 +1,4 @@
-"""The wheel, not the tree: built, installed, and tested."""
+"""The wheel, built and installed, passes tests."""
 
 import os
 import shutil

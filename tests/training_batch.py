@@ -1,7 +1,7 @@
 """A training step of a small model on any device, with its batch and gradients."""
 
 import torch
-from parts.training.step import TrainingStep
+from parts.training.training_step import TrainingStep
 from small_model import build_small_model, random_batch
 from torch import Tensor
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from einops import rearrange
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -49,7 +50,7 @@ def draw_dataset(splits: Mapping[str, DetectionDataset], file: Path, seed: int =
 def draw_sample(axes: Any, dataset: DetectionDataset, index: int) -> None:
     """An image with its boxes, one colour per class."""
     image, target = dataset[index]
-    axes.imshow(image.permute(1, 2, 0).numpy())
+    axes.imshow(rearrange(image, "c h w -> h w c").numpy())
     for (x1, y1, x2, y2), label in zip(target.boxes.tolist(), target.labels.tolist(), strict=True):
         colour = COLOURS[label % len(COLOURS)]
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.5))

@@ -13,12 +13,12 @@ Run = Callable[[], Any]
 
 
 class Machine(NamedTuple):
-    """Where and how often everything is measured."""
+    """The device, and how often everything is measured."""
 
     device: torch.device
     repeats: int
-    compiled: bool  # the compiled variants, too
-    tiny: bool  # a fraction of the work, only to check that the script runs
+    compiled: bool  # whether compiled variants are measured, too
+    tiny: bool  # small inputs, only to check that the script runs
 
 
 class Table(NamedTuple):
@@ -30,7 +30,7 @@ class Table(NamedTuple):
 
 
 def take_turns(runs: dict[str, Run], repeats: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each run; one round warms up, then all run once in each of `repeats` rounds."""
+    """The median seconds of each run. After a round of warm-up, all run once in each of `repeats` rounds."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for round_number in range(repeats + 1):
         for name, run in runs.items():
@@ -43,7 +43,7 @@ def take_turns(runs: dict[str, Run], repeats: int, device: torch.device) -> dict
 
 
 def _seconds(run: Any, device: torch.device) -> float:
-    if hasattr(run, "seconds"):  # a run in another process, which measures there
+    if hasattr(run, "seconds"):  # another process measures it
         elsewhere: float = run.seconds()
         return elsewhere
     if device.type == "cuda":
@@ -56,7 +56,7 @@ def _seconds(run: Any, device: torch.device) -> float:
 
 
 def matrix_products(machine: Machine) -> tuple[dict[str, Run], float]:
-    """A product in each type, to take turns with the rest, and its number of FLOPs."""
+    """A matrix product in each type, as more runs, and its number of FLOPs."""
     size = 256 if machine.tiny else 8192 if machine.device.type == "cuda" else 2048
     a = torch.randn(size, size, device=machine.device)
     b = a.bfloat16()
@@ -64,8 +64,8 @@ def matrix_products(machine: Machine) -> tuple[dict[str, Run], float]:
 
 
 def count_flops(run: Run) -> float:
-    """FLOPs of matrix products, convolutions and attention; a multiplication and an addition count as two."""
-    # Attention in its plain form: the counter does not know the fused ones of a CPU.
+    """FLOPs of matrix products, convolutions and attention. A multiplication and an addition count as two."""
+    # Attention in its plain form, since the counter does not know the fused kernels of a CPU.
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
@@ -83,7 +83,7 @@ def compare(
     errors: dict[str, str] | None = None,
     note: str = "",
 ) -> Table:
-    """Takes turns with all runs and a matrix product in each type; the first run is what ratios refer to."""
+    """A table of all runs. They take turns with matrix products. Ratios refer to the first run."""
     products, product_flops = matrix_products(machine)
     seconds = take_turns({**runs, **products}, machine.repeats, machine.device)
     first = seconds[next(iter(runs))]

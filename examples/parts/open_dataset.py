@@ -15,43 +15,53 @@ DATA = "a folder, data.yaml or JSON in COCO's, VOC's, YOLO's, CrowdHuman's or CV
 
 
 def add_data_options(group: Any) -> None:
-    """Adds the options that say where the splits are, which classes count, and what of broken files."""
+    """Adds the options for splits, classes and broken files."""
     for split in ("train", "val"):
         group.add_argument(
             f"--{split}-annotations",
             metavar="PATH",
-            help=f"file or folder of the {split} annotations, where no layout says it; in place of --data",
+            help=f"file or folder of the {split} annotations, in place of --data",
         )
         group.add_argument(f"--{split}-images", metavar="DIR", help=f"folder of the {split} images")
     group.add_argument(
         "--split",
         default="0.1",
         metavar="SHARE",
-        help="where there is no validation split: the share of the images to hold out, every class among "
-        "them; or a split.json that an earlier run wrote (0.1)",
+        help="for data without a validation split: the share of images to hold out, with images of every "
+        "class; or the split.json of an earlier run (0.1)",
     )
-    group.add_argument("--split-seed", type=int, default=0, help="of the images that are held out (0)")
+    group.add_argument("--split-seed", type=int, default=0, help="seed of the choice of these images (0)")
     group.add_argument(
         "--classes",
         nargs="+",
         metavar="NAME",
-        help="classes to keep; NEW=OLD,OLD makes one of several (all there are)",
+        help="classes to keep. NEW=OLD,OLD merges several classes into one (all)",
     )
     group.add_argument(
         "--drop-degenerate-boxes",
         action=argparse.BooleanOptionalAction,
-        help="leave out boxes of no width or height, which COCO has a few of, instead of refusing the file",
+        help="leave out boxes without width or height. COCO has a few. Otherwise the file is refused",
     )
     group.add_argument(
         "--leave-out-broken",
         action="store_true",
-        help="leave out images that are not there or whose annotations are broken, instead of refusing them",
+        help="leave out images that are missing or have broken annotations. Otherwise they are refused",
     )
     group.add_argument(
         "--voc-count-from",
         type=int,
         choices=(0, 1),
-        help="VOC: the number of the first pixel, 1 as VOC says or 0 as CVAT writes (as coordinates tell)",
+        help="number of the first pixel in VOC files: 1 as in VOC, 0 as in CVAT (found from the boxes)",
+    )
+
+
+def add_split_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --split, for scripts that read one split."""
+    parser.add_argument(
+        "--split",
+        default="val",
+        help="a split of the data set, such as test; or the split.json of a training run, or the share of "
+        "images that it held out (val)",
     )
 
 

@@ -9,7 +9,7 @@ def use_tf32(device: torch.device) -> None:
     PyTorch's default on a GPU is TF32 in convolutions and full float32 in matrix products.
 
     Raises:
-        ValueError: if the device is no GPU of CUDA.
+        ValueError: If the device is not a GPU with CUDA.
     """
     if device.type != "cuda":
         raise ValueError(f"--precision tf32 is for a GPU of CUDA, not for {device.type}: give fp32 or bf16")

@@ -1,10 +1,15 @@
-"""Sparse R-CNN as the published code writes it, with this library's weights: what benchmark.py compares with.
+"""Sparse R-CNN in the style of the published code, with this library's weights. benchmark.py measures both.
 
-The same network, number for number, the way that the authors' and mmdetection's repositories compute it:
-images normalised one by one; frozen batch norms after their convolutions; proposals repeated for each
-image; RoIs pooled level by level with indices that depend on the data; attention with its weights; and a
-loss that goes one stage and one image after the other and takes the diagonal of all pairs of boxes.
-Not for use: slower, and no graph.
+The results are the same. The computation follows the authors' and mmdetection's repositories:
+
+- Images are normalised one by one.
+- Frozen batch norms follow their convolutions.
+- Proposals are repeated for each image.
+- RoIs are pooled level by level, with indices that depend on the data.
+- Attention also returns its weights.
+- The loss goes through stages and images one by one. It takes the diagonal of all pairs of boxes.
+
+Do not use it for other purposes: it is slower and not one graph.
 """
 
 from typing import Any
@@ -25,7 +30,8 @@ class PublishedStyle(nn.Module):
     """The detector around the parameters of a `SparseRCNN`.
 
     Args:
-        model: whose parameters are used, not copied; its backbone a ResNet of bottlenecks with frozen norms.
+        model: The model. Its parameters are used, not copied. Its backbone is a ResNet of bottlenecks with
+            frozen norms.
     """
 
     def __init__(self, model: SparseRCNN) -> None:
@@ -33,7 +39,7 @@ class PublishedStyle(nn.Module):
         self.model: Any = model
 
     def forward(self, images: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Logits `[B, N, K]` and boxes `[B, N, 4]` of every stage for images `[3, h, w]` 0..255."""
+        """Logits `[B, N, K]` and boxes `[B, N, 4]` of every stage, for images `[3, h, w]` in 0..255."""
         normalized = [(image.float() - self.model.pixel_mean) / self.model.pixel_std for image in images]
         height, width = (-(-max(image.shape[side] for image in images) // 32) * 32 for side in (1, 2))
         batch = torch.zeros(len(images), 3, height, width, device=normalized[0].device)
@@ -54,7 +60,7 @@ class PublishedStyle(nn.Module):
 
 
 def frozen_norm(norm: Any, x: Tensor) -> Tensor:
-    """Two passes where gradients are needed, PyTorch's batch norm where not (detectron2's layer)."""
+    """detectron2's layer: two operations if gradients are needed, otherwise PyTorch's batch norm."""
     if x.requires_grad:
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         bias = norm.bias - norm.running_mean * scale
@@ -91,7 +97,7 @@ def backbone_features(backbone: Any, x: Tensor) -> list[Tensor]:
 
 
 def pool_levels(features: list[Tensor], boxes: Tensor, pool_size: int) -> Tensor:
-    """`[B*N, C, P, P]`: on every level, the boxes that belong to it, wherever they are in the batch."""
+    """Pooled features `[B*N, C, P, P]`. Each level pools the boxes of all images that belong to it."""
     image = torch.arange(len(boxes), device=boxes.device, dtype=boxes.dtype)
     rois = torch.cat((image.repeat_interleave(boxes.shape[1])[:, None], boxes.flatten(0, 1)), dim=1)
     levels = assign_levels(rois[:, 1:], len(features))
@@ -180,9 +186,9 @@ def published_loss(
     """The weighted sum of all stages' losses.
 
     Args:
-        results: what `PublishedStyle` returns.
-        targets: (boxes `[M, 4]` xyxy in pixels, labels `[M]`) of each image, at least one in the batch.
-        sizes: `[B, 4]` width, height, width, height of each image.
+        results: The result of `PublishedStyle`.
+        targets: Boxes `[M, 4]` (xyxy in pixels) and labels `[M]` of each image. The batch has at least one.
+        sizes: `[B, 4]`, width, height, width and height of each image.
     """
     num_targets = max(sum(len(labels) for _, labels in targets), 1)
     total = torch.zeros((), device=sizes.device)

@@ -1,4 +1,4 @@
-"""The processes that read images for another process, and their end."""
+"""Processes that read images for another process, and how they end."""
 
 import multiprocessing
 import os
@@ -10,11 +10,11 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-LAST_SECONDS = 600  # a reader lives at most so long after a SIGTERM: longer than any step
+LAST_SECONDS = 600  # the time between a SIGTERM and the end of a reader: longer than any step
 
 
 def at_most_one_a_core(workers: int) -> int:
-    """A default number of readers for this machine; PyTorch warns of more."""
+    """A default number of readers for this machine. PyTorch warns if there are more."""
     return min(workers, cores_of_a_process())
 
 
@@ -40,7 +40,7 @@ def end_with_parent() -> None:
     """Ends this process as soon as the process that started it has ended."""
     parent = multiprocessing.parent_process()
     if parent is not None:
-        # torch watches the parent's id, which is another process's where workers come from a fork server.
+        # torch watches the parent's id. With a fork server, that is the id of another process.
         threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""Pictures of proposals: their boxes on an image, their movement, and their final places.
+"""Pictures of proposals: their boxes on an image, and their movement from stage to stage.
 
 Boxes are xyxy divided by the image's size. Each proposal has the same colour in all stages.
 """
@@ -6,18 +6,13 @@ Boxes are xyxy divided by the image's size. Each proposal has the same colour in
 import colorsys
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
-import matplotlib
 import torch
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
-from sparse_rcnn.ops import clip_boxes, pairwise_iou, rescale_boxes, xyxy_to_cxcywh
+from sparse_rcnn.ops import clip_boxes, pairwise_iou, rescale_boxes
 
-matplotlib.use("Agg")
-
-KINDS = {"small": "#2CA02C", "large, horizontal": "#D62728", "large, vertical": "#1F77B4"}  # DETR, figure 7
 REST = "#909090"  # the colour of proposals without a caption, visible on white and on most photos
 LEARNED = "learned proposal boxes"
 GAP = 8  # between panels, in pixels
@@ -119,73 +114,6 @@ def draw_proposals(
             text = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 120 else "white"
             draw.text((float(place[0]) + 3, float(place[1]) + 2), captions[index], text, font)
     return picture
-
-
-def plot_drift(path: Path, iou: Tensor, scores: Tensor) -> None:
-    """IoU of each stage's boxes with those before it, and scores: `[L, N]` each, means over images."""
-    from matplotlib import pyplot
-
-    figure, panels = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
-    stages = list(range(1, len(iou) + 1))
-    titles = ("IoU with the box of the stage before\n(of stage 1: with the learned box)", "best score")
-    for axes, values, title in zip(panels, (iou, scores), titles, strict=True):
-        lines = axes.plot(stages, values.numpy(), ".-", color="#56B4E9", linewidth=0.8, alpha=0.5)
-        lines[0].set_label(f"each of {iou.shape[1]} proposals, mean over images")
-        mean = values.mean(1).numpy()
-        axes.plot(stages, mean, "o-", color="black", linewidth=3, label="mean over proposals")
-        axes.set(xlabel="stage", xticks=stages, ylim=(0, 1), title=title)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
-
-
-def plot_places(
-    path: Path,
-    learned_norm: Tensor,
-    boxes_norm: list[Tensor],
-    kinds: list[Tensor],
-    order: list[int],
-    caption: str,
-) -> None:
-    """The final places of proposals, one panel for each, as figure 7 of DETR (Carion et al. 2020).
-
-    Args:
-        path: where to.
-        learned_norm: `[N, 4]`.
-        boxes_norm: of each of the N proposals, `[D, 4]`.
-        kinds: of each of the N proposals, `[D]` indices into `KINDS`.
-        order: proposals to show.
-        caption: above all.
-    """
-    from matplotlib import pyplot
-
-    columns = min(5, len(order))
-    rows = math.ceil(len(order) / columns)
-    inches = (max(7, 2.2 * columns), 2.4 * rows + 1.2)
-    figure, panels = pyplot.subplots(rows, columns, figsize=inches, layout="constrained", squeeze=False)
-    for axes in panels.flat[len(order) :]:
-        axes.axis("off")
-    for axes, proposal in zip(panels.flat, order, strict=False):
-        x1, y1, x2, y2 = clip_boxes(learned_norm[None, proposal, None], torch.ones(1, 2))[0, 0].tolist()
-        outline = pyplot.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, linestyle="--", linewidth=1.5)
-        axes.add_patch(outline)
-        centers = xyxy_to_cxcywh(boxes_norm[proposal])  # [D, 4]
-        for kind, color in enumerate(KINDS.values()):
-            x, y, _, _ = centers[kinds[proposal] == kind].unbind(1)
-            size = 9 if len(centers) < 300 else 3
-            axes.scatter(x.numpy(), y.numpy(), s=size, color=color, alpha=0.6, linewidths=0)
-        axes.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[], aspect="equal")
-        axes.set_title(f"proposal {proposal}: {len(centers)} boxes", fontsize=9)
-    handles = [
-        pyplot.Line2D([], [], linestyle="", marker="o", color=color, label=kind)
-        for kind, color in KINDS.items()
-    ]
-    handles.append(pyplot.Line2D([], [], linestyle="--", color="black", label="learned box"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
-    figure.suptitle(caption, fontsize=10)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
 
 
 def _legible(picture: Image.Image, longest: int) -> Image.Image:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import torch
+from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
@@ -177,8 +178,8 @@ class Detected:
         for x1, y1, x2, y2 in self.boxes.tolist():
             left, top = min(int(x1), width - 1), min(int(y1), height - 1)
             right, bottom = max(left + 1, math.ceil(x2)), max(top + 1, math.ceil(y2))
-            part = pixels[:, top:bottom, left:right].permute(1, 2, 0).contiguous()
-            parts.append(Image.fromarray(part.numpy()))
+            part = rearrange(pixels[:, top:bottom, left:right], "c h w -> h w c")
+            parts.append(Image.fromarray(part.contiguous().numpy()))
         return parts
 
     def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -35,7 +36,7 @@ def draw_boxes(
     Returns:
         The picture; images below 480 px are enlarged to be legible.
     """
-    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    picture = Image.fromarray(rearrange(image, "c h w -> h w c").numpy())
     zoom = max(1, round(LEGIBLE / max(picture.size)))
     picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.LANCZOS)
     font = ImageFont.load_default(max(12, max(picture.size) // 50))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
@@ -205,7 +206,7 @@ def _in_memory(image: Any, options: ReadOptions, name: str) -> Photo:
                 f"{name}: an array must be [H, W, 3] uint8, got {list(image.shape)} {image.dtype}; "
                 f"{_advice(image.shape, 'array', str(image.dtype))}"
             )
-        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        tensor = torch.from_numpy(np.ascontiguousarray(rearrange(image, "h w c -> c h w")))
     else:
         tensor = image.detach()
         is_float = tensor.is_floating_point()

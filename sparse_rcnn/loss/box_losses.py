@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
+from sparse_rcnn.ops.argument_checks import require_boxes, require_broadcast
 from sparse_rcnn.ops.boxes import at_least_float32
-from sparse_rcnn.ops.guards import require_boxes, require_broadcast
 from sparse_rcnn.ops.iou import paired_giou
 
 __all__ = ["paired_giou_loss", "paired_l1_loss"]

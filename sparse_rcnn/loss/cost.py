@@ -10,8 +10,14 @@ from torch import Tensor
 
 from sparse_rcnn.loss.box_losses import paired_l1_loss
 from sparse_rcnn.loss.weights import LossWeights, require_weights
+from sparse_rcnn.ops.argument_checks import (
+    readable,
+    require_boxes,
+    require_integers,
+    require_real,
+    require_sizes,
+)
 from sparse_rcnn.ops.boxes import at_least_float32, whwh
-from sparse_rcnn.ops.guards import readable, require_boxes, require_integers, require_real, require_sizes
 from sparse_rcnn.ops.iou import pairwise_giou
 
 __all__ = ["matching_cost", "require_inputs", "require_labels"]

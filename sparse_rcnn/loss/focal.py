@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparse_rcnn.loss.weights import require_alpha
+from sparse_rcnn.ops.argument_checks import readable, require_number, require_real
 from sparse_rcnn.ops.boxes import at_least_float32
-from sparse_rcnn.ops.guards import readable, require_number, require_real
 
 __all__ = ["focal_terms", "sigmoid_focal_loss"]
 

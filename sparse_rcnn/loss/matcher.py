@@ -5,7 +5,7 @@ from torch import Tensor
 
 from sparse_rcnn.loss.cost import matching_cost, require_inputs, require_labels
 from sparse_rcnn.loss.weights import LossWeights
-from sparse_rcnn.ops.guards import readable, require_flags
+from sparse_rcnn.ops.argument_checks import readable, require_flags
 
 __all__ = ["match_proposals", "require_targets"]
 

@@ -12,8 +12,8 @@ from sparse_rcnn.loss.box_losses import paired_giou_loss, paired_l1_loss
 from sparse_rcnn.loss.focal import focal_terms
 from sparse_rcnn.loss.matcher import match_proposals
 from sparse_rcnn.loss.weights import LossWeights
+from sparse_rcnn.ops.argument_checks import readable
 from sparse_rcnn.ops.boxes import at_least_float32, whwh
-from sparse_rcnn.ops.guards import readable
 
 __all__ = ["SetLoss", "require_scalar", "set_prediction_loss"]
 

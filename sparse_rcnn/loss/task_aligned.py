@@ -15,8 +15,7 @@ from torch import Tensor
 from sparse_rcnn.loss.box_losses import paired_giou_loss
 from sparse_rcnn.loss.matcher import require_targets
 from sparse_rcnn.loss.set_loss import require_scalar
-from sparse_rcnn.ops.boxes import at_least_float32
-from sparse_rcnn.ops.guards import (
+from sparse_rcnn.ops.argument_checks import (
     require_boxes,
     require_count,
     require_flags,
@@ -24,6 +23,7 @@ from sparse_rcnn.ops.guards import (
     require_number,
     require_real,
 )
+from sparse_rcnn.ops.boxes import at_least_float32
 from sparse_rcnn.ops.iou import pairwise_iou
 
 __all__ = ["DenseLoss", "dense_prediction_loss", "task_aligned_assignment"]

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from sparse_rcnn.ops.guards import require_number
+from sparse_rcnn.ops.argument_checks import require_number
 
 __all__ = ["LossWeights", "require_alpha", "require_weights"]
 

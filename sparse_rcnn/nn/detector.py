@@ -11,7 +11,7 @@ from sparse_rcnn.nn.dense_proposals import DensePredictions, DenseProposals
 from sparse_rcnn.nn.head import Predictions
 from sparse_rcnn.nn.image_size import ImageSize
 from sparse_rcnn.nn.model_config import ModelConfig
-from sparse_rcnn.ops.guards import readable, require_real
+from sparse_rcnn.ops.argument_checks import readable, require_real
 from sparse_rcnn.ops.positional_encoding import add_positional_encoding
 
 __all__ = ["BRIGHTEST", "DARKEST", "PIXEL_MEAN", "PIXEL_STD", "SparseRCNN", "whole_image_sizes"]

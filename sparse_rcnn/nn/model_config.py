@@ -37,33 +37,35 @@ def _switch(default: bool, text: str) -> Any:
 class ModelConfig:
     """The options of a Sparse R-CNN. The defaults are the paper's (section 4, implementation details)."""
 
-    backbone: str = _choice("resnet50", BACKBONES, f"{', '.join(BACKBONES)}; resnet10 is not published")
+    backbone: str = _choice("resnet50", BACKBONES, f"{', '.join(BACKBONES)}. The paper has no resnet10")
     num_classes: int = _size(80, "K; labels are 0..K-1, there is no background class", at_most=100_000)
-    num_proposals: int = _size(100, "proposals, N: at most so many objects are found", at_most=100_000)
-    num_stages: int = _size(6, "stages of the head, L", at_most=100)
+    num_proposals: int = _size(
+        100, "number of proposals, N. It limits the objects found per image", at_most=100_000
+    )
+    num_stages: int = _size(6, "number of stages of the head, L", at_most=100)
     hidden_dim: int = _size(256, "channels of features and proposals, C")
     dynamic_dim: int = _size(64, "inner channels of the dynamic interaction, D")
     feedforward_dim: int = _size(
-        2048, "inner channels of the feed-forward network; 0: no such network", at_least=0
+        2048, "inner channels of the feed-forward network. 0: no such network", at_least=0
     )
-    num_heads: int = _size(8, "heads of the self-attention; must divide hidden_dim")
+    num_heads: int = _size(8, "heads of the self-attention. They divide hidden_dim")
     pool_size: int = _size(7, "side of the pooled RoI, P", at_most=256)
     proposals: str = _choice(
         "learned",
         PROPOSALS,
-        "learned (section 3.1), or dense: from the image, better for small data sets",
+        "learned (section 3.1), or dense: found in the image, better for small data sets",
     )
     proposal_init: str = _choice(
-        "image", PROPOSAL_INITS, f"first boxes: {', '.join(PROPOSAL_INITS)} (Table 6)"
+        "image", PROPOSAL_INITS, f"boxes before training: {', '.join(PROPOSAL_INITS)} (Table 6)"
     )
     interaction: str = _choice(
-        "dynamic", INTERACTIONS, "dynamic, or fully_connected for two layers on the RoI (Tables 3 to 5)", True
+        "dynamic", INTERACTIONS, "dynamic, or fully_connected: two layers on the RoI (Tables 3 to 5)", True
     )
     self_attention: bool = _switch(True, "proposals attend to each other in every stage (Table 5)")
     feature_reuse: bool = _switch(
         True,
-        "a stage gets the object features of the previous stage (Table 4); without it, a dynamic stage gets "
-        "the learned features again, and a fully connected stage uses the RoI alone",
+        "a stage gets the object features of the previous stage (Table 4). Without it, a dynamic stage gets "
+        "the learned features again, and a fully connected stage uses only the RoI",
     )
     fully_connected_dim: int = _size(1024, "inner channels of the fully connected layers", ablation=True)
     classification_layers: int = _size(1, "layers before the class predictor", 0, 100, ablation=True)
@@ -72,7 +74,7 @@ class ModelConfig:
     backbone_norm: str = _choice(
         "frozen",
         NORMS,
-        "frozen: batch norms, stem and first residual stage do not train, as published; batch or group: "
+        "frozen: batch norms, stem and first residual stage do not train, as in the paper. batch or group: "
         "everything trains, for training from scratch",
     )
 

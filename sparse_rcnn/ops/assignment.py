@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparse_rcnn.ops.guards import require_flags, require_real
+from sparse_rcnn.ops.argument_checks import require_flags, require_real
 
 __all__ = ["linear_sum_assignment"]
 
@@ -74,7 +74,7 @@ def _(cost: Tensor, valid: Tensor) -> Tensor:
 
 
 def _solve_finite(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from scipy.optimize import linear_sum_assignment as solve  # who only detects never waits for it
+    from scipy.optimize import linear_sum_assignment as solve  # late: detection does not need it
 
     finite = np.isfinite(cost)
     if not finite.all():

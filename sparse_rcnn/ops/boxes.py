@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sparse_rcnn.ops.guards import require_boxes, require_broadcast, require_sizes
+from sparse_rcnn.ops.argument_checks import require_boxes, require_broadcast, require_sizes
 
 __all__ = [
     "at_least_float32",

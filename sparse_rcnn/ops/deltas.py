@@ -8,8 +8,8 @@ Sparse R-CNN uses the weights (2, 2, 1, 1) in every stage.
 import torch
 from torch import Tensor
 
+from sparse_rcnn.ops.argument_checks import require_boxes, require_broadcast, require_list, require_number
 from sparse_rcnn.ops.boxes import at_least_float32, xyxy_to_cxcywh
-from sparse_rcnn.ops.guards import require_boxes, require_broadcast, require_list, require_number
 
 __all__ = ["SCALE_CLAMP", "apply_deltas", "get_deltas"]
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from sparse_rcnn.ops.argument_checks import require_boxes, require_count, require_real, require_sizes
 from sparse_rcnn.ops.boxes import at_least_float32, clip_boxes, rescale_boxes
-from sparse_rcnn.ops.guards import require_boxes, require_count, require_real, require_sizes
 
 __all__ = ["Detections", "select_detections"]
 

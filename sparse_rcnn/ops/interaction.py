@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparse_rcnn.ops.guards import (
+from sparse_rcnn.ops.argument_checks import (
     require_broadcast,
     require_dtype,
     require_floating,

@@ -8,8 +8,8 @@ C is the smallest box around A and B (Rezatofighi et al. 2019, Generalized Inter
 import torch
 from torch import Tensor
 
+from sparse_rcnn.ops.argument_checks import require_boxes, require_broadcast
 from sparse_rcnn.ops.boxes import at_least_float32, largest
-from sparse_rcnn.ops.guards import require_boxes, require_broadcast
 
 __all__ = ["paired_giou", "paired_iou", "pairwise_giou", "pairwise_iou"]
 

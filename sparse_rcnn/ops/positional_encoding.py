@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from sparse_rcnn.ops.guards import require_floating, require_list, require_number, require_sizes
+from sparse_rcnn.ops.argument_checks import require_floating, require_list, require_number, require_sizes
 
 __all__ = ["add_positional_encoding"]
 

@@ -1,6 +1,6 @@
 """The size of an image after the paper's resizing: a wanted shortest side, and a limit for the longest."""
 
-from sparse_rcnn.ops.guards import require_count
+from sparse_rcnn.ops.argument_checks import require_count
 
 __all__ = ["shortest_side_resize"]
 

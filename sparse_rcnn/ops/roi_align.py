@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparse_rcnn.ops.boxes import at_least_float32
-from sparse_rcnn.ops.guards import (
+from sparse_rcnn.ops.argument_checks import (
     require_boxes,
     require_count,
     require_floating,
     require_list,
     require_number,
 )
+from sparse_rcnn.ops.boxes import at_least_float32
 
 __all__ = ["Pyramid", "assign_levels", "flatten_pyramid", "pyramid_roi_align"]
 

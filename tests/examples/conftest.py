@@ -1,9 +1,9 @@
-"""A tiny run of the main job, which the tests of all scripts start from."""
+"""A tiny run of train.py. The tests of all scripts use it."""
 
 from pathlib import Path
 
 import pytest
-from processes import TINY, TWO_PROCESSES, run_script
+from processes import TINY, run_script, run_two
 
 
 @pytest.fixture(scope="session")
@@ -19,8 +19,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained_by_two(trained: Path) -> Path:
     """The same directory, after a run in two processes."""
-    options = ("--output", "runs/two", "--device", "cpu")
-    done = run_script("train.py", *TINY, *options, cwd=trained, launcher=TWO_PROCESSES)
+    done = run_two("train.py", *TINY, "--output", "runs/two", "--device", "cpu", cwd=trained)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("AP50") >= 1
     return trained

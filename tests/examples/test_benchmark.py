@@ -1,4 +1,4 @@
-"""The benchmark compares like with like, and measures what it says. No test looks at a time."""
+"""The benchmark compares equal work, and its measurements are right. No test looks at a time."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""dataset.py and the options by which all scripts find a data set."""
+"""dataset.py, and the options of all scripts for data sets."""
 
 import sys
 from argparse import ArgumentParser, Namespace

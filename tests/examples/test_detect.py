@@ -1,4 +1,4 @@
-"""Where detect.py finds images and puts pictures, whatever they are called."""
+"""detect.py: how it finds images and names pictures."""
 
 import json
 import os

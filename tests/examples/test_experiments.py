@@ -1,4 +1,4 @@
-"""The paper's experiments: what they build, what they cost, and that tables tell what the runs gave."""
+"""The paper's experiments: models, costs, and tables of runs."""
 
 import json
 import os
@@ -100,8 +100,9 @@ def test_every_model_is_what_its_options_say(scale: str) -> None:
         )
         assert config["num_proposals"] == round(changes.get("num_proposals", 100) * SCALES[scale].proposals)
         assert options.get("crop", False) == (data is not None and changes.get("crop", False))
-        with torch.device("meta"):
-            build_detector(built)
+        if scale == "paper":
+            with torch.device("meta"):
+                build_detector(built)
         seen.add(str((sorted(config.items()), options.get("crop"), options.get("iterations"))))
     # Only the built-in shapes know no crop, and only photos have one backbone for both of the paper's.
     assert len(MODELS) - len(seen) == {"paper": 0, "shapes": 1, "photos": 2}[scale]
@@ -183,8 +184,8 @@ def test_costs_by_hand(name: str, stage: tuple[int, int], stages: int, proposal:
 @pytest.mark.usefixtures("fake_trainer")
 def test_table_trains_what_is_missing_and_tells_what_came_of_it(tmp_path: Path) -> None:
     output = tmp_path / "runs"
-    names = ("positional-encoding", "sparse-rcnn")
-    runs = {name: [make_run(output, name, seed) for seed in (2, 4)] for name in names}
+    names = {"positional-encoding": (2,), "sparse-rcnn": (2, 4)}
+    runs = {name: [make_run(output, name, seed) for seed in seeds] for name, seeds in names.items()}
     everything = [run for seeds in runs.values() for run in seeds]
     assert train_missing(everything, jobs=2) == []
     assert train_missing(everything, jobs=2) == []
@@ -207,13 +208,13 @@ def test_table_trains_what_is_missing_and_tells_what_came_of_it(tmp_path: Path) 
     runs["sparse-rcnn"].append(failing)
     write_report(10, runs, SCALES["shapes"], output, 1, torch.device("cpu"))
     with_, without = json.loads((output / "table10.json").read_text())["rows"]
-    assert [run["AP"] for run in with_["runs"]] == [0.2, 0.4]
+    assert [run["AP"] for run in with_["runs"]] == [0.2]
     config = config_of(everything[0].words, 3)
     assert with_["parameters"] == count(lambda: build_detector(config), (128, 128)).parameters
     assert with_["flops"] == without["flops"] > 1e8
     lines = (output / "table10.md").read_text().splitlines()
     row = [cell.strip() for cell in next(line for line in lines if line.startswith("| without")).split("|")]
-    assert row[2:7] == ["42.3", "+0.4", "30.0 ± 14.1", "+0.0", "50.0"]
+    assert row[2:7] == ["42.3", "+0.4", "30.0 ± 14.1", "+10.0", "50.0"]
     assert row[7] == f"{without['parameters'] / 1e6:.3g} (×1.00)"
     assert row[10] == "2 (×1.00)"
     assert (output / "table10.png").stat().st_size > 10_000
@@ -316,6 +317,7 @@ def test_list_names_every_model(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert all(name in said for name in [*MODELS, *PEERS])
 
 
+@pytest.mark.slow
 def test_show_tells_figures_costs_and_a_command_that_parses(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

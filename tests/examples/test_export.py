@@ -1,4 +1,4 @@
-"""Exported detectors: one file each, run by a fresh process that knows nothing of this package."""
+"""Exported detectors: one file each. A fresh process without this package runs it."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The command for a GPU: limits, counting and judging here; that all of it runs, in small, on a CPU."""
+"""gpu_check.py: limits, counts and targets, and a small run on a CPU."""
 
 import json
 import threading

@@ -1,11 +1,13 @@
-"""The notebook's code runs from top to bottom, and its pictures are pictures."""
+"""The code of the notebook runs from top to bottom and makes pictures."""
 
 import json
 import shutil
 
+import pytest
 from processes import EXAMPLES
 
 
+@pytest.mark.slow
 def test_notebook_runs(tmp_path, monkeypatch):
     notebook = json.loads((EXAMPLES / "detector.ipynb").read_text())
     shutil.copy(EXAMPLES.parent / "docs" / "predictions.jpg", tmp_path / "photo.jpg")

@@ -1,14 +1,11 @@
-"""What becomes of a run that dies: it goes on where it was, bit for bit."""
+"""Runs that die are resumed, with the same result to the last bit."""
 
 import json
-import os
 import re
-import resource
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from evaluate import detect_dataset
-from processes import EXAMPLES, FAULTY, TWO_PROCESSES, run_script, run_two
+from processes import FAULTY, TWO_PROCESSES, run_script, run_two
 
 from sparse_rcnn import load_detector
 from sparse_rcnn.data import ShapesDataset, TrainingSampler, evaluation_transform
@@ -332,17 +329,8 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing_but_itself(place: Pat
     for path in sorted((before / "checkpoints").iterdir())[1:]:
         path.unlink()  # from iteration 6 on
     kept = [path.name for path in (before / "checkpoints").iterdir()]
-    limit = 2**20  # bytes a file: the checkpoints have more, all else has less
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "train.py"), *OPTIONS, "--output", "runs/full"],
-        cwd=place,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as the run that it is compared with
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
+    limit = {"FILE_LIMIT": str(8 * 2**20)}  # bytes: the checkpoints have more, all else has less
+    done = run_training(*OPTIONS, "--output", "runs/full", cwd=place, environment=limit)
     assert done.returncode == 1
     said = done.stdout + done.stderr
     assert "cannot write the checkpoint of iteration 9" in said

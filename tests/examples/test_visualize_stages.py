@@ -1,4 +1,4 @@
-"""Pictures of stages: what is drawn where, and figures over a data set equal to a loop."""
+"""Pictures of stages, and figures over a data set against a loop."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from parts.stage_drawing import (
-    KINDS,
     MOVING_FRAMES,
     MOVING_MS,
     RESTING_MS,
@@ -15,12 +14,13 @@ from parts.stage_drawing import (
     draw_stages,
     moving_stages,
 )
+from parts.stage_survey import KINDS, Refinement, numbers_of, refine, survey
 from PIL import Image
 from processes import failure_of
 from small_model import SMALL, build_small_model
 from torch import Tensor, nn
 from torchvision.transforms import v2
-from visualize_stages import Refinement, choose_stages, main, numbers_of, refine, survey
+from visualize_stages import choose_stages, main
 
 from sparse_rcnn.data import CocoDetection, ShapesDataset, evaluation_transform, read_image
 from sparse_rcnn.inference import batch_of, load_detector
@@ -260,7 +260,8 @@ def test_kinds_go_by_area_of_the_image_and_shape_in_pixels(monkeypatch: pytest.M
     boxes = torch.tensor([[[0.1, 0.1, 0.6, 0.6]] * 5, last])
     scores = torch.tensor([[0.9, 0.9, 0.9, 0.9, 0.1]])
     monkeypatch.setattr(
-        "visualize_stages.refine", lambda *_: Refinement(boxes, scores, torch.zeros(1, 5, dtype=torch.int64))
+        "parts.stage_survey.refine",
+        lambda *_: Refinement(boxes, scores, torch.zeros(1, 5, dtype=torch.int64)),
     )
     wide, high = torch.zeros(3, 50, 100), torch.zeros(3, 100, 50)
     found = survey(None, [(wide, None), (high, None), (wide, None)], 2, CPU, 0.3)

@@ -16,8 +16,8 @@ import warnings
 import pytest
 import torch
 from parts.training.arguments import parse_arguments
-from parts.training.checkpoints import read_run
-from parts.training.state import TrainingState
+from parts.training.resuming import read_run
+from parts.training.training_state import TrainingState
 from run_checkpoint import run_checkpoint
 
 from sparse_rcnn.nn import build_from_checkpoint, load_checkpoint, read_checkpoint, save_checkpoint

@@ -1,8 +1,8 @@
-"""Compiled as one graph, and as CUDA graphs: the same results as eager."""
+"""Compiled as one graph, and as CUDA graphs: the results are those of eager."""
 
 import pytest
 import torch
-from parts.training.step import compile_step
+from parts.training.training_step import compile_step
 from small_model import build_small_model, random_batch
 from torch._dynamo.utils import counters
 from training_batch import gradients_of, largest_difference, small_step, training_batch

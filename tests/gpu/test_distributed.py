@@ -1,4 +1,4 @@
-"""DistributedDataParallel and FSDP2 with one process: the gradients are those without."""
+"""DistributedDataParallel and FSDP2 with one process: the gradients do not change."""
 
 import pytest
 import torch

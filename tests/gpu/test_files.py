@@ -1,4 +1,4 @@
-"""Exported files on the device: written there, and written on a CPU; detections as in eager."""
+"""Exported files on the device, written there or on a CPU: the detections are those of eager."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Where the host waits for the GPU: once in a training step, for the matching, and never in inference."""
+"""The host waits for the GPU once in a training step, for the matching, and never in inference."""
 
 import collections
 import contextlib

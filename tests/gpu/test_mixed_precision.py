@@ -1,4 +1,4 @@
-"""fp16 with a scaler, and channels-last memory: training that goes where float32 goes."""
+"""fp16 with a scaler, and channels-last memory: training follows float32."""
 
 import torch
 from training_batch import gradients_of, largest_difference, small_step, training_batch

@@ -1,4 +1,4 @@
-"""Two runs of one training step: to the last bit with deterministic algorithms, and nearly so without."""
+"""Two runs of a training step are equal: to the last bit with deterministic algorithms, else nearly."""
 
 import warnings
 

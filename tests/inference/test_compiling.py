@@ -1,4 +1,4 @@
-"""Weights become constants of what is compiled for inference, and nothing else changes."""
+"""Weights become constants of a graph compiled for inference. Nothing else changes."""
 
 import pytest
 import torch

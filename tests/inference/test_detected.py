@@ -1,4 +1,4 @@
-"""What was found: indexing, filtering, other formats, and pictures."""
+"""The result of a detector: indexing, filtering, other formats, and pictures."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""One photo is found the same in whatever form it comes, and by whatever way in."""
+"""A detector finds the same in a photo, in every form of the photo and in every way to call it."""
 
 import io
 import json
@@ -80,7 +80,7 @@ def test_every_file_of_a_detector_finds_the_same(detector, photo, tmp_path):
         assert_same(again(photo, threshold=0.0), expected)
 
 
-@pytest.mark.parametrize("suffix", [".torchscript.pt", ".pt2"])
+@pytest.mark.parametrize("suffix", [".torchscript.pt", pytest.param(".pt2", marks=pytest.mark.slow)])
 def test_exports_find_the_same(detector, photo, tmp_path, suffix):
     detector.export(tmp_path / f"mine{suffix}")
     exported = load_detector(tmp_path / f"mine{suffix}", "cpu")
@@ -107,6 +107,7 @@ def test_published_files_are_coco_s(tmp_path, published):
     assert (smaller.shortest_side, smaller.longest_side) == (64, 1333)
 
 
+@pytest.mark.slow
 def test_script_and_api_agree_to_the_last_written_digit(detector, checkpoint, photo, tmp_path):
     done = run_script("detect.py", checkpoint, photo, "--threshold", "0.01", "--device", "cpu", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""A detector on a model hub: what is uploaded is what is loaded."""
+"""A detector on a model hub: upload and download."""
 
 import json
 

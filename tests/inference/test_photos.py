@@ -1,4 +1,4 @@
-"""What is a photo, what is not, and what is said of it; URLs from a server of this process."""
+"""The forms of a photo, errors for other things, and URLs from a server of this process."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

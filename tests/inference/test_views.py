@@ -1,4 +1,4 @@
-"""Tiles and augmentation: where a detector that finds squares finds them, and that each is found once."""
+"""Tiles and augmentation: each object is found once, at its place."""
 
 import itertools
 

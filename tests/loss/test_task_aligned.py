@@ -1,4 +1,4 @@
-"""Task-aligned assignment against a loop, and the loss of what it assigns."""
+"""Task-aligned assignment against a loop, and its loss."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""What each switch takes away or adds, against the whole."""
+"""The switches of the paper's ablations, each against the whole model."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Layers are called, never only read: hooks run, and other modules may take a layer's place."""
+"""Layers are called, not only read: hooks run, and other modules can replace a layer."""
 
 import copy
 

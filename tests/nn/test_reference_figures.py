@@ -30,7 +30,9 @@ from sparse_rcnn.loss import SetLoss, match_proposals, set_prediction_loss
 from sparse_rcnn.nn import Predictions, fold_first_stage, fold_norms, to_detectron2
 from sparse_rcnn.ops import clip_boxes, flatten_pyramid, select_detections
 
-WITH_TARGETS = [name for name, facts in FACTS.items() if facts.target_counts is not None]
+# The published sizes take most of the time.
+CASES = [pytest.param(name, marks=() if name == "small" else pytest.mark.slow) for name in FACTS]
+WITH_TARGETS = [case for case in CASES if FACTS[case.values[0]].target_counts is not None]
 
 
 class Training(NamedTuple):
@@ -39,7 +41,7 @@ class Training(NamedTuple):
     gradients: dict[str, Tensor]
 
 
-@pytest.fixture(scope="module", params=list(FACTS))
+@pytest.fixture(scope="module", params=CASES)
 def case(request) -> Case:
     return load_case(request.param)
 

@@ -1,1 +1,1 @@
-"""The tables of benchmark.py, one a file."""
+"""The tables of benchmark.py, one per file."""

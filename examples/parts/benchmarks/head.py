@@ -1,4 +1,4 @@
-"""The head alone: all stages, from the learned proposals and the levels of the feature pyramid on."""
+"""The head alone: all stages, with the learned proposals and a feature pyramid as inputs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ HEAD = (
 
 
 def build_head(machine: Machine, name: str, height: int, width: int, proposals: int) -> Run:
-    """The head in one of the ways of `HEAD`, with the proposals; gives the last stage's logits."""
+    """Proposals and head in one of the ways of `HEAD`. A call returns the logits of the last stage."""
     model: Any = build_model(machine, proposals).eval().requires_grad_(False)
     sizes = torch.tensor([[height, width]], device=machine.device)
     levels = random_levels(machine, 1, height, width)
@@ -49,7 +49,7 @@ def build_head(machine: Machine, name: str, height: int, width: int, proposals: 
         return logits
 
     kind = machine.device.type if "bf16" in name else None
-    dtype = torch.bfloat16 if kind else torch.float32  # as a backbone in bf16 gives them
+    dtype = torch.bfloat16 if kind else torch.float32  # the type from a backbone in bf16
     channels_last = [level.to(dtype, memory_format=torch.channels_last) for level in levels]
     run_all: Callable[..., Tensor] = last_logits
     if "compiled" in name:
@@ -58,7 +58,7 @@ def build_head(machine: Machine, name: str, height: int, width: int, proposals: 
 
 
 def measure_head(machine: Machine) -> list[Table]:
-    """Of 300 proposals."""
+    """The table for 300 proposals."""
     case = (64, 96, 10) if machine.tiny else (480, 640, 300)
     runs = {name: own_process(build_head, machine, name, *case) for name in rows_on(machine, HEAD)}
     flops = count_flops(build_head(machine, "as built", *case))

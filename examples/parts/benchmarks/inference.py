@@ -1,4 +1,4 @@
-"""Images to predictions of all stages, beside the published style and torchvision's detectors."""
+"""Inference: from images to predictions, beside the published style and torchvision's detectors."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -32,7 +32,7 @@ INFERENCE = (
 
 
 def build_inference(machine: Machine, name: str, batch: int, height: int, width: int, proposals: int) -> Run:
-    """A forward pass in one of the ways of `INFERENCE`; gives the last stage's logits."""
+    """A forward pass in one of the ways of `INFERENCE`. A call returns the logits of the last stage."""
     images, sizes = random_images(machine, batch, height, width)
     if name in TORCHVISION:
         size = {"min_size": min(height, width), "max_size": 1344}
@@ -55,7 +55,7 @@ def build_inference(machine: Machine, name: str, batch: int, height: int, width:
 
 
 def measure_inference(machine: Machine) -> Iterator[Table]:
-    """One image, in the paper's size and in a smaller one with more proposals; on a GPU, many images, too."""
+    """Tables for the paper's size and a smaller one with more proposals. On a GPU, also for many images."""
     cases = [(1, 800, 1216, 100), (1, 480, 640, 300)]
     if machine.device.type == "cuda":
         cases = [(1, 800, 1344, 100), (16, 800, 1344, 100), (1, 480, 640, 300)]
@@ -79,7 +79,7 @@ def _inference_table(machine: Machine, batch: int, height: int, width: int, prop
 
 
 def score_errors(runs: dict[str, Run]) -> dict[str, str]:
-    """The largest difference of a score from the published style's, of each row that gives logits."""
+    """The largest difference between the scores of a row and of the published style, for rows with logits."""
     expected: Tensor = runs[PUBLISHED]().sigmoid()
     errors = {}
     for name, run in runs.items():

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from PIL import Image
 
 from parts.measuring import Machine, Run, Table, compare
@@ -21,7 +22,7 @@ from sparse_rcnn.data import (
 
 
 def draw_photographs(directory: Path, height: int, width: int) -> tuple[Path, Path]:
-    """16 JPEGs, as smooth and grainy as photographs, and their COCO file."""
+    """Writes 16 JPEGs with the smoothness and noise of photographs, and their COCO file."""
     images, annotations = [], []
     for index in range(16):
         generator = torch.Generator().manual_seed(index)
@@ -29,8 +30,8 @@ def draw_photographs(directory: Path, height: int, width: int) -> tuple[Path, Pa
         smooth = F.interpolate(coarse, (height, width), mode="bicubic")
         grainy = smooth + 12 * torch.randn(1, 3, height, width, generator=generator)
         path = directory / f"{index}.jpg"
-        pixels = grainy[0].clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(path, quality=90)
+        pixels = rearrange(grainy[0].clamp(0, 255).to(torch.uint8), "c h w -> h w c")
+        Image.fromarray(pixels.numpy()).save(path, quality=90)
         images.append({"id": index, "file_name": path.name, "height": height, "width": width})
         box = [10, 10, 30, 20]
         annotations.append({"id": index, "image_id": index, "category_id": 1, "bbox": box, "area": 600})
@@ -40,7 +41,7 @@ def draw_photographs(directory: Path, height: int, width: int) -> tuple[Path, Pa
 
 
 def measure_loading(machine: Machine, data: str | None) -> list[Table]:
-    """Decoding, augmenting and collating, in one thread as a DataLoader's worker does it."""
+    """The table for decoding, augmenting and collating in one thread, like a worker of a DataLoader."""
     height, width = (48, 64) if machine.tiny else (480, 640)
     with tempfile.TemporaryDirectory() as directory:
         dataset: DetectionDataset

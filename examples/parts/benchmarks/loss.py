@@ -1,8 +1,9 @@
-"""Matching in all stages, losses and their gradients."""
+"""Matching of all stages, losses and gradients."""
 
 from collections.abc import Iterator
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from parts.benchmarks.inputs import PUBLISHED, random_targets
@@ -13,7 +14,7 @@ from sparse_rcnn.loss import set_prediction_loss
 
 
 def measure_loss(machine: Machine) -> Iterator[Table]:
-    """Matching in all stages, losses and their gradients."""
+    """Tables for several numbers of images, proposals and targets."""
     cases = [(2, 20, 5)] if machine.tiny else [(2, 100, 8), (16, 100, 8), (16, 300, 20), (16, 500, 60)]
     for case in cases:
         yield _loss_table(machine, *case)
@@ -33,12 +34,12 @@ def _loss_table(machine: Machine, batch: int, proposals: int, count: int) -> Tab
 
 
 def build_loss(machine: Machine, name: str, batch: int, proposals: int, count: int) -> Run:
-    """From the predictions of all stages to the loss and its gradients."""
+    """A call computes the loss of the predictions of all stages, and its gradients."""
     stages = 6
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(stages, batch, proposals, 80, generator=generator) - 4
     corners = random_targets(machine, batch, stages * proposals, 800, 1216)[0]
-    boxes = corners.view(batch, stages, proposals, 4).transpose(0, 1).contiguous()
+    boxes = rearrange(corners, "b (l n) xyxy -> l b n xyxy", l=stages).contiguous()
     target_boxes, labels, valid = random_targets(machine, batch, count, 800, 1216)
     sizes = torch.tensor([[800, 1216]] * batch, device=machine.device)
     whwh = sizes.flip(1).repeat(1, 2).float()

@@ -1,4 +1,4 @@
-"""Rows of a table in processes of their own: none meets the memory that another has left behind."""
+"""Rows of a table in their own processes, so that memory of one row does not change another."""
 
 import multiprocessing
 import time
@@ -11,14 +11,14 @@ from parts.host_memory import can_set_freed_memory, keep_freed_memory, return_fr
 from parts.measuring import Machine, Run
 from parts.reader import end_with_parent
 
-MEMORY_KEPT = ", memory kept"  # in the name of a row: as train.py, evaluate.py and detect.py do on a CPU
-MEMORY_RETURNED = ", memory returned"  # as train.py does with --freed-memory return
+MEMORY_KEPT = ", memory kept"  # part of a row's name; train.py, evaluate.py and detect.py do this on a CPU
+MEMORY_RETURNED = ", memory returned"  # train.py does this with --freed-memory return
 FREED_MEMORY = {MEMORY_KEPT: keep_freed_memory, MEMORY_RETURNED: return_freed_memory}
-Build = Callable[..., Run]  # of machine and name of the row, and what else it needs
+Build = Callable[..., Run]  # of the machine, the name of the row, and more arguments
 
 
 def rows_on(machine: Machine, names: Iterable[str]) -> list[str]:
-    """The rows that differ on this machine: a GPU's memory is kept by PyTorch in all of them."""
+    """The rows that differ on this machine. On a GPU, PyTorch keeps the memory in all of them."""
     if machine.device.type != "cpu" or not can_set_freed_memory():
         for words in FREED_MEMORY:
             names = dict.fromkeys(name.replace(words, "") for name in names)
@@ -26,7 +26,7 @@ def rows_on(machine: Machine, names: Iterable[str]) -> list[str]:
 
 
 def build_row(build: Build, machine: Machine, name: str, *arguments: Any) -> Run:
-    """The run of a row, in this process: for this row alone if its name says what becomes of freed memory."""
+    """The run of a row, in this process. If its name says how memory is freed, only for this row."""
     for words, set_up in FREED_MEMORY.items():
         if words in name and not set_up():
             raise ValueError(f"{name}: this system does not leave that to a process")
@@ -34,9 +34,9 @@ def build_row(build: Build, machine: Machine, name: str, *arguments: Any) -> Run
 
 
 def own_process(build: Build, machine: Machine, name: str, *arguments: Any) -> Run:
-    """The run of a row, which does its work in a process of its own until nobody refers to it any more.
+    """The run of a row in its own process. The process ends when the run is deleted.
 
-    On a GPU there is only one process: several would keep its memory from each other.
+    On a GPU, all rows are in this process: several processes would share its memory.
     """
     if machine.device.type != "cpu":
         return build_row(build, machine, name, *arguments)
@@ -47,7 +47,7 @@ class OwnProcess:
     """A run in another process.
 
     Raises:
-        RuntimeError: here or in a call, if that process ends; it says of which row.
+        RuntimeError: Here or in a call, if that process ends. The message names the row.
     """
 
     def __init__(self, build: Build, machine: Machine, name: str, *arguments: Any) -> None:
@@ -60,7 +60,7 @@ class OwnProcess:
         return self._wait_for(_call)
 
     def seconds(self) -> float:
-        """How long a call takes over there, without the way of the result to here."""
+        """The seconds of a call in that process, without the transfer of its result."""
         seconds: float = self._wait_for(_time)
         return seconds
 
@@ -71,7 +71,7 @@ class OwnProcess:
             raise RuntimeError(f"the process of the row {self.name!r} has ended: out of memory?") from error
 
 
-_runs: list[Run] = []  # the one of this process
+_runs: list[Run] = []  # the run of this process
 
 
 def _build(build: Build, machine: Machine, name: str, *arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""The memory that a computation needs at most, weights included."""
+"""The peak memory of a computation, with its weights."""
 
 import ctypes
 import gc
@@ -16,13 +16,13 @@ from parts.measuring import Machine
 
 
 def peak_memory(build: Build, machine: Machine, name: str, *arguments: Any) -> float | None:
-    """Bytes that the run of a row, called several times, holds at most, weights included.
+    """The peak memory of the run of a row in bytes, over several calls, with its weights.
 
-    Measured in a process of its own. On a GPU, what PyTorch allocates at most. On a CPU, all tensors that
-    stay after a call, and what the process needs beyond that during the next ones: compilers and imported
-    modules do not count. None where the system does not tell, or memory did not suffice.
+    It is measured in its own process. On a GPU, it is PyTorch's peak of allocated memory. On a CPU, it is
+    the size of all tensors that stay after a call, plus the additional memory of the next calls. Compilers
+    and imported modules do not count. None if the system does not tell it, or if memory is not enough.
     """
-    if machine.device.type == "cuda":  # what this process holds for later, that one may need now
+    if machine.device.type == "cuda":  # the other process may need this memory
         gc.collect()
         torch.cuda.empty_cache()
     context = multiprocessing.get_context("spawn")
@@ -38,7 +38,7 @@ def _peak_memory(build: Build, machine: Machine, name: str, *arguments: Any) -> 
         torch.cuda.set_device(machine.device)
     run = build_row(build, machine, name, *arguments)
     run()
-    run()  # by now, what is made once is there
+    run()  # everything that is made once exists now
     gc.collect()
     if machine.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -57,7 +57,7 @@ def _peak_memory(build: Build, machine: Machine, name: str, *arguments: Any) -> 
 def _bytes_of_tensors() -> float:
     storages = {}
     for thing in gc.get_objects():
-        # Not the fake tensors that a compiler leaves behind.
+        # Not the fake tensors of a compiler.
         if type(thing) in (torch.Tensor, torch.nn.Parameter) and thing.device.type == "cpu":
             for tensor in (thing, thing.grad if thing.is_leaf else None):
                 if tensor is not None:

@@ -1,4 +1,4 @@
-"""RoIAlign over the pyramid for all six stages, with the flattening."""
+"""RoIAlign over the pyramid for all six stages, including the flattening."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,14 +28,14 @@ BACKWARD = FORWARD[:-1]
 def build_roi(
     machine: Machine, name: str, backward: bool, height: int, width: int, count: int, images: int = 1
 ) -> Run:
-    """Six poolings of one pyramid, in one of the ways of `FORWARD`; or of levels in bf16."""
+    """Six poolings of one pyramid in one of the ways of `FORWARD`. Levels are in bf16 if the name says so."""
     levels = random_levels(machine, images, height, width)
     if "bf16" in name:
         levels = [level.bfloat16() for level in levels]
     if "channels last" in name:
         levels = [level.contiguous(memory_format=torch.channels_last) for level in levels]
     corners = random_targets(machine, images, count, height, width)[0]
-    boxes = [corners + stage for stage in range(6)]  # not the same in every stage
+    boxes = [corners + stage for stage in range(6)]  # different in every stage
 
     def per_level(features: list[Tensor]) -> list[Tensor]:
         return [pool_levels(features, stage_boxes, 7) for stage_boxes in boxes]
@@ -63,7 +63,7 @@ def build_roi(
 
 
 def measure_roi(machine: Machine) -> Iterator[Table]:
-    """100 boxes of realistic sizes, forward, and with the backward pass."""
+    """Tables for 100 boxes of realistic sizes: forward pass, and forward and backward pass."""
     case = (64, 96, 10) if machine.tiny else (800, 1216, 100)
     yield _roi_table(machine, FORWARD, False, *case)
     yield _roi_table(machine, BACKWARD, True, *case)

@@ -1,4 +1,4 @@
-"""What proposals and stages cost (the paper's Tables 7 and 8)."""
+"""The cost of proposals and stages (the paper's Tables 7 and 8)."""
 
 import torch
 
@@ -8,7 +8,7 @@ from sparse_rcnn.nn import fold_first_stage, fold_norms
 
 
 def measure_scaling(machine: Machine) -> list[Table]:
-    """The paper's Tables 7 and 8: what proposals and stages cost."""
+    """The table for several numbers of proposals and stages."""
     height, width = (64, 96) if machine.tiny else (800, 1216)
     images, sizes = random_images(machine, 1, height, width)
     variants = [(100, 6), (300, 6), (500, 6), (100, 1), (100, 2), (100, 3), (100, 12)]

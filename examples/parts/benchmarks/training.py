@@ -10,9 +10,9 @@ from parts.benchmarks.own_process import MEMORY_KEPT, MEMORY_RETURNED, own_proce
 from parts.benchmarks.peak_memory import peak_memory
 from parts.measuring import Machine, Run, Table, compare, count_flops
 from parts.published_style import PublishedStyle, published_loss
-from parts.training.step import TrainingStep, compile_step, recompute_backbone, recompute_head
+from parts.training.training_step import TrainingStep, compile_step, recompute_backbone, recompute_head
 
-# Of each table, all rows are in memory at once, and a model with its optimiser takes 2 GB and more.
+# All rows of a table are in memory at once. A model with its optimizer takes 2 GB or more.
 TRAINING = {
     "float32": (
         PUBLISHED,
@@ -40,7 +40,7 @@ TRAINING = {
 
 
 def build_training_step(machine: Machine, name: str, batch: int, height: int, width: int) -> Run:
-    """Images to updated parameters in one of the ways of `TRAINING`."""
+    """A training step in one of the ways of `TRAINING`: from images to updated parameters."""
     model = build_model(machine).train()
     images, sizes = random_images(machine, batch, height, width)
     boxes, labels, valid = random_targets(machine, batch, 8, height, width)
@@ -52,7 +52,7 @@ def build_training_step(machine: Machine, name: str, batch: int, height: int, wi
 
         def losses() -> Tensor:
             total = published_loss(published(list(images)), list(zip(boxes, labels, strict=True)), whwh)
-            optimizer.zero_grad()  # as the authors' trainer: the last step's gradients live until here
+            optimizer.zero_grad()  # as the authors' trainer does: gradients of the last step stay until here
             return total
     else:
         model.to(memory_format=torch.channels_last)
@@ -81,7 +81,7 @@ def build_training_step(machine: Machine, name: str, batch: int, height: int, wi
 
 
 def measure_training(machine: Machine) -> Iterator[Table]:
-    """Each row once for its memory, then all of a table by turns."""
+    """The tables. Each row runs once for its memory. Then all rows of a table take turns."""
     cases = [(16, 800, 1344)] if machine.device.type == "cuda" else [(2, 480, 640), (1, 800, 1216)]
     if machine.tiny:
         cases = [(1, 64, 96)]

@@ -1,1 +1,1 @@
-"""What gpu_check.py is made of: parts with a limit each, their report, and the targets."""
+"""The parts of gpu_check.py: commands with time limits, their report, and the targets."""

@@ -1,4 +1,4 @@
-"""Commands that run for a limited time, none of which can end or outlast the others."""
+"""Commands with time limits. If one fails or hangs, the others go on."""
 
 import contextlib
 import os
@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[3]
-LEAST = 5.0  # seconds that a part must have to be worth a start
-MORE = 10.0  # seconds that a killed process gets to be gone
+LEAST = 5.0  # seconds; with less time left, a part is not started
+MORE = 10.0  # seconds to wait for the end of a killed process
 
 
 class Part(NamedTuple):
-    """A command, and how long it may take."""
+    """A command and its time limit."""
 
     name: str
     command: list[str]
     limit: float  # seconds
-    together: bool = False  # beside others: it measures no time
-    counts: bool = True  # its tables belong to the report
+    together: bool = False  # runs beside others, since it measures no time
+    counts: bool = True  # whether the report has its tables
 
 
 class Result(NamedTuple):
-    """How a part went."""
+    """The result of a part."""
 
     name: str
     status: str  # passed, failed, "ended at its limit" or skipped
@@ -35,27 +35,27 @@ class Result(NamedTuple):
 
     @property
     def is_failure(self) -> bool:
-        """Skipped is none: there was no time."""
+        """Whether it failed. A skipped part did not fail: there was no time."""
         return self.status not in ("passed", "skipped")
 
 
 class Deadline:
-    """When everything must be over."""
+    """The time at which everything must end."""
 
     def __init__(self, seconds: float) -> None:
         self.end = time.monotonic() + seconds
 
     def remaining(self) -> float:
-        """Seconds, not below 0."""
+        """The seconds that are left, at least 0."""
         return max(0.0, self.end - time.monotonic())
 
     def end_now(self, *_: object) -> None:
-        """As a handler of signals: what runs is ended, and the report is written."""
+        """A handler of signals: running parts are ended, and the report is written."""
         self.end = 0.0
 
 
 def run_part(part: Part, deadline: Deadline, directory: Path) -> Result:
-    """Runs a part until it ends or has no more time; then all its processes are killed."""
+    """Runs a part until it ends or its time is over. Then all its processes are killed."""
     began = time.monotonic()
     if deadline.remaining() < LEAST:
         return Result(part.name, "skipped", 0.0)
@@ -69,7 +69,7 @@ def run_part(part: Part, deadline: Deadline, directory: Path) -> Result:
             stderr=subprocess.STDOUT,
             cwd=ROOT,
             env=environment,
-            start_new_session=True,  # a group of its own, which can be killed as a whole
+            start_new_session=True,  # its own group can be killed as a whole
         )
         status = "ended at its limit"
         while time.monotonic() - began < part.limit and deadline.remaining() > 0:
@@ -84,19 +84,19 @@ def run_part(part: Part, deadline: Deadline, directory: Path) -> Result:
 
 
 def _kill_group(process: "subprocess.Popen[bytes]") -> None:
-    """What is left of a part, whether it has ended itself or not."""
+    """Kills all processes of a part that still run."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-    with contextlib.suppress(subprocess.TimeoutExpired):  # a driver holds it: the others go on
+    with contextlib.suppress(subprocess.TimeoutExpired):  # if a driver holds it, the others go on
         process.wait(timeout=MORE)
 
 
 def run_parts(
     parts: list[Part], deadline: Deadline, directory: Path, workers: int, tell: Callable[[Result], None]
 ) -> list[Result]:
-    """Parts that may run together first, `workers` at a time; then the others one by one."""
+    """Runs the parts that may run together, `workers` at a time, then the others one by one."""
     results: list[Result] = []
 
     def run(part: Part) -> None:

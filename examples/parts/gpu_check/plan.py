@@ -1,4 +1,4 @@
-"""The parts of gpu_check.py, the most important first in each of its two halves."""
+"""The parts of gpu_check.py: first the tests, then the tables. In both, the most important come first."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ TESTS = (
     *("figures", "compiled", "host_waits", "public_ops", "repeatability"),
     *("mixed_precision", "distributed", "files"),
 )
-# Sections of benchmark.py --gpu that share a process, and seconds that they may take.
+# Sections of benchmark.py --gpu that share a process, and their time limit in seconds.
 MEASURED = {
     "inference": (("gpu-products", "gpu-inference"), 110),
     "training": (("gpu-training",), 90),
@@ -20,12 +20,12 @@ MEASURED = {
     "head and matching": (("gpu-head", "gpu-matching"), 60),
     "train script": (("gpu-train-script",), 150),
 }
-# Compiled beforehand, beside the tests: the compiler keeps what it makes for the measurement.
+# These are compiled beside the tests. The compiler keeps the result for the measurement.
 BEFOREHAND = {"compiled training": 200, "compiled inference": 200}
 
 
 def make_plan(device: str, tiny: bool, repeats: int, directory: Path) -> list[Part]:
-    """All parts; tables go to folders of their names, and what tests say to files of their names."""
+    """All parts. Tables go to folders with their names, results of tests to files with their names."""
 
     def measure(name: str, repeats: int, output: str) -> list[str]:
         command = [sys.executable, str(ROOT / "examples" / "benchmark.py"), "--gpu", "--device", device]
@@ -39,8 +39,8 @@ def make_plan(device: str, tiny: bool, repeats: int, directory: Path) -> list[Pa
             parts.append(Part(f"beforehand {name}", command, limit, together=True, counts=False))
     for name in TESTS:
         command = [sys.executable, "-m", "pytest", "-n", "0", "-v", "-p", "no:cacheprovider"]
-        # The family of reports that has a place for what a test measured.
-        command += ["-W", "default"] if device == "cuda" else []  # of modules that are imported there, too
+        # Reports of this family have a place for values that a test measured.
+        command += ["-W", "default"] if device == "cuda" else []  # also for modules that are imported there
         command += ["-o", "junit_family=xunit1", f"--junitxml={directory / name}.xml"]
         command.append(f"tests/gpu/test_{name}.py")
         parts.append(Part(f"tests {name}", command, 200, together=True))

@@ -1,4 +1,4 @@
-"""What all parts said, as one JSON and one Markdown file and the last lines of the output."""
+"""The results of all parts as JSON, Markdown and a log, and the most important lines."""
 
 import json
 import xml.etree.ElementTree as ElementTree
@@ -11,7 +11,7 @@ from parts.measuring import Table, to_markdown
 
 
 def read_tests(directory: Path) -> list[dict[str, Any]]:
-    """Each test with its outcome, and what it measured."""
+    """All tests with their outcomes and the values that they measured."""
     tests = []
     for path in sorted(directory.glob("*.xml")):
         try:
@@ -29,7 +29,7 @@ def read_tests(directory: Path) -> list[dict[str, Any]]:
 
 
 def read_tables(directory: Path, parts: list[Part]) -> tuple[list[Table], str]:
-    """Tables of all parts in their order, also of those that were ended; and what ran where."""
+    """The tables of all parts, also of those that were ended, and the versions and device."""
     tables, header = [], ""
     for part in parts:
         path = directory / part.name / "benchmark.json"
@@ -41,7 +41,7 @@ def read_tables(directory: Path, parts: list[Part]) -> tuple[list[Table], str]:
 
 
 def by_name(tables: list[Table]) -> Tables:
-    """For `judge`: rows by titles and names; two tables of one title are one."""
+    """The rows by title and name, for `judge`. Tables with the same title are merged."""
     found: Tables = {}
     for table in tables:
         found.setdefault(table.title, {}).update({row[""]: row for row in table.rows})
@@ -49,14 +49,14 @@ def by_name(tables: list[Table]) -> Tables:
 
 
 def line_of(target: Target) -> str:
-    """A target in one line."""
+    """One line for a target."""
     if target.measured is None:
         return f"not measured  {target.text}"
     return f"{'met' if target.met else 'NOT MET':<13} {target.text}: {target.measured:.3g}"
 
 
 def write_report(directory: Path, output: Path, parts: list[Part], results: list[Result]) -> list[str]:
-    """Writes gpu_check.json, gpu_check.md and gpu_check.log; returns what matters most, last."""
+    """Writes gpu_check.json, .md and .log. Returns lines, the most important last."""
     tests = read_tests(directory)
     tables, header = read_tables(directory, parts)
     targets = judge(by_name(tables))

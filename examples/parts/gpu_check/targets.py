@@ -1,4 +1,4 @@
-"""What the tables must say: the targets for an H100, as figures of one run."""
+"""The targets for an H100, and whether the tables of a run meet them."""
 
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ Tables = dict[str, dict[str, dict[str, Any]]]  # title, name of the row, its fig
 
 
 class Target(NamedTuple):
-    """A target and what was measured; None where it was not."""
+    """A target and the measured value. None if it was not measured."""
 
     text: str
     measured: float | None
@@ -19,7 +19,7 @@ class Target(NamedTuple):
 
 
 def _fastest(tables: Tables, title: str, *names: str) -> dict[str, Any]:
-    """The row of the smallest time of those that there are, or nothing."""
+    """The fastest of these rows. Empty if none was measured."""
     rows = [tables.get(title, {}).get(name, {}) for name in names]
     return min((row for row in rows if "ms" in row), key=lambda row: row["ms"], default={})
 
@@ -37,7 +37,7 @@ def _least(text: str, measured: float | None, bound: float) -> Target:
 
 
 def judge(tables: Tables) -> list[Target]:
-    """Each target with what was measured."""
+    """All targets with their measured values."""
     as_published = f"{PUBLISHED}, {AS_PUBLISHED}"
     one = inference.TITLE.format(1, 800, 1344, 100)
     graph = _fastest(tables, one, "bf16, CUDA graph", "bf16, compiled")

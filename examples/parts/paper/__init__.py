@@ -1,1 +1,1 @@
-"""The paper's tables as experiments: what experiments.py is made of."""
+"""The parts of experiments.py: the tables of the paper, their models, runs, costs and report."""

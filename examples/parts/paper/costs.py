@@ -15,20 +15,20 @@ from sparse_rcnn.nn import EndToEndDetector, ModelConfig, fold_norms
 
 
 class Cost(NamedTuple):
-    """Of a detector on one image."""
+    """The cost of a detector on one image."""
 
     parameters: int
     flops: float  # of convolutions, matrix products and attention; two for a multiplication and an addition
 
 
 def config_of(words: list[str], num_classes: int) -> ModelConfig:
-    """The options of a model that train.py makes of its options."""
+    """The model options that train.py gets from its command line."""
     arguments: argparse.Namespace = parse_arguments(None, words)
     return model_config(arguments, num_classes, None)
 
 
 def build_detector(config: ModelConfig) -> nn.Module:
-    """The detector as it is deployed, but for its weights."""
+    """The detector as it is deployed, with random weights."""
     torch.manual_seed(0)
     model = build_sparse_rcnn(config=config, backbone_weights=None).eval().requires_grad_(False)
     detections = min(100, config.num_proposals * config.num_classes)
@@ -36,14 +36,14 @@ def build_detector(config: ModelConfig) -> nn.Module:
 
 
 def count(build: Callable[[], nn.Module], size: tuple[int, int]) -> Cost:
-    """Of one image of that size.
+    """Counts the cost of one image.
 
     Args:
-        build: makes the detector.
-        size: (height, width) in pixels.
+        build: A function that makes the detector.
+        size: Height and width of the image in pixels.
 
     Returns:
-        The cost, which depends on the weights in Faster R-CNN only: on how many proposals they leave.
+        The cost. It depends on the weights only in Faster R-CNN: they decide how many proposals remain.
     """
     detector = build()
     images = torch.zeros(1, 3, *size, dtype=torch.uint8)
@@ -56,9 +56,10 @@ def count(build: Callable[[], nn.Module], size: tuple[int, int]) -> Cost:
 def images_per_second(
     builds: dict[str, Callable[[], nn.Module]], size: tuple[int, int], repeats: int, device: torch.device
 ) -> dict[str, float]:
-    """Detectors on one image of that size, by turns, median of `repeats` rounds; weights are random.
+    """The speed of detectors with random weights on one image.
 
-    Norms are folded into convolutions in all of them that have torchvision's, all but the DETRs.
+    The detectors take turns. The result is the median of `repeats` rounds. The norms of all detectors but the
+    DETRs are folded into their convolutions.
     """
     images = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, device=device)
     image_sizes = torch.tensor([size])

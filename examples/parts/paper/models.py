@@ -1,13 +1,14 @@
 """The paper's models as options of train.py, and the scales at which they can be trained.
 
-Options of a model are in the paper's numbers and on top of Sparse R-CNN itself, which is the recipe of
-train.py. A scale says what else differs, for all models alike.
+The options of a model are the paper's. Options that are not given are those of Sparse R-CNN itself: the
+recipe of train.py. A scale changes more options, the same ones for all models.
 """
 
 from typing import Any, NamedTuple
 
-# The head of Faster R-CNN: two fully connected layers on the RoI, then class and box. (Its second layer is as
-# wide as its first; here as wide as a proposal's feature, which the next stage may reuse.)
+# The head of Faster R-CNN: two fully connected layers on the RoI, then class and box. In Faster R-CNN, both
+# layers have the same width. Here, the second one is as wide as a proposal's feature, so that the next stage
+# can reuse it.
 FASTER_RCNN_HEAD: dict[str, Any] = {
     "interaction": "fully_connected",
     "self_attention": False,
@@ -16,7 +17,7 @@ FASTER_RCNN_HEAD: dict[str, Any] = {
     "classification_layers": 0,
     "regression_layers": 0,
 }
-PAPER_ITERATIONS = 270_000  # 36 epochs of COCO; a model with fewer gets as small a part of every scale's
+PAPER_ITERATIONS = 270_000  # 36 epochs of COCO. Other scales keep the ratio for models with fewer
 MODELS: dict[str, dict[str, Any]] = {
     "sparse-rcnn": {},
     "sparse-rcnn-r101": {"backbone": "resnet101"},
@@ -26,9 +27,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "learned-boxes": {**FASTER_RCNN_HEAD, "num_stages": 1},
     "cascade": FASTER_RCNN_HEAD,
     "iterative": {**FASTER_RCNN_HEAD, "feature_reuse": True},
-    # Proposals attend to each other, and what comes of it is concatenated: the only way to the predictions.
+    # Proposals attend to each other. The result is concatenated: its only way to the predictions.
     "self-attention": {**FASTER_RCNN_HEAD, "feature_reuse": True, "self_attention": True},
-    # Not in the paper: all of the dynamic head but its interaction.
+    # Not in the paper: the dynamic head without its interaction.
     "no-interaction": {"interaction": "fully_connected"},
     "init-center": {"proposal_init": "center"},
     "init-grid": {"proposal_init": "grid"},
@@ -40,7 +41,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "stages-3": {"num_stages": 3},
     "stages-12": {"num_stages": 12},
     "positional-encoding": {"positional_encoding": True},
-    # Not in the paper: proposals from the image, after DDQ R-CNN (Zhang et al. 2023); 12 epochs are a third.
+    # Not in the paper: proposals from the image, as in DDQ R-CNN (Zhang et al. 2023). 12 epochs are a third.
     "dense-300": {"proposals": "dense", "num_stages": 2, "num_proposals": 300},
     "dense-300-12-epochs": {
         **{"proposals": "dense", "num_stages": 2, "num_proposals": 300},
@@ -51,13 +52,13 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 class Scale(NamedTuple):
-    """What all models of a scale have in common."""
+    """The options and sizes that all models of a scale share."""
 
     text: str
-    options: dict[str, Any]  # of train.py, where they are not its own defaults
-    proposals: float  # for each of the paper's
-    backbones: dict[str, str]  # for each of the paper's
-    size: tuple[int, int]  # height and width of the image that costs are measured on
+    options: dict[str, Any]  # options of train.py that are not its defaults
+    proposals: float  # number of proposals for each proposal of the paper
+    backbones: dict[str, str]  # by backbone of the paper
+    size: tuple[int, int]  # height and width of the image for the costs
 
 
 SCALES = {
@@ -111,10 +112,10 @@ SCALES = {
 
 
 def find_model(name: str) -> dict[str, Any]:
-    """Options of a model.
+    """The options of a model.
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: If no model has that name.
     """
     if name not in MODELS:
         raise ValueError(f"there is no model {name!r}, but {', '.join(MODELS)}")
@@ -122,7 +123,7 @@ def find_model(name: str) -> dict[str, Any]:
 
 
 def options_of(name: str, scale: Scale, data: str | None) -> dict[str, Any]:
-    """Options of train.py for a model at a scale."""
+    """The options of train.py for a model at a scale."""
     options = {**scale.options, **find_model(name)}
     if "num_proposals" in options:
         options["num_proposals"] = max(1, round(options["num_proposals"] * scale.proposals))
@@ -132,14 +133,14 @@ def options_of(name: str, scale: Scale, data: str | None) -> dict[str, Any]:
     if "backbone" in options:
         options["backbone"] = scale.backbones.get(options["backbone"], options["backbone"])
     if data is None:
-        options.pop("crop", None)  # the built-in shapes are drawn as they are
+        options.pop("crop", None)  # the built-in shapes are not cropped
     else:
         options["data"] = data
     return options
 
 
 def arguments_of(options: dict[str, Any]) -> list[str]:
-    """The options as they stand on a command line."""
+    """The options as words of a command line."""
     words: list[str] = []
     for key, value in options.items():
         name = key.replace("_", "-")

@@ -1,12 +1,13 @@
-"""The other detectors of the paper's Table 1, with random weights: what they cost on the same inputs.
+"""The other detectors of the paper's Table 1, with random weights, for their costs on the same inputs.
 
-Each is called as `EndToEndDetector` is, so that all are counted and timed alike.
-RetinaNet and Faster R-CNN are torchvision's, with Detectron2's levels; the DETRs are Hugging Face's and need
-`pip install '.[peers]'`. Nothing is downloaded. Norms are frozen and outputs are 91, as published.
+All detectors are called like `EndToEndDetector`, so they are counted and timed in the same way. RetinaNet and
+Faster R-CNN come from torchvision, with Detectron2's levels. The DETRs come from Hugging Face and need
+`pip install '.[peers]'`. Nothing is downloaded. Norms are frozen, and there are 91 outputs, as published.
 
-The last NMS of RetinaNet and Faster R-CNN finds next to nothing to suppress, unlike in trained detectors;
-deformable attention is plain PyTorch, not the published CUDA kernel; counters of FLOPs see neither its gather
-nor RoIAlign. Cascade R-CNN is missing: MMDetection and Detectron2, which have it, need compiled extensions.
+Four differences remain. With random weights, the last NMS of RetinaNet and Faster R-CNN suppresses almost
+nothing. Deformable attention is plain PyTorch, not the published CUDA kernel. The counter of FLOPs counts
+neither its gather nor RoIAlign. Cascade R-CNN is missing, since MMDetection and Detectron2 need compiled
+extensions.
 """
 
 import importlib
@@ -36,15 +37,15 @@ Select = Callable[[Tensor, Tensor, Tensor], Found]  # of logits, boxes and image
 
 
 class KeepSize(GeneralizedRCNNTransform):
-    """torchvision's normalisation and padding without its resizing, which the others do not have either."""
+    """torchvision's normalisation and padding, without resizing. The other detectors do not resize either."""
 
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
-        """Both as they are."""
+        """Returns both unchanged."""
         return image, target
 
 
 class ListPeer(nn.Module):
-    """A detector of torchvision, which takes images in a list, without padding."""
+    """A detector of torchvision. It takes a list of images without padding."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -52,11 +53,11 @@ class ListPeer(nn.Module):
         self.model.transform = KeepSize(0, 0, IMAGE_MEAN, IMAGE_STD)
 
     def forward(self, images: Tensor, image_sizes: Tensor) -> Found:
-        """Detections; where an image has fewer than another, zeros fill up.
+        """The detections. If an image has fewer than another, zeros are added.
 
         Args:
             images: `[B, 3, H, W]` RGB, `uint8` 0..255 or floating 0..1, padded right and bottom.
-            image_sizes: `[B, 2]` int64, true (height, width) of each image in the batch.
+            image_sizes: `[B, 2]` int64, the true height and width of each image.
         """
         pairs = zip(to_dtype(images, scale=True), image_sizes.tolist(), strict=True)
         detections = self.model([image[:, :height, :width] for image, (height, width) in pairs])
@@ -66,7 +67,7 @@ class ListPeer(nn.Module):
 
 
 class MaskPeer(nn.Module):
-    """A DETR of Hugging Face, which takes a mask of what is not padding."""
+    """A DETR of Hugging Face. It takes a mask that is true outside of the padding."""
 
     mean: Tensor
     std: Tensor
@@ -79,7 +80,7 @@ class MaskPeer(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1))
 
     def forward(self, images: Tensor, image_sizes: Tensor) -> Found:
-        """Detections; arguments as of `ListPeer`."""
+        """The detections. The arguments are those of `ListPeer`."""
         image_sizes = image_sizes.to(images.device)
         rows = torch.arange(images.shape[2], device=images.device) < image_sizes[:, :1]  # [B, H]
         columns = torch.arange(images.shape[3], device=images.device) < image_sizes[:, 1:]  # [B, W]
@@ -91,7 +92,7 @@ class MaskPeer(nn.Module):
 
 
 def select_by_query(logits: Tensor, boxes: Tensor, _: Tensor) -> Found:
-    """DETR's detections: the likeliest class of each query; the last output is "no object"."""
+    """DETR's detections: the likeliest class of each query. The last output means "no object"."""
     scores, labels = logits.softmax(dim=-1)[..., :-1].max(dim=-1)
     return boxes, scores, labels
 
@@ -99,8 +100,8 @@ def select_by_query(logits: Tensor, boxes: Tensor, _: Tensor) -> Found:
 def build_trunk(backbone: str, **options: Any) -> nn.Module:
     """ResNet and FPN. Residual blocks start as the identity, as in the DETRs.
 
-    Otherwise the 33 of a ResNet-101 multiply the features until no proposal is left inside of the image,
-    and the head of Faster R-CNN has nothing to do.
+    Without this, the 33 blocks of a ResNet-101 make the features so large that no proposal stays inside the
+    image, and the head of Faster R-CNN has no work.
     """
     trunk: nn.Module = resnet_fpn_backbone(backbone_name=backbone, weights=None, **options)
     for block in trunk.modules():
@@ -110,21 +111,29 @@ def build_trunk(backbone: str, **options: Any) -> nn.Module:
 
 
 def build_retinanet(backbone: str) -> nn.Module:
-    """Five levels, the last two from the ResNet's last, and up to 100 detections, as in Detectron2."""
+    """RetinaNet with five levels and up to 100 detections, as in Detectron2.
+
+    The last two levels come from the last level of the ResNet.
+    """
     trunk = build_trunk(backbone, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(2048, 256))
     return ListPeer(RetinaNet(trunk, OUTPUTS, detections_per_img=100)).eval().requires_grad_(False)
 
 
 def build_faster_rcnn(backbone: str) -> nn.Module:
-    """Five levels, up to 1000 proposals and up to 100 detections."""
+    """Faster R-CNN with five levels, up to 1000 proposals and up to 100 detections."""
     return ListPeer(FasterRCNN(build_trunk(backbone), OUTPUTS)).eval().requires_grad_(False)
 
 
 def build_detr(name: str, select: Select, **options: Any) -> nn.Module:
-    """A DETR of Hugging Face: "Detr" or "DeformableDetr", and options of its configuration.
+    """A DETR of Hugging Face.
+
+    Args:
+        name: "Detr" or "DeformableDetr".
+        select: A function that selects detections.
+        options: Options of its configuration.
 
     Raises:
-        ImportError: if transformers or timm, from which it takes its ResNets, is not installed.
+        ImportError: If transformers or timm is not installed. timm has the ResNets.
     """
     try:
         importlib.import_module("timm")
@@ -136,7 +145,7 @@ def build_detr(name: str, select: Select, **options: Any) -> nn.Module:
     return MaskPeer(model, select).eval().requires_grad_(False)
 
 
-# By the names of the paper. DC5: the last level has stride 16. Deformable DETR is the one without refinement.
+# The names are those of the paper. DC5: the last level has stride 16. Deformable DETR has no box refinement.
 PEERS: dict[str, Callable[[], nn.Module]] = {
     "RetinaNet-R50": partial(build_retinanet, "resnet50"),
     "RetinaNet-R101": partial(build_retinanet, "resnet101"),

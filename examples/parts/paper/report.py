@@ -1,4 +1,4 @@
-"""What came of a table: Markdown, JSON and a plot, the paper's figures beside ours."""
+"""The report of a table: Markdown, JSON and a plot, with the paper's figures beside ours."""
 
 import json
 import platform
@@ -36,7 +36,7 @@ def write_report(
     device: torch.device,
     conditions: str = "",
 ) -> None:
-    """Prints the table and writes it, with the conditions of the runs; those not complete have costs only."""
+    """Prints and writes the table and the conditions of its runs. Incomplete runs have only costs."""
     results = {name: [r for run in seeds if (r := run.result()) is not None] for name, seeds in runs.items()}
     rows, builds = [], {}
     for row in TABLES[number].rows:
@@ -74,7 +74,7 @@ def write_report(
 def _builder(
     row: Row, runs: dict[str, list[Run]], results: dict[str, list[dict[str, Any]]]
 ) -> tuple[Build | None, str]:
-    """What makes the row's detector, or why there is none."""
+    """A function that builds the detector of a row, or the reason why there is none."""
     if not row.model:
         return PEERS.get(row.title), "" if row.title in PEERS else "needs compiled extensions, not measured"
     if results[row.model]:
@@ -96,7 +96,7 @@ def _mean(entry: dict[str, Any], key: str) -> float | None:
 
 
 def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows as they are printed: AP in percent, what it gains over the first row that both have, costs."""
+    """The rows as printed: AP in percent, its gain over the first row that paper and runs have, costs."""
     both = [entry for entry in rows if entry["paper"] and _values(entry, "AP")]
     base = both[0] if both else rows[0]
     costs = {"M parameters": "parameters", "GFLOP": "flops", "images/s": "images_per_second"}
@@ -123,7 +123,7 @@ def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _with_ratio(value: float | None, base: float | None, scale: float = 1.0) -> str | None:
-    """Three digits, and how many times the first row's it is."""
+    """The value with three digits, and its ratio to the first row."""
     if value is None:
         return None
     scaled = value * scale
@@ -154,7 +154,7 @@ def _note(
 
 
 def _plot(number: int, rows: list[dict[str, Any]], path: Path) -> None:
-    """The paper's AP and ours, row by row; a point for each run."""
+    """Plots the paper's AP and ours by row, with a point for each run."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(

@@ -1,4 +1,4 @@
-"""Runs of train.py, one for each model and seed: what is there is collected, what is missing is trained."""
+"""Runs of train.py, one for each model and seed. Complete runs are collected. Missing runs are trained."""
 
 import json
 import os
@@ -8,42 +8,44 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from parts.training.arguments import differences, parse_arguments
-from parts.training.run_checks import is_options
+from parts.training.arguments import parse_arguments
+from parts.training.checkpoint_checks import is_options
+from parts.training.resuming import differences
 from sparse_rcnn.nn import read_checkpoint
 
 TRAIN = Path(__file__).parents[2] / "train.py"
 
 
 class Run(NamedTuple):
-    """One training: options of train.py but for the output directory, and that."""
+    """One training: the output directory, and the other options of train.py."""
 
     words: list[str]
     output: Path
 
     def command(self, processes: int = 1) -> list[str]:
-        """What trains it."""
+        """The command that trains it."""
         python = [sys.executable]
         if processes > 1:
             python += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         return [*python, str(TRAIN), *self.arguments()]
 
     def arguments(self) -> list[str]:
-        """Of train.py."""
+        """All options of train.py."""
         return [*self.words, "--output", str(self.output)]
 
     def log(self) -> Path:
-        """The file of what a training says when it runs beside others."""
+        """The file for the output of a training that runs beside others."""
         return self.output.with_name(f"{self.output.name}.log")
 
     def found(self) -> tuple[dict[str, Any], list[str]] | None:
-        """What is there: the summary of a complete run with the model's "config", and how it differs.
+        """A complete run that is already there.
 
         Returns:
-            None if there is no complete run. The list names options that are not as asked for.
+            Its summary with the model's "config", and a list of the options that differ. None if there is no
+            complete run.
 
         Raises:
-            ValueError: If a complete run is there, but damaged; the message names the file.
+            ValueError: If a complete run is damaged. The message names the file.
         """
         summary = self.output / "summary.json"
         if not summary.is_file():
@@ -53,7 +55,7 @@ class Run(NamedTuple):
         if not is_options(checkpoint.get("arguments")):
             raise ValueError(f"{path}: was not written by train.py")
         asked = parse_arguments(None, self.arguments())
-        asked.resume = None  # which would allow another number of iterations
+        asked.resume = None  # otherwise another number of iterations is allowed
         before = checkpoint["arguments"]
         reasons = differences(before, asked)
         if _directory(before["data"]) != _directory(asked.data):
@@ -65,17 +67,20 @@ class Run(NamedTuple):
         return {**values, "config": checkpoint["config"]}, reasons
 
     def result(self) -> dict[str, Any] | None:
-        """The summary of a complete run of these options with the model's "config", or None."""
+        """The summary of a complete run of these options, with the model's "config", or None."""
         found = self.found()
         return None if found is None or found[1] else found[0]
 
     def train(self, processes: int = 1, threads: int | None = None) -> None:
-        """Trains in the foreground, or with the log as output if `threads` says how many it may use.
+        """Trains the model. An interrupted run is resumed.
 
-        A run that was interrupted goes on, as train.py does.
+        Args:
+            processes: The number of processes.
+            threads: The number of threads of a process. The output then goes to the log. None: the training
+                runs in the foreground.
 
         Raises:
-            ValueError: If train.py fails; the message ends with what it said last.
+            ValueError: If train.py fails. The message ends with its last line.
         """
         self.output.parent.mkdir(parents=True, exist_ok=True)
         command = self.command(processes)
@@ -96,12 +101,12 @@ class Run(NamedTuple):
 
 
 def _directory(data: str | None) -> Path | None:
-    """Where data is, however it is written; None for the built-in shapes."""
+    """The absolute path of the data. None for the built-in shapes."""
     return None if data is None else Path(data).resolve()
 
 
 def _wait_for(process: subprocess.Popen[bytes]) -> int:
-    """The status of a training; it hears Ctrl-C as well, and is given the time to save."""
+    """The exit status of a training. Ctrl-C reaches it, too, and this waits until it has saved."""
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -110,7 +115,7 @@ def _wait_for(process: subprocess.Popen[bytes]) -> int:
 
 
 def train_missing(runs: list[Run], jobs: int, processes: int = 1) -> list[str]:
-    """Trains all runs that are not complete, `jobs` at a time, and returns what went wrong."""
+    """Trains all incomplete runs, `jobs` at a time, and returns the problems."""
     missing = [run for run in runs if run.result() is None]
     print(
         f"{len(runs) - len(missing)} of {len(runs)} runs are there, {len(missing)} to train, {jobs} at a time"
@@ -136,7 +141,7 @@ def train_missing(runs: list[Run], jobs: int, processes: int = 1) -> list[str]:
     with ThreadPoolExecutor(jobs) as pool:
         try:
             list(pool.map(train, missing))
-        except KeyboardInterrupt:  # which all trainings have heard, too: none is to begin now
+        except KeyboardInterrupt:  # all trainings get it, too, and no other may start
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return problems

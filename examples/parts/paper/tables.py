@@ -1,7 +1,8 @@
-"""The tables of the paper (Sun et al. 2021, arXiv 2011.12450v2): what they compare, and its figures.
+"""The tables of the paper (Sun et al. 2021, arXiv 2011.12450v2), with their models and figures.
 
-Two are not here: Table 2, COCO test-dev, and Table 9, multi-head attention in place of the dynamic head
-(6.6 AP less). Table 11 is not the paper's. Hours of training in Table 1 are from the authors' repository.
+Two tables are missing: Table 2 (COCO test-dev) and Table 9 (multi-head attention in place of the dynamic
+head, 6.6 AP less). Table 11 is not from the paper. The hours of training in Table 1 come from the authors'
+repository.
 """
 
 from typing import NamedTuple
@@ -10,7 +11,7 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 class Row(NamedTuple):
-    """A model of ours, or a peer that is only measured (`model` is empty), and the paper's figures."""
+    """A row: a model and the paper's figures. If `model` is empty, the row is another detector."""
 
     title: str
     model: str
@@ -20,7 +21,7 @@ class Row(NamedTuple):
 
 
 class PaperTable(NamedTuple):
-    """A table and what the paper says of it."""
+    """A table and the paper's claim."""
 
     title: str
     claim: str

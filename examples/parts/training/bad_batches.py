@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parts.training.exchange import Outcome
-from parts.training.journal import Journal
 from parts.training.processes import Processes
+from parts.training.run_log import RunLog
+from parts.training.step_outcome import Outcome
 from sparse_rcnn.data import Batch
 
 MOST_DUMPS = 10  # per process; a batch of 16 images takes 50 MB
@@ -41,12 +41,12 @@ class BadBatches:
         batches: list[Batch],
         own_losses: Tensor,
         outcome: Outcome,
-        journal: Journal,
+        run_log: RunLog,
     ) -> None:
         """Counts a bad step and prints a line. Ends the run if there are too many in a row."""
         entry = self.skip(iteration, batches, own_losses, outcome.gradient_norm)
-        journal.record(entry, "train")
-        journal.say(
+        run_log.record(entry, "train")
+        run_log.say(
             f"iteration {iteration}: skipped, the loss is {outcome.losses[0]} and the gradient's norm "
             f"{outcome.gradient_norm}; image ids {entry['image_ids']}"
         )
@@ -64,8 +64,8 @@ class BadBatches:
             gradient_norm: The norm of the gradient of the whole step.
 
         Returns:
-            An entry for the journal, with the ids of the images of every process whose loss is not finite; if
-            all losses are, those of all.
+            An entry for the log. It has the ids of the images of every process whose loss is not finite. If
+            all losses are finite, it has all ids.
         """
         self.total += 1
         self.in_a_row += 1
@@ -124,7 +124,7 @@ class BadBatches:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             path.write_bytes(buffer.getbuffer())
-        except OSError:  # a full disk: the ids are in the journal all the same
+        except OSError:  # a full disk; the log has the ids
             with contextlib.suppress(OSError):
                 path.unlink()
             return None

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from parts.reader import cores_of_a_process, outlive_signals, read_all
 from parts.training.processes import Processes
-from parts.training.samples import ReadableSamples, collate_readable
+from parts.training.readable_samples import ReadableSamples, collate_readable
 from sparse_rcnn.data import (
     AugmentedDataset,
     Batch,
@@ -22,7 +22,7 @@ from sparse_rcnn.data import (
     strong_transform,
 )
 
-# A batch, and what could not be read for it.
+# A batch, and the problems with images that could not be read.
 Batches = Generator[tuple[Batch, list[str]], None, None]
 
 
@@ -34,7 +34,7 @@ def open_batches(
     The seed and the step alone decide which images come and how they are augmented.
     """
     if arguments.workers > (cores := cores_of_a_process()):
-        warnings.filterwarnings("ignore", "This DataLoader will create")  # PyTorch says it in every process
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # PyTorch prints it in every process
         if processes.rank == 0:
             print(
                 f"--workers {arguments.workers} is more than the {cores} cores of a process: "
@@ -53,18 +53,18 @@ def open_batches(
     loader = DataLoader(
         ReadableSamples(augmented(dataset, arguments)),
         batch_sampler=sampler,
-        # In blocks of 16, targets of all images make a few shapes, not one for every number of objects.
+        # The number of targets is a multiple of 16: few shapes, not one for every number of objects.
         collate_fn=partial(collate_readable, target_divisor=16 if arguments.compile else 1),
         num_workers=arguments.workers,
         worker_init_fn=outlive_signals,
-        generator=torch.Generator(),  # of its own: not the one whose state a checkpoint holds
+        generator=torch.Generator(),  # not the global one, whose state is in checkpoints
         pin_memory=processes.device.type == "cuda",
     )
     return read_all(loader)
 
 
 def augmented(dataset: DetectionDataset, arguments: argparse.Namespace) -> SeededDataset:
-    """The training set with its augmentation: strong, it ends before the run does."""
+    """The training set with its augmentation. Strong augmentation ends before the run."""
     if arguments.augmentation != "strong":
         return SeededDataset(dataset, arguments.seed)
     transform = strong_transform(tuple(arguments.sizes), arguments.max_size, arguments.vertical_flip)
@@ -75,7 +75,7 @@ def augmented(dataset: DetectionDataset, arguments: argparse.Namespace) -> Seede
 def take_step(
     batches: Batches, arguments: argparse.Namespace, processes: Processes
 ) -> tuple[list[Batch], list[str]]:
-    """What this process has in the next step, in --accumulate parts, and what could not be read for it."""
+    """The batches of this process for the next step, one for each of --accumulate parts, and the problems."""
     taken = [next(batches) for _ in range(arguments.accumulate)]
     parts = [move(batch, processes.device) for batch, _ in taken]
     if arguments.pad_alike:
@@ -95,6 +95,6 @@ def move(batch: Batch, device: torch.device) -> Batch:
 
 
 def pad(batch: Batch, height: int, width: int) -> Batch:
-    """The batch with images of at least this height and width in pixels; what is added is 0."""
+    """The batch with images of at least this height and width in pixels. The padding is 0."""
     missing = (0, max(0, width - batch.images.shape[3]), 0, max(0, height - batch.images.shape[2]))
     return batch._replace(images=nn.functional.pad(batch.images, missing))

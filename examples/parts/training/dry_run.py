@@ -7,13 +7,13 @@ from pathlib import Path
 
 from parts.command_line import printable
 from parts.training.batches import Batches, move
-from parts.training.checkpoints import CheckpointDirectory
-from parts.training.data import pad_to_largest
+from parts.training.checkpoint_files import CheckpointDirectory
+from parts.training.forward_backward import ForwardBackward
 from parts.training.memory import most_memory
 from parts.training.processes import Processes
-from parts.training.samples import is_gone
-from parts.training.shared_step import SharedStep
-from parts.training.state import TrainingState
+from parts.training.readable_samples import is_gone
+from parts.training.training_data import pad_to_largest
+from parts.training.training_state import TrainingState
 from sparse_rcnn.data import Batch, DetectionDataset, UnreadableImageError, collate
 from sparse_rcnn.inference import detect_batch
 from sparse_rcnn.nn import EndToEndDetector
@@ -26,7 +26,7 @@ def dry_run(
     training_set: DetectionDataset,
     validation_set: DetectionDataset,
     state: TrainingState,
-    step: SharedStep,
+    step: ForwardBackward,
 ) -> None:
     """Runs one step of the largest size and one evaluation batch. Prints their time and memory.
 
@@ -47,7 +47,7 @@ def dry_run(
         try:
             samples.append(validation_set[index])
         except UnreadableImageError as error:
-            print(printable(f"{error}; the evaluation leaves it out"))
+            print(printable(f"{error}; the evaluation leaves this image out"))
     if samples:
         detect_batch(EndToEndDetector(state.evaluated), collate(samples), processes.device)
 
@@ -74,16 +74,16 @@ def dry_run(
 
 
 def _one_step(
-    batch: Batch, state: TrainingState, step: SharedStep, processes: Processes
+    batch: Batch, state: TrainingState, step: ForwardBackward, processes: Processes
 ) -> tuple[float, float, float]:
-    """Loss and gradient norm over all processes, and seconds. In fp16, overflows are tried again."""
+    """Loss and gradient norm over all processes, and seconds. In fp16, a step with overflow is repeated."""
     num_targets = processes.sum(batch.targets.valid.sum().float().to(processes.device))
     while True:
         state.begin()
         began = time.perf_counter()
         losses, _ = step([move(batch, processes.device)], num_targets)
         norm = state.clip().item()
-        loss = processes.sum(losses)[0].item()  # all processes decide alike
+        loss = processes.sum(losses)[0].item()  # the same on all processes
         if math.isfinite(norm) or not math.isfinite(loss) or not state.looks_for_scale():
             break
         state.skip()

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from parts.command_line import printable
 from parts.evaluating import can_evaluate, detect_dataset
-from parts.training.journal import Journal
+from parts.png import save_png
 from parts.training.pictures import draw_predictions, sheet_of
 from parts.training.processes import Processes
-from parts.training.state import TrainingState
+from parts.training.run_log import RunLog
 from parts.training.stop import Stop, StopRequestedError
+from parts.training.training_state import TrainingState
 from sparse_rcnn.data import (
     DetectionDataset,
     evaluate_coco,
@@ -52,7 +53,7 @@ class Evaluation:
         state: The state of the run, with the model or its average.
         dataset: The validation set.
         processes: The processes that share the images.
-        journal: The metrics are written to it.
+        run_log: The metrics are written to it.
         stop: The request to stop. It ends an evaluation, since this can be repeated.
     """
 
@@ -62,14 +63,14 @@ class Evaluation:
         state: TrainingState,
         dataset: DetectionDataset,
         processes: Processes,
-        journal: Journal,
+        run_log: RunLog,
         stop: Stop,
     ) -> None:
         self.arguments = arguments
         self.state = state
         self.dataset = dataset
         self.processes = processes
-        self.journal = journal
+        self.run_log = run_log
         self.stop = stop
         size = arguments.eval_size, arguments.max_size
         whole = refuse_not_finite(EndToEndDetector(state.evaluated), "this run")
@@ -85,12 +86,12 @@ class Evaluation:
     def is_hopeless(self) -> bool:
         """Whether --patience is at its end: so many evaluations in a row were no better than one before."""
         patience = self.arguments.patience
-        return self.processes.from_first(0 < patience <= self.journal.evaluations_since_best())
+        return self.processes.from_first(0 < patience <= self.run_log.evaluations_since_best())
 
     def was_interrupted(self, start: int) -> bool:
         """Whether the resumed run ended in the middle of an evaluation."""
         return self.is_due(start) and self.processes.from_first(
-            all(entry["iteration"] != start or "AP" not in entry for entry in self.journal.entries)
+            all(entry["iteration"] != start or "AP" not in entry for entry in self.run_log.entries)
         )
 
     def run(self, iteration: int, seconds: float = math.nan) -> Evaluated:
@@ -112,11 +113,11 @@ class Evaluation:
             if left_out:
                 self._name(iteration, left_out)
             if problem:
-                self.journal.say(f"iteration {iteration}: no figures: {printable(problem)}")
+                self.run_log.say(f"iteration {iteration}: no figures: {printable(problem)}")
             metrics = metrics_of(self.dataset, results, self.dataset.image_ids if problem else left_out)
             metrics["left_out"] = len(left_out)
-            self.journal.record({"iteration": iteration, "minutes": seconds / 60, **metrics}, "val")
-            self.journal.say(f"iteration {iteration}\n{format_metrics(metrics)}")
+            self.run_log.record({"iteration": iteration, "minutes": seconds / 60, **metrics}, "val")
+            self.run_log.say(f"iteration {iteration}\n{format_metrics(metrics)}")
             pictures = draw_predictions(self.detector, self.dataset, 8)
             self._show_progress(iteration, pictures)
             found = found._replace(metrics=metrics, pictures=pictures)
@@ -166,20 +167,20 @@ class Evaluation:
     def _name(self, iteration: int, left_out: dict[int, str]) -> None:
         named = "; ".join([*left_out.values()][:MOST_NAMED])
         more = "; ..." if len(left_out) > MOST_NAMED else ""
-        self.journal.say(
+        self.run_log.say(
             f"iteration {iteration}: {len(left_out)} of {len(self.dataset)} validation images cannot be "
             f"read, and are left out of the evaluation: {printable(named + more)}"
         )
 
     def _show_progress(self, iteration: int, pictures: dict[str, Image]) -> None:
         sheet = sheet_of([*pictures.values()][:6])
-        self.journal.picture("predictions", sheet, iteration)
+        self.run_log.picture("predictions", sheet, iteration)
         directory = Path(self.arguments.output) / "progress"
         try:
             directory.mkdir(exist_ok=True)
-            sheet.save(directory / f"{iteration:08d}.png")
+            save_png(sheet, directory / f"{iteration:08d}.png")
         except OSError as error:
-            self.journal.say(f"iteration {iteration}: no picture: {error}")
+            self.run_log.say(f"iteration {iteration}: no picture: {error}")
 
 
 def metrics_of(

@@ -11,9 +11,9 @@ from parts.training.arguments import images_at_a_time
 from parts.training.batches import move
 from parts.training.processes import Processes
 from parts.training.recipe import EVALUATIONS
-from parts.training.saving import RunState
-from parts.training.state import TrainingState
-from parts.training.step import TrainingStep
+from parts.training.run_state import RunState
+from parts.training.training_state import TrainingState
+from parts.training.training_step import TrainingStep
 from sparse_rcnn.data import Batch, DetectionDataset, Target, collate
 from sparse_rcnn.ops import shortest_side_resize
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from parts.training.arguments import MODEL_OPTIONS
+from parts.training.defaults import MODEL_OPTIONS
 from sparse_rcnn import SparseRCNN, build_sparse_rcnn
 from sparse_rcnn.data import COCO_CLASS_NAMES
 from sparse_rcnn.nn import Checkpoint, ModelConfig, load_checkpoint, load_weights
@@ -46,7 +46,7 @@ def build_model(
     if weights is not None:
         names = weights.class_names
         if names is None and weights.layout != "sparse_rcnn":
-            names = list(COCO_CLASS_NAMES)  # the authors' files carry no names, and are COCO's
+            names = list(COCO_CLASS_NAMES)  # published files have no names; they are of COCO
         anew = load_weights(model, weights, new_classes=names is not None and names != class_names)
         if rank == 0:
             for remark in weights.remarks:

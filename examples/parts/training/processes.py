@@ -1,4 +1,4 @@
-"""The processes that train together, and the exchange between them."""
+"""The processes that train together, and the communication between them."""
 
 import os
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from torch import Tensor
 from sparse_rcnn.inference import choose_device
 
 Value = TypeVar("Value")
-# Rank 0 checks every file of COCO and evaluates all detections while the others wait. Steps have the default
-# of the backend: a process that dies is noticed by torchrun at once, but not by that of another node.
+# The others wait while rank 0 checks every file of COCO, or evaluates all detections. Steps have the default
+# timeout of the backend. torchrun notices at once if a process of its node dies, but not of another node.
 PATIENCE = timedelta(hours=1)
 LAUNCH = "launch"  # a file in the directory of a run that says which torchrun started it
 
@@ -27,7 +27,7 @@ class Processes(NamedTuple):
     local_rank: int
     world_size: int
     device: torch.device
-    patient: Any = None  # a group with a long timeout, also for objects
+    patient: Any = None  # a group with a long timeout, and for objects
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Sum over all processes, in place."""
@@ -72,12 +72,12 @@ class Processes(NamedTuple):
 
 
 def launch_name() -> str:
-    """The torchrun that started this process, the same over its restarts; empty without torchrun."""
+    """A name for the torchrun that started this process. Restarts keep it. Empty without torchrun."""
     run = os.environ.get("TORCHELASTIC_RUN_ID")
     if run is None:
         return ""
     agent = os.getppid()
-    try:  # its start, too: in containers the same numbers come again
+    try:  # with its start time, since containers use the same numbers again
         started = Path(f"/proc/{agent}/stat").read_text().rsplit(")", 1)[1].split()[19]
     except OSError:
         started = ""
@@ -92,9 +92,9 @@ def begun_by_this_launch(output: Path) -> bool:
 
 @contextmanager
 def joined(device_name: str) -> Iterator[Processes]:
-    """Joins the other processes if torchrun started this one, and leaves them at the end.
+    """Joins the other processes if torchrun started this one. Leaves them at the end.
 
-    After an error, it does not leave: others may wait for something else, and torchrun ends them.
+    After an error, it does not leave, since others may wait for something else. torchrun ends them.
     """
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local_rank = int(os.environ.get("LOCAL_RANK", 0))

@@ -1,7 +1,7 @@
-"""States of all random generators of a process, as plain data that a checkpoint may hold.
+"""States of all random generators of a process, as plain data for checkpoints.
 
-The trainer itself does not use these generators, since data have their own seeds. Added code, such as
-dropout, may use them.
+The trainer itself does not use these generators, since data have their own seeds. Code that users add, such
+as dropout, may use them.
 """
 
 import random
@@ -32,7 +32,7 @@ def seed_everything(seed: int) -> None:
 
 
 def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
-    """Sets what `random_states` gave; a device without a state keeps its own."""
+    """Sets the result of `random_states`. A device without a state keeps its own."""
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
     name, key, *rest = states["numpy"]

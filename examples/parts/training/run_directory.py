@@ -12,14 +12,17 @@ from torch import nn
 
 from parts.command_line import printable
 from parts.evaluating import without_nan
-from parts.training.arguments import differences, images_at_a_time
+from parts.png import save_png
+from parts.training.arguments import images_at_a_time
 from parts.training.batches import augmented
-from parts.training.checkpoints import CheckpointDirectory, lock, read_run, set_aside
+from parts.training.checkpoint_files import CheckpointDirectory
 from parts.training.evaluation import Evaluated
-from parts.training.journal import Journal
 from parts.training.pictures import draw_samples, sheet_of
-from parts.training.processes import LAUNCH, Processes, begun_by_this_launch, launch_name
-from parts.training.saving import RunState
+from parts.training.processes import LAUNCH, Processes, launch_name
+from parts.training.resuming import find_run, read_resumed
+from parts.training.run_lock import lock
+from parts.training.run_log import RunLog
+from parts.training.run_state import RunState
 from sparse_rcnn.data import DetectionDataset
 from sparse_rcnn.data.formats.description import remark_on_proposals
 
@@ -89,8 +92,8 @@ class RunDirectory:
         if self._processes.rank != 0:
             return
         self.checkpoints.check_room(checkpoint_bytes)
-        if self._not_resumed:  # not earlier: a wrong command must not rename a run
-            if os.name == "nt":  # which renames no directory with an open file in it
+        if self._not_resumed:  # not earlier, since a wrong command must not rename a run
+            if os.name == "nt":  # Windows renames no directory with an open file
                 self._lock.close()
             aside = set_aside(self.output)
             print(f"{self.output} already has a run, which is now {aside} ({self._not_resumed})")
@@ -109,13 +112,12 @@ class RunDirectory:
         if self._processes.rank == 0:
             samples, chosen = augmented(dataset, self._arguments), range(min(9, len(dataset)))
             try:
-                sheet_of(draw_samples(samples, dataset.class_names, chosen)).save(
-                    self.output / "augmentation.png"
-                )
+                sheet = sheet_of(draw_samples(samples, dataset.class_names, chosen))
+                save_png(sheet, self.output / "augmentation.png")
             except (OSError, ValueError) as error:
                 print(f"no augmentation.png: {error}", file=sys.stderr)
 
-    def finish(self, run: RunState, found: Evaluated, journal: Journal) -> None:
+    def finish(self, run: RunState, found: Evaluated, run_log: RunLog) -> None:
         """Writes summary.json, which marks the run as complete, and then the pictures."""
         if self._processes.rank != 0:
             return
@@ -130,11 +132,11 @@ class RunDirectory:
         temporary.write_text(json.dumps(without_nan(summary), indent=2))
         temporary.replace(self.output / "summary.json")
         try:
-            journal.plot(self.output / "training.png")
+            run_log.plot(self.output / "training.png")
             (self.output / "pictures").mkdir(exist_ok=True)
             for name, picture in found.pictures.items():
-                picture.save(self.output / "pictures" / f"{name}.png")
-            sheet_of([*found.pictures.values()][:6]).save(self.output / "predictions.png")
+                save_png(picture, self.output / "pictures" / f"{name}.png")
+            save_png(sheet_of([*found.pictures.values()][:6]), self.output / "predictions.png")
         except (OSError, ValueError) as error:  # a full disk: checkpoint and figures are written already
             print(f"not all pictures could be written: {error}", file=sys.stderr)
         left_out = f" ({summary['left_out']} unreadable ones left out)" if summary["left_out"] else ""
@@ -146,43 +148,10 @@ class RunDirectory:
         )
 
 
-def find_run(
-    arguments: argparse.Namespace, checkpoints: CheckpointDirectory, processes: Processes
-) -> tuple[Path | None, str]:
-    """The checkpoint to resume, or the reason why the run is renamed. The same on all processes."""
-    path, reason = None, ""
-    if processes.rank == 0:
-        path = checkpoints.find_newest(print, repair=not arguments.dry_run)
-        if arguments.resume and path is None:
-            raise ValueError(f"{checkpoints.output}: there is no checkpoint to resume")
-        # torchrun starts all processes again when one of them died: they go on with what they began.
-        if path is not None and not arguments.resume and not begun_by_this_launch(checkpoints.output):
-            if arguments.resume is False:
-                reason = "--no-resume"
-            elif (checkpoints.output / "summary.json").exists():
-                reason = "complete"
-            else:
-                reason = "; ".join(differences(read_run(path)["arguments"], arguments))
-    return processes.from_first((None if reason else path, reason))
-
-
-def read_resumed(
-    path: Path, arguments: argparse.Namespace, class_names: list[str], num_images: int
-) -> dict[str, Any]:
-    """The checkpoint of a run with the same options and data."""
-    if not path.is_file():
-        raise ValueError(f"{path} is not there: all processes must share the output directory")
-    checkpoint = read_run(path)
-    if reasons := differences(checkpoint["arguments"], arguments):
-        raise ValueError(
-            f"{'; '.join(reasons)}: give the same to resume, or start a new run with --no-resume or --weights"
-        )
-    for name, now in (("class_names", class_names), ("num_images", num_images)):
-        before = checkpoint.get(name, now)
-        if before != now:
-            raise ValueError(f"{path} is of other data: {name} was {before}, not {now}")
-    if checkpoint["iteration"] > arguments.iterations and not arguments.minutes:
-        raise ValueError(
-            f"{path} is at iteration {checkpoint['iteration']}, after --iterations {arguments.iterations}"
-        )
-    return checkpoint
+def set_aside(output: Path) -> Path:
+    """Renames the directory of an earlier run, so that nothing is overwritten."""
+    number = 1
+    while (old := output.with_name(f"{output.name}.{number}")).exists():
+        number += 1
+    output.rename(old)
+    return old

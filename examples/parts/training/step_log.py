@@ -4,23 +4,23 @@ import argparse
 import math
 import time
 
-from parts.training.exchange import Outcome
-from parts.training.journal import Journal
 from parts.training.memory import most_memory
-from parts.training.saving import RunState
-from parts.training.step import matched_iou
+from parts.training.run_log import RunLog
+from parts.training.run_state import RunState
+from parts.training.step_outcome import Outcome
+from parts.training.training_step import matched_iou
 from sparse_rcnn.data import Batch
 from sparse_rcnn.loss import LossWeights
 from sparse_rcnn.nn.head import Predictions
 
 
 class StepLog:
-    """Writes every --log-interval-th step to the journal.
+    """Writes every --log-interval-th step to the run_log.
 
     Args:
         arguments: The options.
         run: What it says of itself is written, too; its processes add up the IoU of their matches.
-        journal: Where to.
+        run_log: Where to.
         start: Step to begin after.
         weights: Of the loss, whose matches are looked at.
     """
@@ -29,14 +29,14 @@ class StepLog:
         self,
         arguments: argparse.Namespace,
         run: RunState,
-        journal: Journal,
+        run_log: RunLog,
         start: int,
         weights: LossWeights,
     ) -> None:
         self.arguments = arguments
         self.run = run
         self.processes = run.processes
-        self.journal = journal
+        self.run_log = run_log
         self.weights = weights
         self.compiling = arguments.compile
         self.restart(start)
@@ -62,13 +62,13 @@ class StepLog:
             batch: The last batch of this process.
             learning_rate: The learning rate of the step.
         """
-        arguments, journal = self.arguments, self.journal
+        arguments, run_log = self.arguments, self.run_log
         if self.compiling:
             waited = time.perf_counter() - self._time
-            journal.say(f"compiling with {self.compiling} and the first step took {waited:.0f} s")
+            run_log.say(f"compiling with {self.compiling} and the first step took {waited:.0f} s")
             self.compiling = None
             self.restart(iteration)  # the rate is that of the steps after it
-        journal.progress.update()
+        run_log.progress.update()
         is_due = iteration % arguments.log_interval == 0 or iteration == arguments.iterations
         if not (is_due and outcome.losses_are_finite):
             return
@@ -94,5 +94,5 @@ class StepLog:
             "matched_iou_by_stage": [value / count if count else math.nan for value in iou],
         }
         self.restart(iteration)
-        journal.record(entry, "train")
-        journal.show(entry)
+        run_log.record(entry, "train")
+        run_log.show(entry)

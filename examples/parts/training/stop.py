@@ -15,7 +15,7 @@ class Stop:
     """Remembers a signal until the end of the step. A second Ctrl-C stops at once."""
 
     def __init__(self) -> None:
-        self.signal_name = ""  # of the signal that came
+        self.signal_name = ""  # empty until a signal comes
 
     def __bool__(self) -> bool:
         return self.signal_name != ""

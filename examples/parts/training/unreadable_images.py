@@ -3,10 +3,10 @@
 import sys
 
 from parts.command_line import printable
-from parts.training.arguments import MAX_UNREADABLE
-from parts.training.exchange import Outcome
+from parts.training.defaults import MAX_UNREADABLE
 from parts.training.processes import Processes
-from parts.training.samples import is_gone_problem
+from parts.training.readable_samples import is_gone_problem
+from parts.training.step_outcome import Outcome
 
 
 class UnreadableImages:

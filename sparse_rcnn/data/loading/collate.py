@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sparse_rcnn.data.target import Target
-from sparse_rcnn.ops.guards import require_boxes
+from sparse_rcnn.ops.argument_checks import require_boxes
 
 __all__ = ["Batch", "Targets", "collate"]
 

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
-from sparse_rcnn.nn.build import build_sparse_rcnn
+from sparse_rcnn.nn.checkpoints.empty_model import empty_model
 from sparse_rcnn.nn.checkpoints.names import checkpoint_class_names
 from sparse_rcnn.nn.checkpoints.published import (
     from_detectron2,
@@ -36,8 +36,8 @@ __all__ = [
     "validate_checkpoint",
 ]
 
-FOLDER_FILES = ("model.safetensors", "checkpoint.pth")  # what a folder is looked through for
-CONFIG_FILE = "config.json"  # of a hub's folder: what the header of model.safetensors says, for people
+FOLDER_FILES = ("model.safetensors", "checkpoint.pth")  # the files that a folder may hold
+CONFIG_FILE = "config.json"  # in a folder of a hub: the header of model.safetensors as text
 FIELDS = ("config", "class_names", "category_ids", "image_size")
 
 
@@ -104,7 +104,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def checkpoint_file(path: str | Path) -> Path:
-    """The file itself; of a folder, such as a run's or one of a model hub, the checkpoint in it.
+    """The checkpoint file of a path. In a folder, such as that of a run or a hub, it is the file inside.
 
     Args:
         path: of a file or folder.
@@ -179,18 +179,15 @@ def our_state_dict(content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def expected_state_dict(config: ModelConfig) -> dict[str, Tensor]:
     """The state dict of a model of that config, without values, and without a backbone of the user's own."""
-    with torch.device("meta"):
-        named = dict(config.to_dict(), backbone_weights=None)
-        if config.backbone == OWN_BACKBONE:
-            named["backbone"] = "resnet10"
-        entries = build_sparse_rcnn(**named).state_dict()
+    named = replace(config, backbone="resnet10") if config.backbone == OWN_BACKBONE else config
+    entries = empty_model(named).state_dict()
     if config.backbone == OWN_BACKBONE:
         return {key: value for key, value in entries.items() if not key.startswith("backbone.")}
     return entries
 
 
 def _with_fields(content: dict[str, Any], file: Path, in_folder: bool) -> dict[str, Any]:
-    """The content with what a hub's config.json adds; they must not contradict each other."""
+    """The content, with the fields of a hub's config.json. Both must agree."""
     if not in_folder or not file.is_file():
         return content
     try:

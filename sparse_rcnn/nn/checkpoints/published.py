@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparse_rcnn.nn.build import build_sparse_rcnn
 from sparse_rcnn.nn.checkpoints.config import read_off_config
+from sparse_rcnn.nn.checkpoints.empty_model import empty_model
 from sparse_rcnn.nn.checkpoints.published_names import (
     NAMINGS,
     Naming,
@@ -20,6 +20,7 @@ from sparse_rcnn.nn.checkpoints.published_names import (
     mmdetection_name,
     our_name,
 )
+from sparse_rcnn.nn.model_config import ModelConfig
 from sparse_rcnn.nn.state_dict import require_same_keys
 
 __all__ = [
@@ -210,9 +211,7 @@ def _to_ours(state_dict: Mapping[str, Tensor], name: Naming, layout: str) -> dic
     # Only trainable batch norms count their batches. The results do not depend on the counters.
     given = {key: value for key, value in state_dict.items() if not key.endswith("num_batches_tracked")}
     config = read_off_config(given, name)
-    with torch.device("meta"):
-        model = build_sparse_rcnn(**config, num_heads=1, backbone_weights=None)
-    expected = model.state_dict()
+    expected = empty_model(ModelConfig(**config, num_heads=1)).state_dict()
     names = {name(key): key for key in expected}
     require_same_keys(
         {key: expected[ours] for key, ours in names.items()}, given, f"{layout} checkpoint of {config}"

@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from sparse_rcnn.nn.detector import whole_image_sizes
+from sparse_rcnn.ops.argument_checks import require_count
 from sparse_rcnn.ops.detections import select_detections
-from sparse_rcnn.ops.guards import require_count
 
 __all__ = ["EndToEndDetector"]
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from sparse_rcnn.loss.set_loss import set_prediction_loss
 from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.image_size import ImageSize, as_levels, resize_image
+from sparse_rcnn.ops.argument_checks import require_boxes
 from sparse_rcnn.ops.boxes import rescale_boxes
 from sparse_rcnn.ops.detections import select_detections
-from sparse_rcnn.ops.guards import require_boxes
 from sparse_rcnn.ops.resize import shortest_side_resize
 
 __all__ = ["PAPER_SIZES", "ImageListDetector"]

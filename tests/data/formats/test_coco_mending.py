@@ -1,4 +1,4 @@
-"""COCO files as tools write them: what leaves no doubt is read as it is meant, with a remark."""
+"""COCO files as tools write them. Clear deviations are read, with a remark."""
 
 import json
 from pathlib import Path

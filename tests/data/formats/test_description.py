@@ -1,4 +1,4 @@
-"""What is said of a data set before training, and the same set in another format."""
+"""The description of a data set before training, and its conversion to another format."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files read in pieces, flat lists, and sizes that are remembered."""
+"""Files that are read in pieces, flat lists, and sizes that are remembered."""
 
 import json
 import os

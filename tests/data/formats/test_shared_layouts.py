@@ -1,4 +1,4 @@
-"""Data sets as other tools export them, with what is in them: every file, size, box, label and class."""
+"""Data sets exported by real tools: every file, size, box, label and class."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Strong augmentation: where boxes go in a mosaic, what repeats, and what is calm in the end."""
+"""Strong augmentation: boxes in a mosaic, repeatability, and the light last epochs."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""TF32 is for a GPU, and says so elsewhere; on one, it is set for products and convolutions."""
+"""TF32 on a GPU is set for products and convolutions. On other devices it is refused."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Trunks of torchvision and timm, with a pyramid, as backbones: built, in one graph, saved and loaded."""
+"""Trunks of torchvision and timm with a pyramid as backbones: built, in one graph, saved and loaded."""
 
 import pytest
 import torch

@@ -108,7 +108,9 @@ def test_no_imagenet_weights_for_the_smallest_resnet():
 
 def test_build_loads_them(tmp_path, resnet18, build_small):
     torch.save(resnet18, tmp_path / "resnet18.pth")
-    model = build_small(backbone_norm="frozen", backbone_weights=str(tmp_path / "resnet18.pth"))
+    model = build_small(
+        backbone="resnet18", backbone_norm="frozen", backbone_weights=str(tmp_path / "resnet18.pth")
+    )
     assert_holds(model.backbone, resnet18)
 
 

@@ -1,9 +1,10 @@
+import copy
 import math
 import re
 
 import pytest
 import torch
-from small_model import SMALL
+from small_model import SMALL, build_small_model
 
 from sparse_rcnn.nn import build_from_checkpoint, load_weights, to_detectron2, to_mmdetection
 
@@ -12,10 +13,10 @@ CLASS_KEYS = [f"head.stages.{stage}.class_logits.{entry}" for stage in (0, 1) fo
 SAME = {"backbone_norm": "frozen", "num_heads": 8}
 
 
-@pytest.fixture
-def source(build_small):
-    """A model that differs in every value from the one that `build_small` gives anew."""
-    model = build_small(**SAME)
+@pytest.fixture(scope="module")
+def source():
+    """A model that differs in every value from the one that `build_small` gives anew. No test changes it."""
+    model = build_small_model(**SAME).eval()
     with torch.no_grad():
         for value in model.state_dict().values():
             value.add_(0.01 * torch.rand_like(value))
@@ -27,7 +28,7 @@ def checkpoint_of(source, **config):
     return {"model": source.state_dict(), "config": config, "class_names": ["a", "b", "c"]}
 
 
-@pytest.fixture(params=["sparse_rcnn", "detectron2", "mmdetection"])
+@pytest.fixture(scope="module", params=["sparse_rcnn", "detectron2", "mmdetection"])
 def checkpoint(request, source):
     if request.param == "detectron2":
         return {"model": to_detectron2(source.state_dict())}
@@ -56,7 +57,7 @@ def test_same_classes(build_small, source, checkpoint):
     assert_loaded(model, source)
 
 
-@pytest.mark.parametrize("num_classes", [1, 2, 4, 80])
+@pytest.mark.parametrize("num_classes", [1, 4])
 def test_other_number_of_classes(build_small, source, checkpoint, num_classes):
     model = build_small(**SAME, num_classes=num_classes)
     assert sorted(load_weights(model, checkpoint)) == sorted(CLASS_KEYS)
@@ -73,8 +74,9 @@ def test_new_classes_of_the_same_number(build_small, source, checkpoint):
 
 def test_new_classes_of_a_loaded_model(source):
     before = {key: value.clone() for key, value in source.state_dict().items()}
-    load_weights(source, {"model": before}, new_classes=True)
-    assert_class_layers_start_anew(source, 3)
+    model = copy.deepcopy(source)
+    load_weights(model, {"model": before}, new_classes=True)
+    assert_class_layers_start_anew(model, 3)
 
 
 def test_parameters_stay_the_models_own(build_small, source):
@@ -91,20 +93,20 @@ def test_parameters_stay_the_models_own(build_small, source):
     ("changes", "key"),
     [
         ({"num_proposals": 7}, "proposals.features"),
+        ({"num_proposals": 7, "num_classes": 5}, "proposals.features"),
         ({"num_stages": 3}, "head.stages.2.attention.in_proj_weight"),
         ({"num_stages": 1}, "head.stages.1.attention.in_proj_weight"),
         ({"dynamic_dim": 5}, "head.stages.0.interaction.generator.weight"),
         ({"feedforward_dim": 25}, "head.stages.1.feedforward2.weight"),
         ({"pool_size": 4}, "head.stages.0.interaction.out.weight"),
         ({"hidden_dim": 24}, "proposals.features"),
-        ({"backbone": "resnet34"}, "backbone.trunk.layer1.2.conv1.weight"),
+        ({"backbone": "resnet34"}, "backbone.trunk.layer1.1.conv1.weight"),
         ({"backbone": "mobilenet_v2"}, "backbone.trunk.features.0.0.weight"),
         ({"backbone_norm": "group"}, "backbone.trunk.bn1.running_mean"),
     ],
 )
-@pytest.mark.parametrize("num_classes", [3, 5])
-def test_misfit_is_named(build_small, source, changes, key, num_classes):
-    model = build_small(**{**SAME, **changes, "num_classes": num_classes})
+def test_misfit_is_named(build_small, source, changes, key):
+    model = build_small(**{**SAME, **changes})
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ValueError, match="does not fit the model") as caught:
         load_weights(model, source.state_dict())
@@ -158,7 +160,7 @@ def test_build_from_checkpoint(source, checkpoint, batch):
     assert not model.training
     assert_loaded(model, source)
     with torch.no_grad():
-        found, expected = model(*batch), source.eval()(*batch)
+        found, expected = model(*batch), source(*batch)
     assert found.logits.equal(expected.logits)
     assert found.boxes.equal(expected.boxes)
 

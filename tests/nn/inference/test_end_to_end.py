@@ -1,4 +1,4 @@
-"""EndToEndDetector: what it adds to the model."""
+"""EndToEndDetector: the selection that it adds to the model."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""That folded models give the published figures is tested in test_reference_figures.py."""
+"""Folding the first stage. test_reference_figures.py compares folded models with published figures."""
 
 import copy
 

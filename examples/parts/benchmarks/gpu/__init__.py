@@ -1,1 +1,1 @@
-"""The tables of `benchmark.py --gpu`, one a file, and how their rows are measured."""
+"""The tables of `benchmark.py --gpu`, one per file, and the measurement of their rows."""

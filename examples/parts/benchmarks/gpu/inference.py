@@ -1,4 +1,4 @@
-"""Images to predictions: ours and the published style, in each number format, eager and as CUDA graphs."""
+"""Inference: ours and the published style, in each number format, eager and as CUDA graphs."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,7 +15,7 @@ from parts.published_style import PublishedStyle
 from sparse_rcnn.nn import fold_first_stage, fold_norms
 
 TITLE = "Inference, {} × {}×{}, {} proposals"
-# Precisions of the published style (the first: nothing but its own code), then ours: precision and how.
+# Precisions of the published style (the first is its own code), then ours with their modes.
 OF_PUBLISHED = (AS_PUBLISHED, "tf32", "bf16")
 OURS = tuple((precision, how) for precision in ("float32", "tf32", "bf16") for how in ("eager", "CUDA graph"))
 COMPILED = (("tf32", "compiled"), ("bf16", "compiled"))
@@ -25,7 +25,7 @@ SIZES = ((1, 100), (16, 100), (8, 100), (1, 300), (16, 300), (8, 300))  # images
 def build_ours(
     machine: Machine, detector: Any, batch: tuple[Tensor, Tensor], precision: str, how: str
 ) -> Run:
-    """A forward pass of the folded model; gives the last stage's logits."""
+    """A forward pass of the folded model. A call returns the logits of the last stage."""
     call = compiled(detector, machine) if how == "compiled" else detector
     run = for_inference(lambda: call(*batch).logits[-1], precision, machine.device)
     return as_cuda_graph(run, machine.device) if how == "CUDA graph" else run
@@ -34,7 +34,7 @@ def build_ours(
 def inference_table(
     machine: Machine, count: int, proposals: int, ours: tuple[tuple[str, str], ...] = OURS
 ) -> Table:
-    """Of one size; the model is built once."""
+    """The table for one size. The model is built once."""
     height, width = (64, 96) if machine.tiny else (800, 1344)
     count, proposals = (1, 10) if machine.tiny else (count, proposals)
     batch = random_images(machine, count, height, width)
@@ -42,7 +42,7 @@ def inference_table(
     folded = fold_first_stage(fold_norms(model)).to(memory_format=torch.channels_last)
 
     def published(precision: str) -> Run:
-        if precision != AS_PUBLISHED:  # the same switches as ours, for this row and the next ones
+        if precision != AS_PUBLISHED:  # the same format as ours, for this row and the next ones
             model.to(memory_format=torch.channels_last)
         detector = PublishedStyle(model)
         return for_inference(lambda: detector(list(batch[0]))[-1][0], precision, machine.device)
@@ -60,12 +60,12 @@ def inference_table(
 
 
 def measure_gpu_inference(machine: Machine) -> Iterator[Table]:
-    """The size of the target first: there may not be time for all."""
+    """Tables for all sizes. The size of the target comes first, since time may end."""
     for size in SIZES[: 1 if machine.tiny else None]:
         yield inference_table(machine, *size)
 
 
 def measure_gpu_compiled(machine: Machine) -> Iterator[Table]:
-    """One image and sixteen; compiling takes a minute a row."""
+    """Tables for one image and sixteen. Compiling takes a minute per row."""
     for size in SIZES[: 1 if machine.tiny else 2] if machine.compiled else ():
         yield inference_table(machine, *size, COMPILED)

@@ -1,4 +1,4 @@
-"""Parts of the network and of the loss: RoIAlign, the head, and matching, beside how they are published."""
+"""RoIAlign, the head, and matching, beside the published style."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -24,7 +24,7 @@ def _table(title: str, builds: Mapping[str, Callable[[], Run]], machine: Machine
 
 
 def measure_gpu_roi(machine: Machine) -> Iterator[Table]:
-    """Six poolings of one pyramid, as in the six stages."""
+    """Tables for six poolings of one pyramid, as in the six stages."""
     height, width = (64, 96) if machine.tiny else (800, 1344)
     for count, boxes in ((1, 10),) if machine.tiny else ((16, 100), (2, 100), (1, 100), (16, 300)):
         for backward in (True, False):
@@ -38,7 +38,7 @@ def measure_gpu_roi(machine: Machine) -> Iterator[Table]:
 
 
 def measure_gpu_head(machine: Machine) -> Iterator[Table]:
-    """The head alone, of one image."""
+    """Tables for the head alone, with one image."""
     height, width = (64, 96) if machine.tiny else (800, 1344)
 
     def recorded(name: str, case: tuple[int, int, int]) -> Run:
@@ -56,7 +56,7 @@ def measure_gpu_head(machine: Machine) -> Iterator[Table]:
 
 
 def measure_gpu_matching(machine: Machine) -> Iterator[Table]:
-    """Matching in all stages, losses and their gradients."""
+    """Tables for matching of all stages, losses and gradients."""
     cases = ((2, 20, 5),) if machine.tiny else ((2, 100, 8), (16, 100, 8), (16, 300, 20), (16, 500, 60))
     for count, proposals, targets in cases:
         case = (count, proposals, targets)
@@ -67,7 +67,7 @@ def measure_gpu_matching(machine: Machine) -> Iterator[Table]:
 
 
 def measure_gpu_products(machine: Machine) -> Iterator[Table]:
-    """What the card does at most: matrix products, and copies in its memory."""
+    """The table for the limits of the card: matrix products, and copies in its memory."""
     size = 256 if machine.tiny else 8192
     a = torch.randn(size, size, device=machine.device)
     b = a.bfloat16()

@@ -1,4 +1,4 @@
-"""Other detectors of random weights in the same run: torchvision's, and DETRs of transformers."""
+"""Other detectors with random weights in the same run: from torchvision, and DETRs from transformers."""
 
 import importlib
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ def build_rt_detr() -> nn.Module:
 
 
 def build_sparse_rcnn(machine: Machine) -> nn.Module:
-    """Ours, as detect.py runs it."""
+    """Our detector, as detect.py runs it."""
     model = build_model(machine, stages=stages_on(machine)).eval().requires_grad_(False)
     return EndToEndDetector(fold_first_stage(fold_norms(model)).to(memory_format=torch.channels_last))
 
@@ -39,7 +39,7 @@ DETECTORS: dict[str, Callable[[], nn.Module]] = {
 
 
 def measure_gpu_peers(machine: Machine) -> Iterator[Table]:
-    """One image and sixteen, images to detections, eager, as PyTorch sets its number formats, and in bf16."""
+    """Tables for one image and sixteen, eager, with PyTorch's default number formats and in bf16."""
     height, width = (64, 96) if machine.tiny else (800, 1344)
     detectors: dict[str, Callable[[], nn.Module]] = {
         "Sparse R-CNN (this library)": partial(build_sparse_rcnn, machine),

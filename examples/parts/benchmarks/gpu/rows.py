@@ -1,4 +1,4 @@
-"""One row at a time, alone on the GPU: time, kernels, how much of the time the GPU works, memory, waits."""
+"""Measures one row at a time: time, kernels, working time of the GPU, memory, waits."""
 
 import gc
 import statistics
@@ -13,7 +13,7 @@ from torch.autograd import DeviceType
 
 from parts.measuring import Machine, Run, Table
 
-FAILED = "failed"  # the column that says why
+FAILED = "failed"  # the column with the reason
 
 
 def measure_row(
@@ -23,20 +23,20 @@ def measure_row(
     images: int = 0,
     difference: Callable[[Any], str] | None = None,
 ) -> dict[str, Any]:
-    """Figures of what `build` makes; if it fails, why: the other rows go on.
+    """The figures of a row. If it fails, the row has the reason, and the other rows go on.
 
     Args:
-        name: of the row.
-        build: makes the run; what it allocates is released afterwards, if nothing else refers to it.
-        machine: where and how often.
-        images: of one call.
-        difference: from the result of a call to the column of that name.
+        name: The name of the row.
+        build: A function that makes the run. Its memory is released at the end.
+        machine: The device and the number of repeats.
+        images: The number of images of one call.
+        difference: A function from the result of a call to the column "difference".
     """
     row: dict[str, Any] = {"": name}
     try:
         began = time.perf_counter()
         run = build()
-        for _ in range(1 if machine.tiny else 3):  # kernels are chosen, compilers run, graphs are recorded
+        for _ in range(1 if machine.tiny else 3):  # choice of kernels, compilers, recording of graphs
             run()
         _finish(machine)
         row["first calls, s"] = time.perf_counter() - began
@@ -58,13 +58,13 @@ def measure_row(
 
 
 class FromTheFirst:
-    """The largest difference of a score from the first row's, of rows whose result is logits."""
+    """The largest difference of scores from the first row, for rows whose result is logits."""
 
     def __init__(self) -> None:
         self.expected: Tensor | None = None
 
     def __call__(self, logits: Tensor) -> str:
-        """As text; the first call's result is what the others are compared with."""
+        """The difference as text. The first call sets the reference."""
         scores = logits.float().sigmoid()
         if self.expected is None:
             self.expected = scores.clone()
@@ -72,7 +72,7 @@ class FromTheFirst:
 
 
 def with_ratios(title: str, rows: list[dict[str, Any]], note: str = "") -> Table:
-    """A table; ratios refer to the first row that did not fail."""
+    """A table with ratios to the first row that did not fail."""
     first = next((row["ms"] for row in rows if "ms" in row), None)
     for row in rows:
         if first is not None and "ms" in row:
@@ -91,7 +91,7 @@ def _of_a_gpu(run: Run, seconds: float) -> dict[str, Any]:
 
 
 def _host_waits(run: Run) -> int:
-    """How often the host waits for the GPU in one call."""
+    """The number of times that the host waits for the GPU in one call."""
     torch.cuda.synchronize()
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
@@ -105,7 +105,7 @@ def _host_waits(run: Run) -> int:
 
 
 def _kernels(run: Run) -> tuple[int, float]:
-    """How many kernels and copies one call starts, and the seconds in which at least one of them runs."""
+    """The number of kernels and copies of one call, and the seconds in which at least one of them runs."""
     activities = [torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profiled:
         run()
@@ -119,7 +119,7 @@ def _kernels(run: Run) -> tuple[int, float]:
 
 
 def length_of_union(spans: list[tuple[float, float]]) -> float:
-    """The length that sorted spans cover together."""
+    """The length of the union of sorted spans."""
     covered, reached = 0.0, float("-inf")
     for start, end in spans:
         covered += max(0.0, end - max(start, reached))

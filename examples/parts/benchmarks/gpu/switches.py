@@ -1,4 +1,4 @@
-"""What a row sets before it runs: number formats, and CUDA graphs."""
+"""Number formats and CUDA graphs of a row."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -10,17 +10,16 @@ from parts.measuring import Machine, Run
 from sparse_rcnn.inference import compile_for_inference
 
 AS_PUBLISHED = "as published"  # PyTorch's own defaults: TF32 in convolutions, float32 in products
-PRECISIONS = (AS_PUBLISHED, "float32", "tf32", "bf16")
 
 
 def stages_on(machine: Machine) -> int:
-    """Of a model: what it takes to build one is most of what a tiny table takes."""
+    """The number of stages. In a tiny table, building a model takes most of the time, so it has one."""
     return 1 if machine.tiny else 6
 
 
 @contextlib.contextmanager
 def number_formats(precision: str) -> Iterator[None]:
-    """TF32 as one of `PRECISIONS` has it; afterwards everything in full float32."""
+    """Sets TF32 for a precision: as published, float32, tf32 or bf16. After it, TF32 is off."""
     torch.backends.cudnn.allow_tf32 = precision in (AS_PUBLISHED, "tf32")
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     try:
@@ -31,13 +30,13 @@ def number_formats(precision: str) -> Iterator[None]:
 
 
 def autocast(precision: str, device: torch.device, cached: bool = True) -> torch.autocast:
-    """Of the forward pass; `cached`: a weight is cast once."""
+    """Autocast for the forward pass. `cached`: a weight is cast once."""
     enabled = precision == "bf16"
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=cached)
 
 
 def for_inference(call: Run, precision: str, device: torch.device) -> Run:
-    """The call without gradients, in a precision."""
+    """The call in a precision, without gradients."""
 
     def run() -> Any:
         with torch.no_grad(), number_formats(precision), autocast(precision, device):
@@ -47,7 +46,7 @@ def for_inference(call: Run, precision: str, device: torch.device) -> Run:
 
 
 def compiled(call: Callable[..., Any], machine: Machine) -> Callable[..., Any]:
-    """The call for the size of its first inputs, as CUDA graphs; tiny, only what PyTorch traces."""
+    """The call compiled for the size of its first inputs, as CUDA graphs. If tiny, it is only traced."""
     if machine.tiny:
         traced: Callable[..., Any] = torch.compile(call, fullgraph=True, dynamic=False, backend="eager")
         return traced
@@ -55,16 +54,16 @@ def compiled(call: Callable[..., Any], machine: Machine) -> Callable[..., Any]:
 
 
 def as_cuda_graph(call: Run, device: torch.device) -> Run:
-    """The kernels of one call, recorded and started at once; the same memory is read and written each time.
+    """The call as a CUDA graph: its kernels are recorded, and later started together.
 
-    On a CPU, the call itself.
+    Each replay reads and writes the same memory. On a CPU, the result is the call itself.
     """
     if device.type != "cuda":
         return call
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        for _ in range(3):  # libraries choose their kernels and memory before, not while it records
+        for _ in range(3):  # libraries choose kernels and memory before the recording
             call()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()

@@ -1,4 +1,4 @@
-"""examples/train.py itself, on JPEGs made on the spot: whether reading images or the GPU is the limit."""
+"""examples/train.py on generated JPEGs: is reading the limit, or the GPU?"""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ TINY = (
 
 
 def make_data(directory: Path, machine: Machine) -> None:
-    """A COCO directory of 640 × 480 photographs, and weights of a ResNet-50 of random residual blocks."""
+    """Writes a COCO directory with photographs of 640 × 480, and random weights of a ResNet-50."""
     height, width = (48, 64) if machine.tiny else (480, 640)
     (directory / "annotations").mkdir()
     for split in ("train2017", "val2017"):
@@ -36,13 +36,13 @@ def make_data(directory: Path, machine: Machine) -> None:
         _, annotations = draw_photographs(directory / split, height, width)
         annotations.rename(directory / "annotations" / f"instances_{split}.json")
     if not machine.tiny:
-        # Each block starts as the identity: without norms that learn, features would grow sixteen times.
+        # Each block starts as the identity. Otherwise the features grow in each of the 16 blocks.
         resnet = torchvision.models.resnet50(weights=None, zero_init_residual=True)
         torch.save(resnet.state_dict(), directory / "resnet50.pth")
 
 
 def reading_row(directory: Path, machine: Machine, workers: int) -> dict[str, Any]:
-    """Images a second of the loader alone, as train.py sets it up."""
+    """Images per second of the loader alone, with the settings of train.py."""
     dataset = load_dataset(str(directory), "train", training_transform())
     batch, batches = (2, 4) if machine.tiny else (16, 24)
     sampler = TrainingSampler(dataset.image_sizes, batch, 0)
@@ -50,7 +50,7 @@ def reading_row(directory: Path, machine: Machine, workers: int) -> dict[str, An
         SeededDataset(dataset, 0), batch_sampler=sampler, collate_fn=collate, num_workers=workers
     )
     iterator = iter(loader)
-    for _ in range(max(1, workers)):  # started, and the first batches of all of them read
+    for _ in range(max(1, workers)):  # until all workers have started and read a batch
         next(iterator)
     began = time.perf_counter()
     for _ in range(batches):
@@ -62,7 +62,7 @@ def reading_row(directory: Path, machine: Machine, workers: int) -> dict[str, An
 
 
 def training_row(directory: Path, machine: Machine, workers: int, precision: str) -> dict[str, Any]:
-    """Images a second of the last steps of a short run."""
+    """Images per second of the last steps of a short run."""
     output = directory / f"run-{workers}-{precision}"
     weights = str(directory / "resnet50.pth")
     options = TINY if machine.tiny else ("--backbone-weights", weights, "--iterations", "40")
@@ -89,7 +89,7 @@ def training_row(directory: Path, machine: Machine, workers: int, precision: str
 
 
 def measure_gpu_train_script(machine: Machine) -> Iterator[Table]:
-    """By the number of processes that read; a table after each run, for there may not be time for all."""
+    """Tables for several numbers of workers. Each run is a table, since time may end."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         make_data(directory, machine)

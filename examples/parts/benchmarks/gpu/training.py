@@ -1,4 +1,4 @@
-"""The training step, from images to updated parameters: ours and the published style."""
+"""The training step: ours and the published style."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,7 +12,7 @@ from parts.benchmarks.gpu.switches import AS_PUBLISHED, autocast, number_formats
 from parts.benchmarks.inputs import PUBLISHED, build_model, random_images, random_targets
 from parts.measuring import Machine, Run, Table
 from parts.published_style import PublishedStyle, published_loss
-from parts.training.step import TrainingStep, compile_step
+from parts.training.training_step import TrainingStep, compile_step
 
 TITLE = "Training step, {} × {}×{}, 100 proposals"
 OF_PUBLISHED = (AS_PUBLISHED, "tf32", "bf16")
@@ -32,7 +32,7 @@ class Inputs:
 
 
 def step_of(model: Any, losses: Callable[[], Tensor], precision: str, device: torch.device) -> Run:
-    """Loss, gradients, clipping and AdamW."""
+    """A training step: loss, gradients, clipping and AdamW."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, 2.5e-5, weight_decay=1e-4, fused=True)
 
@@ -49,7 +49,7 @@ def step_of(model: Any, losses: Callable[[], Tensor], precision: str, device: to
 
 
 def build_published(machine: Machine, inputs: Inputs, precision: str) -> Run:
-    """As the authors' trainer; with the switches of ours unless `as published`."""
+    """The step of the authors' trainer. Unless `as published`, it is channels-last, like ours."""
     model = build_model(machine, stages=stages_on(machine)).train()
     if precision != AS_PUBLISHED:
         model.to(memory_format=torch.channels_last)
@@ -64,14 +64,14 @@ def build_published(machine: Machine, inputs: Inputs, precision: str) -> Run:
 
 
 def build_ours(machine: Machine, inputs: Inputs, precision: str, how: str) -> Run:
-    """As train.py; compiled; or with forward and backward pass of the model recorded as CUDA graphs."""
+    """The step of train.py: eager, compiled, or with the passes of the model as CUDA graphs."""
     model: Any = build_model(machine, stages=stages_on(machine)).train().to(memory_format=torch.channels_last)
     step: Any = TrainingStep(model)
     if how == "compiled":
         compile_step(step, "eager" if machine.tiny else "inductor")
     batch = (inputs.images, inputs.sizes)
     if how == GRAPHS and machine.device.type == "cuda":
-        # Its casts belong to the graphs: none may be kept from one call to the next.
+        # The casts belong to the graphs, so no cast may be kept between calls.
         with number_formats(precision), autocast(precision, machine.device, cached=False):
             torch.cuda.make_graphed_callables(model, batch, allow_unused_input=True)  # in place
 
@@ -83,7 +83,7 @@ def build_ours(machine: Machine, inputs: Inputs, precision: str, how: str) -> Ru
 
 
 def training_table(machine: Machine, count: int, ours: tuple[tuple[str, str], ...]) -> Table:
-    """Of one number of images."""
+    """The table for one number of images."""
     height, width = (64, 96) if machine.tiny else (800, 1344)
     count = 1 if machine.tiny else count
     inputs = Inputs(machine, count, height, width)
@@ -98,12 +98,12 @@ def training_table(machine: Machine, count: int, ours: tuple[tuple[str, str], ..
 
 
 def measure_gpu_training(machine: Machine) -> Iterator[Table]:
-    """Sixteen images, of which the target is, then two."""
+    """Tables for sixteen images (the target) and for two."""
     for count in (16,) if machine.tiny else (16, 2):
         yield training_table(machine, count, OURS)
 
 
 def measure_gpu_compiled_training(machine: Machine) -> Iterator[Table]:
-    """Sixteen images; compiling takes minutes."""
+    """The table for sixteen images. Compiling takes minutes."""
     if machine.compiled:
         yield training_table(machine, 16, COMPILED)

@@ -1,4 +1,4 @@
-"""The other detectors of Table 1 are the published ones, and are called as this library's is."""
+"""The other detectors of Table 1 are the published ones. They are called like this library's."""
 
 import sys
 
@@ -7,6 +7,7 @@ import torch
 from parts.paper.peers import PEERS
 from torch import nn
 
+pytestmark = pytest.mark.slow  # they build the published sizes
 IMAGES = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 SIZES = torch.tensor([[64, 96], [48, 80]])
 
@@ -23,7 +24,6 @@ def build(name: str, device: str = "cpu") -> nn.Module:
 
 # Millions: DETR's Table 1, Deformable DETR's Table 1, torchvision's list of Faster R-CNN; RetinaNet is
 # Detectron2's, 38 million, with 91 classes instead of 80. ResNet-101 adds 18.9.
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "millions"),
     [

@@ -1,4 +1,4 @@
-"""Steps that are skipped, and what they leave behind."""
+"""Bad steps are skipped and leave the state unchanged."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What a process has in a step, and when parts of a step add up to the whole."""
+"""The batches of a process, and steps in several parts."""
 
 from argparse import Namespace
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from parts.training.batches import take_step
 from parts.training.processes import Processes
-from parts.training.step import TrainingStep
+from parts.training.training_step import TrainingStep
 from small_model import build_small_model
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""The evaluation of a run: an image that cannot be read costs itself and nothing else."""
+"""The evaluation of a run. An unreadable image costs only itself."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from parts.training.evaluation import Evaluation, metrics_of
-from parts.training.journal import Journal
 from parts.training.processes import Processes
 from parts.training.random_states import random_states
-from parts.training.state import TrainingState
+from parts.training.run_log import RunLog
 from parts.training.stop import Stop, StopRequestedError
+from parts.training.training_state import TrainingState
 from small_model import build_small_model
 
 from sparse_rcnn.data import ShapesDataset, evaluate_coco, evaluation_transform
@@ -34,9 +34,9 @@ def evaluation_of(state: TrainingState, directory: Path) -> Evaluation:
         directory / "shapes", "val", 5, transform=evaluation_transform(64, 64), allow_missing=True
     )
     (directory / "run").mkdir()
-    journal = Journal(directory / "run", 0, 20, 0)
+    run_log = RunLog(directory / "run", 0, 20, 0)
     arguments = Namespace(**RECIPE, output=str(directory / "run"))
-    return Evaluation(arguments, state, dataset, Processes(0, 0, 1, CPU), journal, Stop())
+    return Evaluation(arguments, state, dataset, Processes(0, 0, 1, CPU), run_log, Stop())
 
 
 @pytest.mark.parametrize("damage", ["cut off", "gone"])
@@ -56,7 +56,7 @@ def test_what_cannot_be_read_is_left_out_named_and_counted(
     assert "iteration 5: 1 of 5 validation images cannot be read, and are left out of the evaluation" in said
     assert str(broken) in said
     assert len(found.pictures) == 4
-    assert [entry["iteration"] for entry in evaluation.journal.entries if "AP" in entry] == [5]
+    assert [entry["iteration"] for entry in evaluation.run_log.entries if "AP" in entry] == [5]
     assert state.model.training
 
 
@@ -102,13 +102,13 @@ def test_a_signal_ends_it(state: TrainingState, tmp_path: Path) -> None:
     evaluation.stop.signal_name = "SIGTERM"
     with pytest.raises(StopRequestedError):
         evaluation.run(5)
-    assert evaluation.journal.entries == []
+    assert evaluation.run_log.entries == []
 
 
 def test_it_is_due_in_between_and_again_if_it_was_interrupted(state: TrainingState, tmp_path: Path) -> None:
     evaluation = evaluation_of(state, tmp_path)
     assert [iteration for iteration in range(21) if evaluation.is_due(iteration)] == [5, 10, 15]
     assert evaluation.was_interrupted(10)
-    evaluation.journal.record({"iteration": 10, "AP": 0.5}, "val")
+    evaluation.run_log.record({"iteration": 10, "AP": 0.5}, "val")
     assert not evaluation.was_interrupted(10)
     assert not evaluation.was_interrupted(11)

@@ -1,4 +1,4 @@
-"""A budget of time is kept, whatever the speed, and the schedule ends with it."""
+"""A budget of time is kept at any speed, and the schedule ends with it."""
 
 import time
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ import torch
 from parts.training.arguments import parse_arguments
 from parts.training.length import Length, estimate_length, seconds_of_a_step
 from parts.training.processes import Processes
-from parts.training.state import TrainingState, learning_rate_factor
+from parts.training.training_state import TrainingState, learning_rate_factor
 from small_model import build_small_model
 
 from sparse_rcnn.data import ShapesDataset

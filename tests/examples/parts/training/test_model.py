@@ -1,4 +1,4 @@
-"""The model of a run that goes on is its own, whatever became of the weights that it began with."""
+"""The model of a resumed run comes from its checkpoint, not from the weights it began with."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Pictures of what a detector finds, also where images are missing."""
+"""Pictures of detections, also if images are missing."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Generators that go on where a checkpoint left them."""
+"""Random generators continue from a checkpoint."""
 
 import io
 import random

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from parts.training import recipe
-from parts.training.arguments import PAPER, parse_arguments
+from parts.training.arguments import parse_arguments
+from parts.training.defaults import PAPER
 from parts.training.recipe import choose_flip, choose_number, choose_sizes
 
 from sparse_rcnn.data import ShapesDataset

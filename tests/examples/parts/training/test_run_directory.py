@@ -1,4 +1,4 @@
-"""What a run leaves in its directory: its figures first, whatever becomes of the rest."""
+"""The directory of a run: figures are written first, pictures may fail."""
 
 import json
 import math
@@ -11,9 +11,9 @@ import pytest
 import torch
 from parts.training.arguments import parse_arguments
 from parts.training.evaluation import Evaluated
-from parts.training.journal import Journal
 from parts.training.processes import Processes
-from parts.training.run_directory import RunDirectory
+from parts.training.run_directory import RunDirectory, set_aside
+from parts.training.run_log import RunLog
 from PIL import Image
 
 ALONE = Processes(0, 0, 1, torch.device("cpu"))
@@ -54,22 +54,39 @@ def test_figures_are_written_though_pictures_cannot_be(
     def fail(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Journal, "plot", fail)
+    monkeypatch.setattr(RunLog, "plot", fail)
     with ExitStack() as stack:
         directory = run_in(tmp_path / "run", stack)
         directory.begin(0, 1000)
-        journal = Journal(directory.output, 0, 1300, 0)
+        run_log = RunLog(directory.output, 0, 1300, 0)
         counts: Any = SimpleNamespace(
             bad_batches=SimpleNamespace(total=2),
             unreadable=SimpleNamespace(known={"a.jpg"}),
             seconds=90.0,
         )
         metrics = {"AP": 0.25, "AP50": math.nan, "left_out": 1}
-        directory.finish(counts, Evaluated(metrics, {"a": Image.new("RGB", (8, 8))}, 19), journal)
-        journal.close()
+        directory.finish(counts, Evaluated(metrics, {"a": Image.new("RGB", (8, 8))}, 19), run_log)
+        run_log.close()
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     counted = {"iterations": 1300, "skipped": 2, "unreadable": 1, "minutes": 1.5}
     assert summary == {**metrics, "AP50": None, **counted}
     said = capsys.readouterr()
     assert "not all pictures could be written: " in said.err
     assert "AP 0.250, AP50 nan on 19 images (1 unreadable ones left out) after 1300 iterations" in said.out
+
+
+def test_runs_are_set_aside_under_the_first_free_number(tmp_path: Path) -> None:
+    (tmp_path / "run.2").mkdir()
+    for expected in ("run.1", "run.3", "run.4"):
+        output = tmp_path / "run"
+        output.mkdir()
+        (output / "of").write_text(expected)
+        assert set_aside(output) == tmp_path / expected
+        assert not output.exists()
+        assert (tmp_path / expected / "of").read_text() == expected
+    assert list((tmp_path / "run.2").iterdir()) == []
+
+
+def test_a_run_whose_name_has_a_dot_keeps_it(tmp_path: Path) -> None:
+    (tmp_path / "lr0.1").mkdir()
+    assert set_aside(tmp_path / "lr0.1") == tmp_path / "lr0.1.1"

@@ -1,4 +1,4 @@
-"""Signals as a wish."""
+"""Signals stop a run after its step."""
 
 import signal
 from contextlib import nullcontext

@@ -1,4 +1,4 @@
-"""What is looked at before training starts."""
+"""The checks of data sets before training."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from parts.training.arguments import parse_arguments
-from parts.training.data import check_data, load_data, pad_to_largest
+from parts.training.training_data import check_data, load_data, pad_to_largest
 
 from sparse_rcnn.data import (
     Batch,
@@ -171,7 +171,7 @@ def test_of_a_large_data_set_only_headers_are_read(root: Path, monkeypatch: pyte
     broken = root / "train2017" / f"{3:012d}.jpg"
     broken.write_bytes(broken.read_bytes()[:-1000])
     datasets = train_and_val(root)
-    monkeypatch.setattr("parts.training.data.WHOLE", 3)
+    monkeypatch.setattr("parts.training.training_data.WHOLE", 3)
     check_data(datasets, tolerant=False)
     broken.write_bytes(b"")
     with pytest.raises(UnreadableImageError, match=broken.name):

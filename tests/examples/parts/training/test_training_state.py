@@ -1,4 +1,4 @@
-"""What a step changes: it can be saved, taken up again and left out, to the last bit."""
+"""The state of training: saved, loaded and left unchanged by skipped steps, to the last bit."""
 
 import copy
 import io
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from parts.training.arguments import parse_arguments
-from parts.training.state import TrainingState, learning_rate_factor
+from parts.training.training_state import TrainingState, learning_rate_factor
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")

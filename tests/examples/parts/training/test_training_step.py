@@ -1,4 +1,4 @@
-"""The step that is compiled and shared: its precision, its memory, and what is reported of it."""
+"""The training step: precision, memory, and its reports."""
 
 import copy
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from parts.training.step import (
+from parts.training.training_step import (
     StepOutput,
     TrainingStep,
     compile_step,

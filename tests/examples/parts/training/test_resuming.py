@@ -1,14 +1,16 @@
-"""Which run goes on, and why another does not."""
+"""Which run is resumed, and why another one is not."""
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from parts.training.arguments import differences, parse_arguments, settings
-from parts.training.checkpoints import CheckpointDirectory
+from parts.training.arguments import parse_arguments, settings
+from parts.training.checkpoint_files import CheckpointDirectory
+from parts.training.defaults import PAPER
 from parts.training.processes import LAUNCH, Processes, launch_name
-from parts.training.run_directory import find_run, read_resumed
+from parts.training.resuming import FREE, LENGTH, differences, find_run, read_resumed
 from run_checkpoint import run_checkpoint
 
 ALONE = Processes(0, 0, 1, torch.device("cpu"))
@@ -20,6 +22,13 @@ def output(tmp_path: Path) -> Path:
     checkpoint = run_checkpoint(parse_arguments(None, ["--output", str(tmp_path / "run")]))
     CheckpointDirectory(tmp_path / "run").save(checkpoint, 3)
     return tmp_path / "run"
+
+
+COCO = ("--data", "coco")
+
+
+def parse(*options: str) -> Namespace:
+    return parse_arguments(None, list(options))
 
 
 def find(output: Path, *options: str) -> tuple[Path | None, str]:
@@ -122,3 +131,93 @@ def test_a_run_of_something_else_is_not_resumed(
     now = {"class_names": ["a"], "num_images": 10, **changes}
     with pytest.raises(ValueError, match=message):
         read_resumed(output / "checkpoint.pth", arguments, **now)
+
+
+def test_the_same_options_do_not_differ() -> None:
+    for options in ((), COCO, ("--scale-learning-rate", "--batch-size", "4")):
+        assert differences(settings(parse(*options)), parse(*options)) == []
+
+
+def test_every_other_option_is_named_with_both_values() -> None:
+    before = settings(parse(*COCO))
+    now = parse(*COCO, "--seed", "1", "--hidden-dim", "128", "--crop", "--sizes", "64")
+    assert differences(before, now) == [
+        "--crop was False, not True",
+        "--hidden-dim was 256, not 128",
+        "--seed was 0, not 1",
+        f"--sizes was {PAPER['sizes']}, not [64]",
+    ]
+
+
+def other_than(value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return "other"
+    return [1] if isinstance(value, list) else value + 1
+
+
+@pytest.mark.parametrize("resume", [None, True, False])
+def test_only_where_and_how_often_may_differ_and_the_length_if_it_is_meant(resume: bool | None) -> None:
+    arguments = parse(*COCO)
+    arguments.resume = resume
+    before = settings(arguments)
+    for name, value in before.items():
+        if name == "resume":
+            continue
+        found = differences({**before, name: other_than(value)}, arguments)
+        may = name in FREE or (name in LENGTH and resume is True)
+        assert found == ([] if may else [f"--{name.replace('_', '-')} was {other_than(value)}, not {value}"])
+    assert differences({**before, "resume": "other"}, arguments) == []
+
+
+@pytest.mark.parametrize(
+    ("free", "options"),
+    [
+        (True, ("--data", "elsewhere", "--output", "o", "--device", "cpu", "--workers", "9", "--dry-run")),
+        (
+            True,
+            (
+                "--accumulate",
+                "4",
+                "--recompute-head",
+                "--recompute-backbone",
+                "--compile",
+                "eager",
+                "--keep-checkpoints",
+                "9",
+            ),
+        ),
+        (True, ("--checkpoint-interval", "5", "--checkpoint-minutes", "1", "--log-interval", "3")),
+        (True, ("--eval-interval", "5", "--eval-batch-size", "7", "--max-bad-batches", "3")),
+        (True, ("--max-unreadable", "3", "--freed-memory", "return")),
+        (False, ("--batch-size", "8")),
+        (False, ("--group-size", "4")),
+        (False, ("--precision", "bf16")),
+        (False, ("--ema", "0.9")),
+        (False, ("--clip-norm", "2")),
+        (False, ("--weight-decay", "0.05")),
+        (False, ("--scale-learning-rate",)),
+        (False, ("--eval-size", "600")),
+        (False, ("--drop-degenerate-boxes",)),
+        (False, ("--weights", "a.pth")),
+    ],
+)
+def test_a_run_goes_on_with_other_options_of_these_alone(free: bool, options: tuple[str, ...]) -> None:
+    before = settings(parse(*COCO, "--resume"))
+    assert (differences(before, parse(*COCO, "--resume", *options)) == []) == free
+
+
+def test_a_run_may_be_made_longer_only_on_purpose() -> None:
+    before = settings(parse(*COCO))
+    longer = ("--iterations", "300000")
+    assert differences(before, parse(*COCO, *longer, "--resume")) == []
+    assert "--iterations was 270000, not 300000" in differences(before, parse(*COCO, *longer))
+    other_steps = differences(before, parse(*COCO, "--steps", "7"))
+    assert other_steps == ["--steps was [210000, 250000], not [7]"]
+    assert differences(before, parse(*COCO, "--warmup", "7")) == ["--warmup was 1000, not 7"]
+
+
+def test_options_that_a_version_before_did_not_know_do_not_count() -> None:
+    before = settings(parse())
+    del before["group_size"]
+    before["forgotten"] = 1
+    assert differences(before, parse()) == []

@@ -1,4 +1,4 @@
-"""Checkpoints on a disk that is full, loses files or changes their bytes."""
+"""Checkpoints on a disk that is full, loses files or changes bytes."""
 
 import errno
 import os
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from parts.training import checkpoints
-from parts.training.checkpoints import CheckpointDirectory, lock, read_run, set_aside
-from processes import EXAMPLES, run_python
+from parts.training import checkpoint_files
+from parts.training.checkpoint_files import CheckpointDirectory
+from parts.training.resuming import read_run
 
 from sparse_rcnn.nn import read_checkpoint
 
@@ -217,14 +217,14 @@ def test_where_files_have_no_second_name_a_whole_checkpoint_pth_outlives_all_oth
 
 def fail_to_read(monkeypatch: pytest.MonkeyPatch, *iterations: int) -> None:
     """A drive that is away for a while."""
-    is_whole = checkpoints._is_whole
+    is_whole = checkpoint_files._is_whole
 
     def fail(path: Path) -> bool:
         if int(path.name.split("-")[0]) in iterations:
             raise OSError(5, "Input/output error", str(path))
         return is_whole(path)
 
-    monkeypatch.setattr(checkpoints, "_is_whole", fail)
+    monkeypatch.setattr(checkpoint_files, "_is_whole", fail)
 
 
 def test_what_cannot_be_read_now_is_left_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,45 +358,6 @@ def test_what_train_py_did_not_write_is_refused(tmp_path: Path) -> None:
     (tmp_path / "garbage.pth").write_bytes(b"garbage")
     with pytest.raises(ValueError, match=r"garbage\.pth: not a checkpoint"):
         read_run(tmp_path / "garbage.pth")
-
-
-def test_runs_are_set_aside_under_the_first_free_number(tmp_path: Path) -> None:
-    (tmp_path / "run.2").mkdir()
-    for expected in ("run.1", "run.3", "run.4"):
-        output = tmp_path / "run"
-        with_checkpoints(output, int(expected[-1]))
-        assert set_aside(output) == tmp_path / expected
-        assert not output.exists()
-        assert_holds(tmp_path / expected / "checkpoint.pth", int(expected[-1]))
-    assert list((tmp_path / "run.2").iterdir()) == []
-
-
-def test_a_run_whose_name_has_a_dot_keeps_it(tmp_path: Path) -> None:
-    (tmp_path / "lr0.1").mkdir()
-    assert set_aside(tmp_path / "lr0.1") == tmp_path / "lr0.1.1"
-
-
-LOCK = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-from parts.training.checkpoints import lock
-try:
-    with lock(Path(sys.argv[2])):
-        print("in")
-except ValueError as error:
-    print(error)
-"""
-
-
-@pytest.mark.slow
-def test_one_process_at_a_time_is_in_the_directory(tmp_path: Path) -> None:
-    def another() -> str:
-        return run_python(LOCK, EXAMPLES, tmp_path, cwd=tmp_path).strip()
-
-    with lock(tmp_path):
-        assert another() == f"{tmp_path}: another process is training in it"
-    assert another() == "in"
 
 
 def test_checkpoint_pth_is_the_newest_though_a_process_died_before_pointing_to_it(tmp_path: Path) -> None:

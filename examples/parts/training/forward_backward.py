@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from parts.training.processes import Processes
-from parts.training.state import TrainingState
-from parts.training.step import (
+from parts.training.training_state import TrainingState
+from parts.training.training_step import (
     TrainingStep,
     compile_step,
     leave_open,
@@ -24,13 +24,13 @@ from sparse_rcnn.nn.head import Predictions
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class SharedStep:
+class ForwardBackward:
     """Adds up the gradients of a step, over its parts and over all processes.
 
     Args:
-        arguments: The options; --compile and --recompute-* change the model in place.
+        arguments: The options. --compile and --recompute-* change the model in place.
         state: The model, on its device, and the scaler of the loss.
-        processes: All of them.
+        processes: The processes.
     """
 
     def __init__(self, arguments: argparse.Namespace, state: TrainingState, processes: Processes) -> None:
@@ -49,7 +49,7 @@ class SharedStep:
                 step,
                 device_ids=[device.index] if device.type == "cuda" else None,
                 gradient_as_bucket_view=True,
-                # Frozen norms never change; statistics of batch norms are those of the first process.
+                # Frozen norms never change. Statistics of batch norms are those of the first process.
                 broadcast_buffers=arguments.backbone_norm == "batch",
             )
         self.scaler = state.scaler
@@ -75,13 +75,13 @@ class SharedStep:
         return losses, predictions
 
     def _add(self, batch: Batch, num_targets: Tensor, last: bool) -> tuple[Tensor, Predictions]:
-        """Adds the gradients of one part; processes exchange them with the last."""
+        """Adds the gradients of one part. With the last part, the processes exchange them."""
         if self.sizes_differ:
             leave_open(batch.images, *batch.targets)
         processes = self.processes
         with nullcontext() if last or processes.world_size == 1 else self.network.no_sync():
             with torch.autocast(processes.device.type, self.half, enabled=self.half is not None):
                 output = self.network(batch.images, batch.image_sizes, *batch.targets, num_targets)
-            # Times world_size: the gradients of a step add up, and DistributedDataParallel takes their mean.
+            # Times world_size: DistributedDataParallel takes the mean of the gradients. A step needs the sum.
             self.scaler.scale(output.losses.total * processes.world_size).backward()
         return loss_vector(output.losses), output.predictions

@@ -30,7 +30,7 @@ class TrainingState:
         self.average = None
         if arguments.ema:
             self.average = AveragedModel(model, device, multi_avg_fn=average_with(arguments.ema))
-            # Its counter decides on the host what is to be done: there, no step waits for the device.
+            # The host reads this counter. On the CPU, it does not wait for the device.
             self.average.n_averaged = self.average.n_averaged.cpu()
         self.clip_norm = arguments.clip_norm
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -45,11 +45,11 @@ class TrainingState:
 
     @property
     def evaluated(self) -> Any:
-        """The model for evaluation and deployment: the average, if there is one."""
+        """The model for evaluation and deployment. If there is an average, this is the average."""
         return self.model if self.average is None else self.average.module
 
     def begin(self) -> None:
-        """Before the forward pass."""
+        """Prepares a step. Call it before the forward pass."""
         self.optimizer.zero_grad()
         self.statistics.remember()
 
@@ -67,16 +67,16 @@ class TrainingState:
             self.average.update_parameters(self.model)
 
     def skip(self) -> None:
-        """Leaves this step out and goes to the next. An overflow halves the scale of fp16."""
+        """Skips this step. An overflow halves the scale of fp16."""
         self.statistics.restore()
         self.scaler.update()
         with warnings.catch_warnings():
-            # Before the first step of the optimiser, that is; the schedule counts batches, not updates.
+            # The schedule counts batches, not updates. PyTorch warns if this comes before the first update.
             warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
             self.schedule.step()
 
     def looks_for_scale(self) -> bool:
-        """Whether an overflow is only that of fp16, which finds its scale this way."""
+        """Whether fp16 still looks for its scale. Then an overflow is not a bad step."""
         return self.scaler.is_enabled() and self.scaler.get_scale() >= 1
 
     def learning_rate(self) -> float:
@@ -84,12 +84,12 @@ class TrainingState:
         return float(self.schedule.get_last_lr()[0])
 
     def num_bytes(self) -> int:
-        """About the size of a checkpoint: weights, their average, and two moments of what trains."""
+        """The size of a checkpoint, about: weights, their average, and two moments of trained weights."""
         weights = [*self.model.state_dict().values()] * (1 if self.average is None else 2)
         return sum(tensor.numel() * tensor.element_size() for tensor in weights + 2 * self.parameters)
 
     def to_checkpoint(self) -> dict[str, Any]:
-        """What to save; "model" is what is evaluated, "trained" what the optimiser works on, if another."""
+        """The entries of a checkpoint. "model" is evaluated. "trained" has the weights behind an average."""
         checkpoint = {
             "model": self.evaluated.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -109,7 +109,7 @@ class TrainingState:
             self.average.n_averaged.fill_(checkpoint["num_averaged"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.schedule.load_state_dict(checkpoint["schedule"])
-        # The next step's rate by the schedule of now: a run may go on with more iterations than it had.
+        # The learning rate follows the new schedule, since a run may be resumed with more iterations.
         done = self.schedule.last_epoch
         for group, base in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
             group["lr"] = base * self.schedule.lr_lambdas[0](done)
@@ -119,7 +119,7 @@ class TrainingState:
 
 
 def average_with(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """An exponential moving average that forgets its first steps: decay min(decay, (1 + n) / (10 + n))."""
+    """An exponential moving average. Its decay begins low: min(decay, (1 + n) / (10 + n))."""
 
     def update(means: Tensors, values: Tensors, number: Tensor | int) -> None:
         so_far = (1 + int(number)) / (10 + int(number))
@@ -129,13 +129,13 @@ def average_with(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], Non
 
 
 def learning_rate_factor(arguments: argparse.Namespace, iteration: int) -> float:
-    """Learning rate of an iteration relative to --learning-rate."""
+    """The learning rate of an iteration, divided by --learning-rate."""
     if arguments.schedule == "step":
         factor = 0.1 ** sum(iteration >= step for step in arguments.steps)
     else:
         factor = 0.5 * (1 + math.cos(math.pi * iteration / arguments.iterations))
     warmup = arguments.warmup
-    if arguments.minutes is not None:  # nobody knew how many steps there would be
+    if arguments.minutes is not None:  # the number of steps was not known
         warmup = min(warmup, arguments.iterations // 4)
     if iteration < warmup:
         progress = iteration / warmup

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from sparse_rcnn.data import Batch, Draw, SeededDataset, Target, UnreadableImageError, collate
 
-MOST_IN_A_ROW = 10  # if so many images in a row cannot be read, the disk is the cause, not an image
+MOST_IN_A_ROW = 10  # if so many images in a row cannot be read, the disk is the cause
 
 GONE = f"{MOST_IN_A_ROW} images in a row could not be read"
 
@@ -35,7 +35,7 @@ class ReadableSamples(Dataset[Sample]):
                 problems.append(str(error))
             else:
                 return image, target, problems
-        # Not an error here: all processes are to end together, and only one of them knows.
+        # No error here: only this process knows of it, and all processes must end together.
         empty = Target(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), -1, (32, 32))
         return (
             torch.zeros(3, 32, 32, dtype=torch.uint8),

@@ -28,7 +28,7 @@ TITLES = {
 }
 
 
-class Journal:
+class RunLog:
     """The log of a run. Only the process with rank 0 prints and writes.
 
     Args:
@@ -64,7 +64,7 @@ class Journal:
         """Prints beside the progress bar."""
         if self.rank == 0:
             self.progress.write(text)
-            sys.stdout.flush()  # users read a log while the run goes on
+            sys.stdout.flush()  # users read the log during the run
 
     def record(self, entry: dict[str, Any], group: str) -> None:
         """Adds an entry with its "iteration". Lists have one value per stage.
@@ -97,7 +97,7 @@ class Journal:
                 self._draw("add_scalar", printable(f"{group}/{key}"), value, entry["iteration"])
 
     def evaluations_since_best(self) -> int:
-        """How many evaluations came after that of the best AP; 0 if the last is the best."""
+        """The number of evaluations after the best AP. 0 if the last is the best."""
         figures = [entry["AP"] for entry in self.entries if "AP" in entry]
         best = max(range(len(figures)), key=lambda index: (_number(figures[index]), -index), default=0)
         return max(0, len(figures) - 1 - best)
@@ -123,7 +123,7 @@ class Journal:
         """Ends the progress bar and writes the remaining entries."""
         self.progress.close()
         if self._writer is not None:
-            with contextlib.suppress(OSError):  # said when it happened
+            with contextlib.suppress(OSError):  # the message was printed already
                 self._writer.close()
         if self._complained:
             with contextlib.suppress(OSError):
@@ -135,7 +135,9 @@ class Journal:
 
         losses = [entry for entry in self.entries if "loss" in entry]
         metrics = [entry for entry in self.entries if "AP" in entry]
-        figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(15, 4), layout="constrained")
+        figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(15, 4))
+        # Fixed margins: a layout that matplotlib finds takes as long as the plot.
+        figure.subplots_adjust(left=0.06, right=0.99, bottom=0.13, top=0.92, wspace=0.18)
         for key, title in TITLES.items():
             left.plot([e["iteration"] for e in losses], [e[key] for e in losses], label=title)
         left.set(xlabel="iteration", ylabel="weighted loss", yscale="log", title="training")

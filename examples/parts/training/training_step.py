@@ -1,4 +1,4 @@
-"""Images and targets in, losses out: what is compiled, and what DistributedDataParallel wraps."""
+"""The model with its loss: images and targets in, losses out. This is compiled and distributed."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -16,7 +16,7 @@ from sparse_rcnn.ops.iou import paired_iou
 
 
 class StepOutput(NamedTuple):
-    """Losses of a batch, and the predictions (without gradient) that they are of."""
+    """The losses of a batch, and its predictions without gradient."""
 
     losses: SetLoss
     predictions: Predictions
@@ -42,7 +42,7 @@ class TrainingStep(nn.Module):
         valid: Tensor,
         num_targets: Tensor,
     ) -> StepOutput:
-        """Losses of a batch as `collate` makes it. Matching and losses are in float32, autocast or not."""
+        """The losses of a batch from `collate`. Matching and losses are always in float32."""
         if self.is_dense:
             (logits, refined), dense = self.model.forward_dense(images, image_sizes)
             of_proposals = dense_prediction_loss(
@@ -60,32 +60,32 @@ class TrainingStep(nn.Module):
 
 
 def leave_open(images: Tensor, boxes: Tensor, labels: Tensor, valid: Tensor) -> None:
-    """Tells the compiler which sizes differ between batches, so that it compiles once for all sizes."""
+    """Marks the sizes that differ between batches, so that the compiler compiles once for all sizes."""
     for tensor, dimensions in ((images, (2, 3)), (boxes, (1,)), (labels, (1,)), (valid, (1,))):
         for dimension in dimensions:
             torch._dynamo.maybe_mark_dynamic(tensor, dimension)
 
 
 def compile_step(step: TrainingStep, backend: str = "inductor") -> None:
-    """Compiles in place, so that the keys of checkpoints stay clean; the model must be channels-last.
+    """Compiles in place, so that the keys of checkpoints stay the same. The model must be channels-last.
 
-    Without the option, Inductor takes the strides in a convolution's backward pass for constants, and
-    compiles again for every size of images.
+    The option is for Inductor. Without it, the strides in the backward pass of a convolution are constants,
+    and every size of images is compiled again.
     """
     options: dict[str, Any] | None = {"force_layout_optimization": True} if backend == "inductor" else None
     step.compile(fullgraph=True, backend=backend, options=options)
 
 
 def recompute_head(model: SparseRCNN) -> None:
-    """Keeps only the inputs of each stage of the head; the backward pass computes the rest again."""
+    """Keeps only the inputs of each stage of the head. The backward pass computes the rest again."""
     _recompute(model.head.get_submodule("stages").children())
 
 
 def recompute_backbone(model: SparseRCNN) -> None:
-    """Keeps only the inputs of each residual stage, or of MobileNetV2's blocks; as `recompute_head`.
+    """The same for the backbone: keeps only the inputs of residual stages, or of MobileNetV2's blocks.
 
     Raises:
-        ValueError: if a batch norm would count the images twice.
+        ValueError: If a batch norm would count the images twice.
     """
     trunk: Any = model.backbone.get_submodule("trunk")
     if any(isinstance(module, nn.BatchNorm2d) for module in trunk.modules()):
@@ -99,14 +99,14 @@ def _recompute(modules: Iterable[nn.Module]) -> None:
 
 
 def loss_vector(losses: SetLoss) -> Tensor:
-    """`[1 + 3 L]`: the total, then classification, L1 and GIoU of each stage."""
+    """All losses, `[1 + 3 L]`: the total, then classification, L1 and GIoU of each stage."""
     return torch.cat([losses.total[None], losses.classification, losses.l1, losses.giou]).detach()
 
 
 def matched_iou(predictions: Predictions, batch: Batch, weights: LossWeights | None = None) -> Tensor:
-    """`[L + 1]`: IoU of each stage's matches, summed over the targets, and the number of targets.
+    """The sum of the IoU of each stage's matches, and the number of targets: `[L + 1]`.
 
-    The matches are those of the loss if `weights` are: `TrainingStep.weights`.
+    The matches are those of the loss if `weights` are `TrainingStep.weights`.
     """
     boxes, labels, valid = batch.targets
     with torch.no_grad():

@@ -1,12 +1,12 @@
-"""What the processes of a step tell each other, and what follows from it."""
+"""The two sums of a step, and its outcome."""
 
 import math
 
 import pytest
 import torch
-from parts.training.exchange import Exchange, Outcome
 from parts.training.processes import Processes
-from parts.training.samples import GONE
+from parts.training.readable_samples import GONE
+from parts.training.step_outcome import Outcome, StepSums
 from parts.training.unreadable_images import UnreadableImages
 from torch import Tensor
 
@@ -37,12 +37,12 @@ def outcome(losses: list[float], norm: float = 1.0, unreadable: int = 0, gone: b
 
 
 def test_targets_and_losses_are_those_of_all_parts_and_processes() -> None:
-    exchange = Exchange(Pair(*ALONE))
+    sums = StepSums(Pair(*ALONE))
     parts, problems = [part_with(3), part_with(0), part_with(2)], ["a.jpg: broken", f"{GONE}, the last: b"]
-    num_targets = exchange.before(parts, problems, is_stopped=False, is_overdue=True)
+    num_targets = sums.before_forward(parts, problems, is_stopped=False, is_overdue=True)
     assert num_targets.item() == 10
     own = torch.tensor([4.0, 1.5])
-    found = exchange.after(own, torch.tensor(0.5))
+    found = sums.after_backward(own, torch.tensor(0.5))
     assert found == Outcome(
         [8.0, 3.0], 0.5, is_stopped=False, is_overdue=True, num_unreadable=4, is_gone=True
     )

@@ -1,8 +1,8 @@
-"""What a run says when it gives up."""
+"""The last line of a run that fails."""
 
 import pytest
 import torch
-from parts.training.last_words import last_words
+from parts.training.error_message import error_message
 from processes import EXAMPLES, run_python
 
 
@@ -10,7 +10,7 @@ def test_too_little_memory_is_said_with_the_options_that_need_less() -> None:
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**50)  # what PyTorch says itself
     for error in (raised.value, MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to ...")):
-        words = last_words(error)
+        words = error_message(error)
         assert words is not None
         assert words.startswith("out of memory: ")
         assert "\n" not in words
@@ -20,14 +20,14 @@ def test_too_little_memory_is_said_with_the_options_that_need_less() -> None:
 
 def test_a_fault_of_the_program_keeps_its_traceback() -> None:
     for error in (RuntimeError("size mismatch"), KeyError("model"), AssertionError()):
-        assert last_words(error) is None
+        assert error_message(error) is None
 
 
 def test_a_message_is_whole_and_on_one_line() -> None:
-    assert last_words(ValueError("a\nb.jpg: cannot be read")) == "a\\nb.jpg: cannot be read"
+    assert error_message(ValueError("a\nb.jpg: cannot be read")) == "a\\nb.jpg: cannot be read"
     worker = "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):"
     error = ValueError(f'{worker}\n  File "x.py", line 1\nValueError: a\nb.jpg: broken')
-    assert last_words(error) == "a\\nb.jpg: broken"
+    assert error_message(error) == "a\\nb.jpg: broken"
 
 
 WINDOWS = """
@@ -42,7 +42,7 @@ import torch
 sys.modules.update(fcntl=None, resource=None)
 import train
 sys.modules["msvcrt"] = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
-from parts.training.checkpoints import lock
+from parts.training.run_lock import lock
 from parts.training.memory import most_memory
 print(most_memory(torch.device("cpu")))
 with lock(pathlib.Path(".")):

@@ -11,22 +11,13 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from parts.training.run_checks import check_run
-from sparse_rcnn.nn import read_checkpoint
-from sparse_rcnn.nn.checkpoints.checkpoint import validate_checkpoint
 from sparse_rcnn.nn.digest import DIGEST_KEY, content_digest
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 NAME = re.compile(r"(\d{8,})-([0-9a-f]{16})\.pth")
 
@@ -69,8 +60,8 @@ class CheckpointDirectory:
             OSError: If it cannot be written, such as on a full disk. All older checkpoints are still there.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        # Write to memory first: the errors of torch's writer on a full disk cannot be caught safely, and the
-        # digest needs all bytes.
+        # Write to memory first. On a full disk, errors of torch's writer cannot be caught safely. The digest
+        # needs all bytes, too.
         buffer = io.BytesIO()
         torch.save({**checkpoint, DIGEST_KEY: content_digest(checkpoint)}, buffer)
         content = buffer.getbuffer()
@@ -164,61 +155,12 @@ class CheckpointDirectory:
         _sync(self.output)
 
 
-def read_run(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint of train.py, to continue its run.
-
-    Raises:
-        ValueError: If it is damaged, was not written by train.py, or its parts do not fit together.
-    """
-    content = read_checkpoint(path)
-    if "optimizer" not in content:
-        raise ValueError(f"{path} was not written by train.py, so it cannot be resumed: give it as --weights")
-    try:
-        check_run(validate_checkpoint(content))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return content
-
-
-@contextmanager
-def lock(output: Path) -> Iterator[None]:
-    """Locks the directory of a run, so that no other run uses it.
-
-    Raises:
-        ValueError: If another process has locked it.
-    """
-    with (output / "lock").open("w") as file:
-        try:
-            _lock_file(file.fileno())  # the lock ends with this process
-        except (BlockingIOError, PermissionError) as error:  # POSIX says the one, Windows the other
-            raise ValueError(f"{output}: another process is training in it") from error
-        yield
-
-
-def set_aside(output: Path) -> Path:
-    """Renames the directory of an earlier run, so that nothing is overwritten."""
-    number = 1
-    while (old := output.with_name(f"{output.name}.{number}")).exists():
-        number += 1
-    output.rename(old)
-    return old
-
-
 def _is_whole(path: Path) -> bool:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return path.stem.endswith(f"-{digest.hexdigest()[:16]}")
-
-
-def _lock_file(descriptor: int) -> None:
-    if fcntl is not None:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    else:
-        import msvcrt
-
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
 
 
 def _sync(path: Path) -> None:

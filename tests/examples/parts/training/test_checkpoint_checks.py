@@ -1,4 +1,4 @@
-"""A run goes on only from a checkpoint whose parts fit together; what does not is named, with the path."""
+"""A run is resumed only if the entries of its checkpoint fit together. Errors name file and entry."""
 
 import copy
 import re
@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 from parts.training.arguments import parse_arguments
-from parts.training.checkpoints import CheckpointDirectory, read_run
-from parts.training.run_checks import check_run
+from parts.training.checkpoint_checks import check_resumable
+from parts.training.checkpoint_files import CheckpointDirectory
+from parts.training.resuming import read_run
 from run_checkpoint import run_checkpoint
 
 from sparse_rcnn.nn.checkpoints.checkpoint import Checkpoint, validate_checkpoint
@@ -72,11 +73,11 @@ def test_what_does_not_fit_is_named(
         place = place[key]
     place[path[-1]] = value
     with pytest.raises(ValueError, match=message):
-        check_run(checkpoint._replace(content=content))
+        check_resumable(checkpoint._replace(content=content))
 
 
 @pytest.mark.parametrize("name", ["schedule", "arguments", "iteration", "num_averaged", "trained"])
 def test_what_is_missing_is_named(checkpoint: Checkpoint, name: str) -> None:
     content = {key: value for key, value in checkpoint.content.items() if key != name}
     with pytest.raises(ValueError, match=rf"'{name}'.*(is missing|one is missing)"):
-        check_run(checkpoint._replace(content=content))
+        check_resumable(checkpoint._replace(content=content))

@@ -23,17 +23,16 @@ from sparse_rcnn.data import (
 from sparse_rcnn.data.loading.transforms import CROP_RANGE, ResizeShortestEdge
 from sparse_rcnn.ops import shortest_side_resize
 
-WHOLE = 5000  # data sets of up to so many images are decoded before training; of larger ones, headers must do
+WHOLE = 5000  # data sets up to this size are decoded before training. For larger ones, headers are read
 REMEDY = "--max-unreadable N trains without them"
 
 
 def load_data(arguments: argparse.Namespace, tolerant: bool) -> tuple[DetectionDataset, DetectionDataset]:
-    """Training and validation sets; a tolerant run does without images that are gone."""
+    """Training and validation sets. In a tolerant run, images may be missing."""
     evaluation = evaluation_transform(arguments.eval_size, arguments.max_size)
     if arguments.data is None:
-        flip = (
-            None if arguments.augmentation == "none" else v2.RandomHorizontalFlip(0.5)
-        )  # drawn at the size they are trained at: nothing to resize
+        # Shapes are drawn at the size for training, so nothing is resized.
+        flip = None if arguments.augmentation == "none" else v2.RandomHorizontalFlip(0.5)
         count = arguments.shapes_images
         directory = arguments.shapes_dir
         return (
@@ -56,17 +55,17 @@ def load_data(arguments: argparse.Namespace, tolerant: bool) -> tuple[DetectionD
 def open_data(
     arguments: argparse.Namespace, tolerant: bool, processes: Processes
 ) -> tuple[DetectionDataset, DetectionDataset]:
-    """Training and validation sets on all processes, looked at by rank 0.
+    """Training and validation sets on all processes. Rank 0 checks them.
 
     Raises:
-        ValueError: For everything that can be wrong with them.
+        ValueError: If something is wrong with them.
     """
     if processes.rank > 0:
-        processes.wait()  # rank 0 first: it draws the shapes and looks at every file
+        processes.wait()  # rank 0 comes first: it draws the shapes and checks every file
     try:
         training_set, validation_set = load_data(arguments, tolerant)
     except ValueError as error:
-        if "are not in" in str(error) or "has no file for" in str(error):  # images that are missing
+        if "are not in" in str(error) or "has no file for" in str(error):  # missing images
             raise ValueError(f"{error}; {REMEDY}") from error
         raise
     splits = {"train": training_set, "val": validation_set}
@@ -98,7 +97,7 @@ def _difference(train: DetectionDataset, val: DetectionDataset) -> str:
 
 
 def check_data(datasets: dict[str, DetectionDataset], tolerant: bool) -> None:
-    """Finds every image that cannot be read, before training starts; refuses it, or says so if tolerant."""
+    """Finds unreadable images before training starts. They are an error, or if tolerant, a message."""
     for name, dataset in datasets.items():
         print(f"{name}: {len(dataset)} images, {len(dataset.class_names)} classes")
         print(f"  {dataset.num_crowd} crowd regions kept for evaluation only")
@@ -115,9 +114,9 @@ def check_data(datasets: dict[str, DetectionDataset], tolerant: bool) -> None:
 def pad_to_largest(
     batch: Batch, dataset: DetectionDataset, shortest: int, longest: int, crop: bool = False
 ) -> Batch:
-    """A batch with the padding of the largest that training can come to."""
+    """The batch with the padding of the largest possible batch."""
     sizes = [shortest_side_resize(height, width, shortest, longest) for height, width in dataset.image_sizes]
-    if crop:  # its most oblong windows, both ways
+    if crop:  # its longest windows, in both directions
         sizes += [
             shortest_side_resize(*window, shortest, longest) for window in (CROP_RANGE, CROP_RANGE[::-1])
         ]

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from sparse_rcnn import build_sparse_rcnn
 from sparse_rcnn.nn import Checkpoint, ModelConfig
+from sparse_rcnn.nn.checkpoints.empty_model import empty_model
 from sparse_rcnn.nn.state_dict import require_finite, require_same_keys
 
-MOST = 2**53  # the limit of counts: more than any run has, and exact in floating point
+MOST = 2**53  # the limit of counts; exact in floating point
 PLAIN = (bool, int, float, str, type(None))
 
 
-def check_run(checkpoint: Checkpoint) -> None:
+def check_resumable(checkpoint: Checkpoint) -> None:
     """Raises ValueError if a run cannot be resumed from this checkpoint. The message names the entry."""
     content = checkpoint.content
     for name, (is_right, wanted) in FIELDS.items():
@@ -44,9 +44,8 @@ def check_run(checkpoint: Checkpoint) -> None:
 
 def trainable_shapes(config: ModelConfig) -> list[torch.Size]:
     """Shapes of the parameters that train, in the optimiser's order."""
-    with torch.device("meta"):
-        model = build_sparse_rcnn(config=config, backbone_weights=None)
-    return [parameter.shape for parameter in model.parameters() if parameter.requires_grad]
+    parameters = empty_model(config).parameters()
+    return [parameter.shape for parameter in parameters if parameter.requires_grad]
 
 
 def check_optimizer(state: Any, shapes: list[torch.Size]) -> None:
@@ -141,12 +140,12 @@ def check_random_states(index: int, states: Any) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number, and no truth value."""
+    """Whether it is a finite number, not a bool."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def is_count(value: Any) -> bool:
-    """Whether it is a whole number of things."""
+    """Whether it is a whole number from 0 to MOST."""
     return type(value) is int and 0 <= value <= MOST
 
 

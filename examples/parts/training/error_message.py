@@ -8,12 +8,12 @@ from parts.command_line import message_of, printable
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 ADVICE = (
     "these options save memory and do not change the training: --accumulate PARTS, --recompute-head, "
-    "--recompute-backbone; these change it: a smaller --batch-size, smaller --sizes and --max-size; "
-    "an evaluation needs less memory with a smaller --eval-batch-size"
+    "--recompute-backbone; a smaller --batch-size and smaller --sizes and --max-size change it; for the "
+    "evaluation, give a smaller --eval-batch-size"
 )
 
 
-def last_words(error: Exception) -> str | None:
+def error_message(error: Exception) -> str | None:
     """The last line for an error. None for a fault of the program: that needs its traceback."""
     if is_out_of_memory(error):
         return f"out of memory: {ADVICE} ({printable(message_of(error))})"

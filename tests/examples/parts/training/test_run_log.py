@@ -1,4 +1,4 @@
-"""What is written of a run, and what comes of it if it cannot be."""
+"""The log of a run, also on a full disk."""
 
 import errno
 import json
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
-from parts.training.journal import LINES, Journal
+from parts.training.run_log import LINES, RunLog
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
@@ -28,8 +28,8 @@ def metrics_of(iteration: int, **changes: Any) -> dict[str, Any]:
     return {"iteration": iteration, "AP": 0.25, "AP50": 0.5, "AP75": 0.125, **changes}
 
 
-def open_journal(output: Path, start: int = 0, iterations: int = 10) -> Journal:
-    return Journal(output, start, iterations, rank=0)
+def open_log(output: Path, start: int = 0, iterations: int = 10) -> RunLog:
+    return RunLog(output, start, iterations, rank=0)
 
 
 def refuse_nan(constant: str) -> None:
@@ -62,42 +62,42 @@ def fill_the_disk(patch: pytest.MonkeyPatch) -> None:
 
 
 def test_entries_are_lines_of_json(tmp_path: Path) -> None:
-    journal = open_journal(tmp_path)
+    run_log = open_log(tmp_path)
     entries = [training_entry(1), metrics_of(1), training_entry(2)]
     for entry, group in zip(entries, ("train", "val", "train"), strict=True):
-        journal.record(entry, group)
+        run_log.record(entry, group)
         assert read_lines(tmp_path)[-1] == entry  # at once, not at the end
-    journal.close()
-    assert read_lines(tmp_path) == entries == journal.entries
+    run_log.close()
+    assert read_lines(tmp_path) == entries == run_log.entries
 
 
 def test_what_came_after_the_start_is_dropped_on_going_on(tmp_path: Path) -> None:
-    journal = open_journal(tmp_path)
+    run_log = open_log(tmp_path)
     for iteration in (2, 4, 6, 8):
-        journal.record(training_entry(iteration), "train")
-    journal.record(metrics_of(6), "val")
-    journal.close()
-    journal = open_journal(tmp_path, start=6)
-    assert [entry["iteration"] for entry in journal.entries] == [2, 4, 6, 6]
+        run_log.record(training_entry(iteration), "train")
+    run_log.record(metrics_of(6), "val")
+    run_log.close()
+    run_log = open_log(tmp_path, start=6)
+    assert [entry["iteration"] for entry in run_log.entries] == [2, 4, 6, 6]
     assert iterations_in(tmp_path) == [2, 4, 6, 6]
-    journal.record(training_entry(8, loss=0.125), "train")
-    journal.close()
+    run_log.record(training_entry(8, loss=0.125), "train")
+    run_log.close()
     assert iterations_in(tmp_path) == [2, 4, 6, 6, 8]
     assert read_lines(tmp_path)[-1]["loss"] == 0.125
-    assert journal.progress.n == 6
+    assert run_log.progress.n == 6
     assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_tensorboard_forgets_what_came_after_the_start_too(tmp_path: Path, monkeypatch) -> None:
-    journal = open_journal(tmp_path)
+    run_log = open_log(tmp_path)
     for iteration in (2, 4, 6, 8):
-        journal.record(training_entry(iteration, loss=1.0), "train")
-    journal.close()
+        run_log.record(training_entry(iteration, loss=1.0), "train")
+    run_log.close()
     # Files of a second are told by the host's name and a counter of each process: it is another process.
     monkeypatch.setattr("socket.gethostname", lambda: "zz-later")
-    journal = open_journal(tmp_path, start=4)
-    journal.record(training_entry(7, loss=2.0), "train")
-    journal.close()
+    run_log = open_log(tmp_path, start=4)
+    run_log.record(training_entry(7, loss=2.0), "train")
+    run_log.close()
     assert scalars_of(tmp_path)["train/loss"] == {2: 1.0, 4: 1.0, 7: 2.0}
 
 
@@ -105,44 +105,44 @@ def test_tensorboard_forgets_what_came_after_the_start_too(tmp_path: Path, monke
 def test_a_last_line_that_was_cut_off_is_left_out(tmp_path: Path, torn: str) -> None:
     whole = training_entry(2)
     (tmp_path / "metrics.jsonl").write_text(json.dumps(whole) + "\n" + torn)
-    journal = open_journal(tmp_path, start=5)
-    assert journal.entries == [whole]
-    journal.record(training_entry(6), "train")
-    journal.close()
+    run_log = open_log(tmp_path, start=5)
+    assert run_log.entries == [whole]
+    run_log.record(training_entry(6), "train")
+    run_log.close()
     assert iterations_in(tmp_path) == [2, 6]
 
 
 def test_what_has_no_value_becomes_null(tmp_path: Path) -> None:
-    journal = open_journal(tmp_path)
-    journal.record(metrics_of(1, AP75=math.nan), "val")
-    journal.close()
+    run_log = open_log(tmp_path)
+    run_log.record(metrics_of(1, AP75=math.nan), "val")
+    run_log.close()
     assert read_lines(tmp_path) == [metrics_of(1, AP75=None)]
 
 
 def test_what_has_no_value_becomes_null_in_lists_too(tmp_path: Path) -> None:
-    journal = open_journal(tmp_path)
-    journal.record(training_entry(1, matched_iou_by_stage=[math.nan, 0.5]), "train")
-    journal.close()
+    run_log = open_log(tmp_path)
+    run_log.record(training_entry(1, matched_iou_by_stage=[math.nan, 0.5]), "train")
+    run_log.close()
     assert read_lines(tmp_path) == [training_entry(1, matched_iou_by_stage=[None, 0.5])]
 
 
 @pytest.mark.parametrize("norm", [math.inf, math.nan])
 def test_the_entry_of_a_bad_batch_is_json_too(tmp_path: Path, norm: float) -> None:
-    journal = open_journal(tmp_path)
-    journal.record({"iteration": 3, "image_ids": [5, 6], "gradient_norm": norm, "dump": None}, "train")
-    journal.close()
+    run_log = open_log(tmp_path)
+    run_log.record({"iteration": 3, "image_ids": [5, 6], "gradient_norm": norm, "dump": None}, "train")
+    run_log.close()
     (entry,) = read_lines(tmp_path)
     assert entry["image_ids"] == [5, 6]
     assert entry["gradient_norm"] is None or isinstance(entry["gradient_norm"], str)
 
 
 def test_tensorboard_gets_a_curve_for_every_number_and_one_per_stage(tmp_path: Path) -> None:
-    journal = open_journal(tmp_path)
+    run_log = open_log(tmp_path)
     for iteration in (1, 2):
-        journal.record(training_entry(iteration, l1_by_stage=[iteration, 0.5], dump=None), "train")
-    journal.record(metrics_of(2), "val")
-    journal.picture("predictions", PIL.Image.new("RGB", (30, 20), "red"), 2)
-    journal.close()
+        run_log.record(training_entry(iteration, l1_by_stage=[iteration, 0.5], dump=None), "train")
+    run_log.record(metrics_of(2), "val")
+    run_log.picture("predictions", PIL.Image.new("RGB", (30, 20), "red"), 2)
+    run_log.close()
     curves = scalars_of(tmp_path)
     assert curves["train/loss"] == {1: 9.0, 2: 4.5}
     assert curves["train/l1"] == {1: 2.0, 2: 2.0}
@@ -156,20 +156,20 @@ def test_tensorboard_gets_a_curve_for_every_number_and_one_per_stage(tmp_path: P
 
 
 def test_a_class_name_of_any_characters_has_a_curve(tmp_path: Path) -> None:
-    journal = open_journal(tmp_path)
+    run_log = open_log(tmp_path)
     entry = metrics_of(1, **{"AP/\ud800": 0.5, "AP/a\nb": 0.25, "AP/日本": 1.0})
-    journal.record(entry, "val")
-    journal.close()
+    run_log.record(entry, "val")
+    run_log.close()
     assert read_lines(tmp_path) == [entry]
     curves = scalars_of(tmp_path)
     assert [curves[f"val/AP/{name}"][1] for name in ("\\ud800", "a\\nb", "日本")] == [0.5, 0.25, 1.0]
 
 
 def test_the_ids_of_a_bad_batch_are_not_curves(tmp_path: Path) -> None:
-    journal = open_journal(tmp_path)
+    run_log = open_log(tmp_path)
     entry = {"iteration": 3, "skipped": 1, "image_ids": [117, 40], "gradient_norm": math.inf, "dump": "a.pth"}
-    journal.record(entry, "train")
-    journal.close()
+    run_log.record(entry, "train")
+    run_log.close()
     curves = scalars_of(tmp_path)
     assert curves["train/skipped"] == {3: 1.0}
     assert not [tag for tag in curves if "image_ids" in tag]
@@ -178,74 +178,74 @@ def test_the_ids_of_a_bad_batch_are_not_curves(tmp_path: Path) -> None:
 def test_a_full_disk_is_said_once_and_what_was_missed_comes_with_the_next_entry(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = open_journal(tmp_path)
-    journal.record(training_entry(1), "train")
+    run_log = open_log(tmp_path)
+    run_log.record(training_entry(1), "train")
     with monkeypatch.context() as patch:
         fill_the_disk(patch)
         for iteration in (2, 3, 4):
-            journal.record(training_entry(iteration), "train")
+            run_log.record(training_entry(iteration), "train")
     said = capsys.readouterr().out
     assert said.count("training goes on") == 1
     assert f"cannot write to {tmp_path}" in said
     assert iterations_in(tmp_path) == [1]
-    journal.record(training_entry(5), "train")
+    run_log.record(training_entry(5), "train")
     assert iterations_in(tmp_path) == [1, 2, 3, 4, 5]
-    journal.record(training_entry(6), "train")
+    run_log.record(training_entry(6), "train")
     assert iterations_in(tmp_path) == [1, 2, 3, 4, 5, 6]
     with monkeypatch.context() as patch:
         fill_the_disk(patch)
-        journal.record(training_entry(7), "train")
+        run_log.record(training_entry(7), "train")
     assert capsys.readouterr().out.count("training goes on") == 1  # another time, said again
-    journal.close()
+    run_log.close()
     assert iterations_in(tmp_path) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_what_was_missed_at_the_end_is_written_on_closing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = open_journal(tmp_path)
+    run_log = open_log(tmp_path)
     with monkeypatch.context() as patch:
         fill_the_disk(patch)
-        journal.record(training_entry(1), "train")
-        journal.record(metrics_of(1), "val")
-    journal.close()
+        run_log.record(training_entry(1), "train")
+        run_log.record(metrics_of(1), "val")
+    run_log.close()
     assert read_lines(tmp_path) == [training_entry(1), metrics_of(1)]
 
 
 def test_closing_on_a_disk_that_is_still_full_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = open_journal(tmp_path)
+    run_log = open_log(tmp_path)
     with monkeypatch.context() as patch:
         fill_the_disk(patch)
-        journal.record(training_entry(1), "train")
-        journal.close()
+        run_log.record(training_entry(1), "train")
+        run_log.close()
 
 
 def test_closing_again_does_nothing(tmp_path: Path) -> None:
-    journal = open_journal(tmp_path)
-    journal.record(training_entry(1), "train")
-    journal.close()
+    run_log = open_log(tmp_path)
+    run_log.record(training_entry(1), "train")
+    run_log.close()
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    journal.close()
+    run_log.close()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def broken_tensorboard(journal: Journal, patch: pytest.MonkeyPatch) -> None:
+def broken_tensorboard(run_log: RunLog, patch: pytest.MonkeyPatch) -> None:
     """Its thread ends with the first error; every call after that raises the same again."""
     for function in ("add_scalar", "add_image", "flush"):
-        patch.setattr(journal._writer, function, full_disk)
+        patch.setattr(run_log._writer, function, full_disk)
 
 
 def test_a_tensorboard_that_gave_up_is_said_once_and_costs_no_entry(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = open_journal(tmp_path)
-    broken_tensorboard(journal, monkeypatch)
+    run_log = open_log(tmp_path)
+    broken_tensorboard(run_log, monkeypatch)
     for iteration in range(1, 6):
-        journal.record(training_entry(iteration), "train")
+        run_log.record(training_entry(iteration), "train")
         assert iterations_in(tmp_path) == [*range(1, iteration + 1)]
-    journal.close()
+    run_log.close()
     assert iterations_in(tmp_path) == [1, 2, 3, 4, 5]
     assert capsys.readouterr().out.count("training goes on") == 1
 
@@ -253,33 +253,33 @@ def test_a_tensorboard_that_gave_up_is_said_once_and_costs_no_entry(
 def test_a_picture_that_tensorboard_cannot_write_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = open_journal(tmp_path)
-    broken_tensorboard(journal, monkeypatch)
-    journal.picture("predictions", PIL.Image.new("RGB", (30, 20)), 1)
-    journal.close()
+    run_log = open_log(tmp_path)
+    broken_tensorboard(run_log, monkeypatch)
+    run_log.picture("predictions", PIL.Image.new("RGB", (30, 20)), 1)
+    run_log.close()
 
 
 def test_other_processes_write_and_say_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    journal = Journal(None, 0, 10, rank=1)
-    journal.record(training_entry(1), "train")
-    journal.show(training_entry(1))
-    journal.picture("predictions", PIL.Image.new("RGB", (30, 20)), 1)
-    journal.say("something")
-    journal.progress.update()
-    journal.close()
+    run_log = RunLog(None, 0, 10, rank=1)
+    run_log.record(training_entry(1), "train")
+    run_log.show(training_entry(1))
+    run_log.picture("predictions", PIL.Image.new("RGB", (30, 20)), 1)
+    run_log.say("something")
+    run_log.progress.update()
+    run_log.close()
     assert capfd.readouterr() == ("", "")
     assert list(tmp_path.iterdir()) == []
-    assert [entry["iteration"] for entry in journal.entries] == [1]
+    assert [entry["iteration"] for entry in run_log.entries] == [1]
 
 
 def test_the_progress_bar_shows_the_losses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    journal = open_journal(tmp_path, start=4)
-    journal.show(training_entry(3))
-    journal.say("a sentence")
-    journal.close()
+    run_log = open_log(tmp_path, start=4)
+    run_log.show(training_entry(3))
+    run_log.say("a sentence")
+    run_log.close()
     captured = capsys.readouterr()
     assert "4/10" in captured.err
     assert "loss 3.00, class 1.00, L1 2.00, GIoU 0.50, lr 1.0e-04, 3.5 images/s" in captured.err
@@ -289,11 +289,11 @@ def test_the_progress_bar_shows_the_losses(
 def test_a_log_that_is_no_terminal_gets_few_lines_and_no_bar(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    journal = open_journal(tmp_path, start=0, iterations=10 * LINES)
+    run_log = open_log(tmp_path, start=0, iterations=10 * LINES)
     for iteration in range(1, 10 * LINES + 1):
-        journal.progress.update()
-        journal.show(training_entry(iteration))
-    journal.close()
+        run_log.progress.update()
+        run_log.show(training_entry(iteration))
+    run_log.close()
     captured = capsys.readouterr()
     assert captured.err == ""
     lines = captured.out.splitlines()
@@ -304,15 +304,15 @@ def test_a_log_that_is_no_terminal_gets_few_lines_and_no_bar(
 
 def test_metrics_of_the_same_iteration_take_the_place_of_those_before(tmp_path: Path) -> None:
     """A run was killed after its evaluation and before its end: it evaluates again."""
-    journal = open_journal(tmp_path)
+    run_log = open_log(tmp_path)
     entries = [metrics_of(5), training_entry(10), metrics_of(10, AP=0.25)]
     for entry in entries:
-        journal.record(entry, "train" if "loss" in entry else "val")
-    journal.close()
-    journal = open_journal(tmp_path, start=10)
-    journal.record(metrics_of(10, AP=0.5), "val")
-    journal.close()
-    assert read_lines(tmp_path) == [*entries[:2], metrics_of(10, AP=0.5)] == journal.entries
+        run_log.record(entry, "train" if "loss" in entry else "val")
+    run_log.close()
+    run_log = open_log(tmp_path, start=10)
+    run_log.record(metrics_of(10, AP=0.5), "val")
+    run_log.close()
+    assert read_lines(tmp_path) == [*entries[:2], metrics_of(10, AP=0.5)] == run_log.entries
 
 
 NULLS = {"loss": None, "classification": None, "matched_iou_by_stage": [None, math.nan]}
@@ -329,9 +329,9 @@ SKIPPED = {"iteration": 2, "image_ids": [3], "skipped": 1, "gradient_norm": math
 )
 def test_the_plot_is_a_picture_of_whatever_there_is(tmp_path: Path, entries: list[dict[str, Any]]) -> None:
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    journal = open_journal(tmp_path, start=5)
-    journal.close()
-    journal.plot(tmp_path / "training.png")
+    run_log = open_log(tmp_path, start=5)
+    run_log.close()
+    run_log.plot(tmp_path / "training.png")
     with PIL.Image.open(tmp_path / "training.png") as image:
         pixels = np.asarray(image.convert("RGB"))
     assert pixels.shape[1] > 2 * pixels.shape[0] > 200
@@ -343,7 +343,7 @@ def test_the_plot_is_a_picture_of_whatever_there_is(tmp_path: Path, entries: lis
     [([], 0), ([0.1], 0), ([0.1, 0.3, 0.2], 1), ([0.3, 0.3, math.nan], 2), ([math.nan, 0.1], 0)],
 )
 def test_evaluations_since_the_best(tmp_path: Path, figures: list[float], expected: int) -> None:
-    journal = open_journal(tmp_path)
+    run_log = open_log(tmp_path)
     for iteration, value in enumerate(figures):
-        journal.record(metrics_of(iteration, AP=value), "val")
-    assert journal.evaluations_since_best() == expected
+        run_log.record(metrics_of(iteration, AP=value), "val")
+    assert run_log.evaluations_since_best() == expected

@@ -1,4 +1,4 @@
-"""Images that cannot be read, and the others that take their place."""
+"""Other images replace images that cannot be read."""
 
 import os
 import re
@@ -14,7 +14,13 @@ from typing import Any
 import pytest
 import torch
 from parts.reader import outlive_signals
-from parts.training.samples import MOST_IN_A_ROW, ReadableSamples, collate_readable, is_gone, is_gone_problem
+from parts.training.readable_samples import (
+    MOST_IN_A_ROW,
+    ReadableSamples,
+    collate_readable,
+    is_gone,
+    is_gone_problem,
+)
 from processes import EXAMPLES
 from torch.utils.data import DataLoader
 

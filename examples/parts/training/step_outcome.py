@@ -1,4 +1,4 @@
-"""The exchange between processes in a step: two short sums, so that all of them decide the same."""
+"""The outcome of a step, from two sums over all processes: so all of them decide the same."""
 
 import math
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from parts.training.processes import Processes
-from parts.training.samples import is_gone
+from parts.training.readable_samples import is_gone
 from sparse_rcnn.data import Batch
 
 
@@ -41,17 +41,19 @@ class Outcome(NamedTuple):
         return self.losses_are_finite and math.isfinite(self.gradient_norm)
 
 
-class Exchange:
+class StepSums:
     """The two sums of a step, one before its forward pass and one after its backward pass."""
 
     def __init__(self, processes: Processes) -> None:
         self.processes = processes
         self._flags = torch.zeros(4)
 
-    def before(self, parts: list[Batch], problems: list[str], is_stopped: bool, is_overdue: bool) -> Tensor:
+    def before_forward(
+        self, parts: list[Batch], problems: list[str], is_stopped: bool, is_overdue: bool
+    ) -> Tensor:
         """The number of targets of the whole step: the same as on one device with all images.
 
-        The flags of this process are sent with it. Their sums are in the result of `after`.
+        The flags of this process are sent with it. Their sums are in the result of `after_backward`.
         """
         flags = torch.tensor([is_stopped, is_overdue, len(problems), is_gone(problems)], dtype=torch.float32)
         if self.processes.device.type == "cuda":
@@ -62,7 +64,7 @@ class Exchange:
         self._flags = torch.stack(told)
         return num_targets
 
-    def after(self, own_losses: Tensor, gradient_norm: Tensor) -> Outcome:
+    def after_backward(self, own_losses: Tensor, gradient_norm: Tensor) -> Outcome:
         """The outcome of the step. The host waits for the device only here and in the matching."""
         losses = self.processes.sum(own_losses.clone())
         *values, norm, stopped, overdue, unreadable, gone = torch.cat(

@@ -1,4 +1,4 @@
-"""Writes the checkpoints of a run."""
+"""Everything that changes in a run, and what a checkpoint says of it."""
 
 import argparse
 import time
@@ -12,12 +12,11 @@ from torch import Tensor
 import sparse_rcnn
 from parts.training.arguments import settings
 from parts.training.bad_batches import BadBatches
-from parts.training.checkpoints import CheckpointDirectory
-from parts.training.exchange import Outcome
-from parts.training.journal import Journal
 from parts.training.processes import Processes
 from parts.training.random_states import random_states, restore_random_states
-from parts.training.state import TrainingState
+from parts.training.run_log import RunLog
+from parts.training.step_outcome import Outcome
+from parts.training.training_state import TrainingState
 from parts.training.unreadable_images import UnreadableImages
 from sparse_rcnn.data import Batch, DetectionDataset
 
@@ -43,17 +42,17 @@ class RunState:
         self.bad_batches = bad_batches
         self.unreadable = unreadable
         self.processes = processes
-        self.resumed_at = -1
-        self.spent = 0.0  # seconds of steps, by --clock
+        self.resumed_at = -1  # the iteration, if the run is resumed
+        self.spent = 0.0  # seconds of all steps, by --clock
         self._began = time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """That the run has taken, with what it took before it was interrupted."""
+        """The duration of the run in seconds, including the time before it was interrupted."""
         return time.perf_counter() - self._began
 
     def figures(self, learning_rate: float) -> dict[str, float]:
-        """What the log says of the run besides the losses of a step."""
+        """Figures of the run for the log."""
         counts = {
             "skipped": self.bad_batches.total,
             "unreadable": len(self.unreadable.known),
@@ -63,9 +62,9 @@ class RunState:
         return {"learning_rate": learning_rate, **counts, **scale}
 
     def advance_or_skip(
-        self, iteration: int, parts: list[Batch], own_losses: Tensor, outcome: Outcome, journal: Journal
+        self, iteration: int, parts: list[Batch], own_losses: Tensor, outcome: Outcome, run_log: RunLog
     ) -> None:
-        """Makes a good step and skips a bad one. A step that only looks for the scale of fp16 is not bad."""
+        """Makes a good step and skips a bad one. A step is not bad if fp16 still looks for its scale."""
         if outcome.is_finite:
             self.state.advance()
             self.bad_batches.in_a_row = 0
@@ -73,7 +72,7 @@ class RunState:
         looks_for_scale = outcome.losses_are_finite and self.state.looks_for_scale()
         self.state.skip()
         if not looks_for_scale:
-            self.bad_batches.note(iteration, parts, own_losses, outcome, journal)
+            self.bad_batches.note(iteration, parts, own_losses, outcome, run_log)
 
     def load(self, checkpoint: dict[str, Any]) -> int:
         """Loads the content of a checkpoint, and returns its iteration."""
@@ -90,7 +89,7 @@ class RunState:
         return self.resumed_at
 
     def to_checkpoint(self) -> dict[str, Any]:
-        """The entries that `load` needs, from all processes. The weights are those of rank 0."""
+        """The entries for `load`, from all processes. The weights are those of rank 0."""
         return {
             **self.state.to_checkpoint(),
             "seconds": self.seconds,
@@ -102,10 +101,10 @@ class RunState:
         }
 
 
-def description(
+def checkpoint_description(
     arguments: argparse.Namespace, config: dict[str, Any], dataset: DetectionDataset
 ) -> dict[str, Any]:
-    """What a checkpoint says of its model and its run, and what does not change in it."""
+    """The entries of a checkpoint that do not change in a run: its model, data, options and versions."""
     return {
         "config": config,
         "class_names": dataset.class_names,
@@ -120,76 +119,3 @@ def description(
             "numpy": numpy.__version__,
         },
     }
-
-
-class Saver:
-    """Writes checkpoints when they are due.
-
-    Args:
-        arguments: The options.
-        checkpoints: The checkpoints of the run.
-        run: The entries that change.
-        description: The entries that do not change.
-        journal: Problems with writing are printed through it.
-
-    Attributes:
-        last: The iteration of the last checkpoint. -1 if there is none.
-    """
-
-    def __init__(
-        self,
-        arguments: argparse.Namespace,
-        checkpoints: CheckpointDirectory,
-        run: RunState,
-        description: dict[str, Any],
-        journal: Journal,
-    ) -> None:
-        self.checkpoints = checkpoints
-        self.run = run
-        self.description = description
-        self.journal = journal
-        self.last = run.resumed_at
-        self._interval = arguments.checkpoint_interval
-        self._patience = 60 * arguments.checkpoint_minutes
-        self._time = time.perf_counter()
-
-    def is_due(self, iteration: int) -> bool:
-        """Whether it is after this iteration."""
-        return iteration % self._interval == 0
-
-    def is_overdue(self) -> bool:
-        """Whether the last one is too old; rank 0 decides."""
-        return self.run.processes.rank == 0 and time.perf_counter() - self._time > self._patience
-
-    def save(self, iteration: int, needed: bool = False) -> None:
-        """Writes a checkpoint, together with all processes.
-
-        Raises:
-            ValueError: If it is `needed` and cannot be written, such as on a full disk.
-        """
-        processes = self.run.processes
-        saved = iteration
-        checkpoint = {**self.run.to_checkpoint(), **self.description, "iteration": iteration}
-        if processes.rank == 0:
-            try:
-                self.checkpoints.save(checkpoint, iteration)
-            except OSError as error:
-                problem = f"cannot write the checkpoint of iteration {iteration}: {error}"
-                if needed:
-                    raise ValueError(problem) from error
-                self.journal.say(f"{problem}; training goes on")
-                saved = -1
-        self.last = processes.from_first(saved)
-        self._time = time.perf_counter()
-
-    def keep_best(self, iteration: int) -> None:
-        """Names the checkpoint of this iteration best.pth if no evaluation before had as good an AP."""
-        if (
-            self.run.processes.rank == 0
-            and self.last == iteration
-            and self.journal.evaluations_since_best() == 0
-        ):
-            try:
-                self.checkpoints.keep_best()
-            except OSError as error:
-                self.journal.say(f"cannot write best.pth of iteration {iteration}: {error}; training goes on")

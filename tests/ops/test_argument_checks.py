@@ -1,4 +1,4 @@
-"""What guards say, and where they look; tests/fuzz calls every function with odd arguments."""
+"""Messages and places of argument checks. tests/fuzz calls every function with odd arguments."""
 
 import math
 import pydoc
