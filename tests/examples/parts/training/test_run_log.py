@@ -234,7 +234,7 @@ def test_closing_again_does_nothing(tmp_path: Path) -> None:
 def broken_tensorboard(run_log: RunLog, patch: pytest.MonkeyPatch) -> None:
     """Its thread ends with the first error; every call after that raises the same again."""
     for function in ("add_scalar", "add_image", "flush"):
-        patch.setattr(run_log._writer, function, full_disk)
+        patch.setattr(run_log._loggers[0]._writer, function, full_disk)
 
 
 def test_a_tensorboard_that_gave_up_is_said_once_and_costs_no_entry(
