@@ -73,8 +73,8 @@ def draw_classes(axes: Any, splits: Mapping[str, DetectionDataset]) -> None:
     names = [plain(name) for name in shown]
     axes.set_xticks(np.arange(len(shown)) + 0.4 - width / 2, names, rotation=60, ha="right", fontsize=8)
     axes.set_yscale("symlog")
-    axes.set_title("boxes by class" + (f", {len(shown)} of {len(order)}" if len(order) > len(shown) else ""))
-    axes.legend()
+    some = f", {len(shown)} of {len(order)}" if len(order) > len(shown) else ""
+    add_title_and_legend(axes, "boxes by class" + some)
 
 
 def boxes_by_class(dataset: DetectionDataset) -> dict[str, int]:
@@ -95,8 +95,13 @@ def draw_sizes(axes: Any, splits: Mapping[str, DetectionDataset]) -> None:
     axes.set_yscale("log")
     axes.set_xlabel("width, px")
     axes.set_ylabel("height, px")
-    axes.set_title("sizes of boxes")
-    axes.legend()
+    add_title_and_legend(axes, "sizes of boxes")
+
+
+def add_title_and_legend(axes: Any, title: str) -> None:
+    """Both above the axes, where they cover nothing."""
+    axes.set_title(title, loc="left")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
 
 
 def plain(text: str) -> str:

@@ -71,7 +71,7 @@ def sheet_of(pictures: list[PIL.Image.Image], columns: int = 3, text: str = "") 
     height = max((picture.height for picture in pictures), default=1)
     rows = max(1, math.ceil(len(pictures) / columns))
     size = columns * (width + GAP) - GAP, rows * (height + GAP) - GAP
-    lines = textwrap.wrap(text, max(20, size[0] // 9))
+    lines = textwrap.wrap(text, max(20, size[0] * 2 // TITLE))
     sheet = PIL.Image.new("RGB", (size[0], size[1] + len(lines) * TITLE), "white")
     for index, picture in enumerate(pictures):
         sheet.paste(picture, (index % columns * (width + GAP), index // columns * (height + GAP)))

@@ -1,4 +1,4 @@
-"""The output of a run: progress bar, metrics.jsonl, TensorBoard, and a plot at the end."""
+"""The output of a run: progress bar, metrics.jsonl, loggers, and a plot at the end."""
 
 import contextlib
 import json

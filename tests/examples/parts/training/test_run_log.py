@@ -319,6 +319,24 @@ NULLS = {"loss": None, "classification": None, "matched_iou_by_stage": [None, ma
 SKIPPED = {"iteration": 2, "image_ids": [3], "skipped": 1, "gradient_norm": math.nan, "dump": None}
 
 
+def test_legends_cover_neither_curves_nor_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Any] = []
+    monkeypatch.setattr("matplotlib.pyplot.close", figures.append)
+    run_log = open_log(tmp_path)
+    run_log.record(training_entry(1, matched_iou_by_stage=[0.5] * 6), "train")
+    run_log.record(metrics_of(1), "val")
+    run_log.plot(tmp_path / "training.png")
+    run_log.close()
+    renderer = figures[0].canvas.get_renderer()
+    plots = [axes.get_window_extent(renderer) for axes in figures[0].axes]
+    legends = [axes.get_legend().get_window_extent(renderer) for axes in figures[0].axes]
+    assert len(legends) == 3
+    for number, legend in enumerate(legends):
+        assert not any(legend.overlaps(other) for other in [*plots, *legends[:number]])
+        assert figures[0].bbox.x0 <= legend.x0 < legend.x1 <= figures[0].bbox.x1
+        assert figures[0].bbox.y0 <= legend.y0
+
+
 @pytest.mark.parametrize(
     "entries",
     [
