@@ -32,7 +32,8 @@ function lineChart(host, title, xName, yName, lines, mark = null) {
   const names = make("figcaption", {}, make("strong", {}, title));
   for (const { name, xs, ys, style, dots } of lines) {
     const points = xs.map((value, i) => [value, ys[i]]).filter(([value, other]) => value !== null && other !== null);
-    drawn.append(make("path", { class: `curve ${style}`, d: points.map(([a, b], i) => `${i ? "L" : "M"}${x(a).toFixed(1)} ${y(b).toFixed(1)}`).join("") }));
+    const steps = points.map(([a, b], i) => `${i ? "L" : "M"}${x(a).toFixed(1)} ${y(b).toFixed(1)}`);
+    drawn.append(make("path", { class: `curve ${style}`, d: steps.join("") }));
     if (dots) drawn.append(...points.map(([a, b]) => make("circle", { class: style, cx: x(a), cy: y(b), r: 3 })));
     if (name) names.append(make("span", { class: `key ${style}` }, name));
   }
@@ -41,9 +42,11 @@ function lineChart(host, title, xName, yName, lines, mark = null) {
 
 // rows: [{ name, values, texts }], a bar for each run.
 function barChart(host, title, rows, most = 1) {
+  const bar = (value, i) => make("div", { class: `bar run${i}`, style: `width:${(100 * (value || 0)) / most}%` });
   const lines = rows.map(({ name, values, texts }) => make("tr", {}, make("th", { scope: "row" }, name),
-    make("td", { class: "track" }, ...values.map((value, i) => make("div", { class: `bar run${i}`, style: `width:${(100 * (value || 0)) / most}%` }))),
+    make("td", { class: "track" }, ...values.map(bar)),
     make("td", { class: "number" }, ...texts.map((text) => make("div", {}, text)))));
   const keys = runs[1] ? runs.map((run, i) => make("span", { class: `key bar-key run${i}` }, run.name)) : [];
-  host.replaceChildren(make("table", { class: "bars" }, make("caption", {}, make("strong", {}, title), ...keys), make("tbody", {}, ...lines)));
+  const caption = make("caption", {}, make("strong", {}, title), ...keys);
+  host.replaceChildren(make("table", { class: "bars" }, caption, make("tbody", {}, ...lines)));
 }

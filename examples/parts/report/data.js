@@ -24,9 +24,10 @@ function unpacked(columns) { // boxes lie photo after photo: those of photo i ar
 function curvesOf(columns) { // by label, those of all classes last: precision, recall and F1 at each threshold
   const [precision, recall] = [numbers(columns.precision), numbers(columns.recall)];
   return Array.from({ length: NOTHING + 1 }, (_, label) => {
-    const part = (all) => Array.from(all.subarray(label * report.steps, (label + 1) * report.steps), (value) => (value > ONE ? null : value / ONE));
-    const [p, r] = [part(precision), part(recall)];
-    return { precision: p, recall: r, f1: p.map((value, i) => (r[i] === null ? null : value && r[i] ? (2 * value * r[i]) / (value + r[i]) : 0)) };
+    const bounds = [label * report.steps, (label + 1) * report.steps];
+    const [p, r] = [precision, recall].map((all) => Array.from(all.subarray(...bounds), (value) => (value > ONE ? null : value / ONE)));
+    const f1 = p.map((value, i) => (value && r[i] ? (2 * value * r[i]) / (value + r[i]) : r[i] && 0));
+    return { precision: p, recall: r, f1 };
   });
 }
 

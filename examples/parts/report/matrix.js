@@ -21,7 +21,8 @@ function drawMatrix(cells, { label, cell }, choose) {
   document.getElementById("matrix-note").textContent =
     left ? `These are the ${MOST_IN_MATRIX} classes with the most errors. The other ${left} are not shown.` : "";
   const count = (object, found) => (cells.get(cellKey(object, found)) || []).length;
-  const head = make("tr", {}, make("td", {}, "is ↓  found as →"), ...labels.map((label) => make("th", { scope: "col" }, make("span", { title: nameOf(label) }, nameOf(label)))));
+  const heads = labels.map((found) => make("th", { scope: "col" }, make("span", { title: nameOf(found) }, nameOf(found))));
+  const head = make("tr", {}, make("td", {}, "is ↓  found as →"), ...heads);
   const rows = labels.map((object) => {
     const all = labels.reduce((sum, found) => sum + count(object, found), 0);
     return make("tr", {}, make("th", { scope: "row", title: nameOf(object) }, nameOf(object)), ...labels.map((found) => {

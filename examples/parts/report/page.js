@@ -10,7 +10,8 @@ function drawSummary() {
     make("thead", {}, make("tr", {}, ...heads.map((name) => make("th", { scope: "col", title: name }, name)))),
     make("tbody", {}, ...rows.map(([name, , isNumber], j) => {
       const values = runs.map((run) => run.figures[i][j][1]);
-      const texts = [...values.map((value) => (isNumber ? String(value) : shown(value))), ...(runs[1] ? [isNumber ? "" : difference(...values)] : [])];
+      const texts = values.map((value) => (isNumber ? String(value) : shown(value)));
+      if (runs[1]) texts.push(isNumber ? "" : difference(...values));
       return make("tr", {}, make("th", { scope: "row" }, name), ...texts.map((text) => make("td", { class: "number" }, text)));
     }))));
   $("figures").replaceChildren(...tables);
@@ -29,7 +30,8 @@ function drawCurves() {
   const thresholds = Array.from({ length: report.steps }, (_, i) => i / (report.steps - 1));
   const lines = [["precision", "first"], ["recall", "second"], ["f1", "third"]].flatMap(([key, style]) => runs.map((run, i) => {
     const ys = run.curves[label][key];
-    return { name: `${key === "f1" ? "F1" : key} ${shown(ys[step], 2)}${i ? ` (${run.name})` : ""}`, xs: thresholds, ys, style: `${style} run${i}` };
+    const name = `${key === "f1" ? "F1" : key} ${shown(ys[step], 2)}${i ? ` (${run.name})` : ""}`;
+    return { name, xs: thresholds, ys, style: `${style} run${i}` };
   }));
   const of = label === NOTHING ? "all classes" : report.classes[label];
   lineChart($("by-threshold"), `At a threshold: ${of}`, "threshold", "", lines, state.threshold);
@@ -43,14 +45,18 @@ function drawBars() {
     name: nameOfRow(row.name), values: runs.map((run) => run[key][i].value), texts: runs.map((run) => write(run[key][i])),
   })), most);
   const most = Math.max(0.01, ...runs.flatMap((run) => run.errors.map((row) => row.value)));
-  bars("error-bars", "AP50 gained", "errors", (kind) => make("button", { type: "button", click: () => { choose({ kind }); $("kind").focus(); } }, KINDS[kind]),
-    (row) => `${row.value === null ? "–" : "+" + shown(row.value)}, ${row.count} ${row.name === "missed" ? "objects" : "boxes"}`, most);
+  const toPhotos = (kind) => make("button", { type: "button", click: () => { choose({ kind }); $("kind").focus(); } }, KINDS[kind]);
+  const gain = ({ name, value, count }) =>
+    `${value === null ? "" : "+"}${shown(value)}, ${count} ${name === "missed" ? "objects" : "boxes"}`;
+  bars("error-bars", "AP50 gained", "errors", toPhotos, gain, most);
   const at = runs.map((run) => run.threshold.toFixed(2)).join(" and "), recall = (row) => `${shown(row.value)} of ${row.count}`;
   bars("by-size", `Recall by size of the object, threshold ${at}`, "by_size", String, recall);
   bars("by-number", `Recall by number of objects in the photo, threshold ${at}`, "by_number", String, recall);
   lineChart($("calibration"), "Do scores mean what they say?", "mean score", "share that is correct", [
     { name: "if they did", xs: [0, 1], ys: [0, 1], style: "even" },
-    ...runs.map((run, i) => ({ name: `${run.name}: off by ${shown(run.calibration.error)}`, xs: run.calibration.scores, ys: run.calibration.right, style: `first run${i}`, dots: true })),
+    ...runs.map(({ name, calibration }, i) => ({
+      name: `${name}: off by ${shown(calibration.error)}`, xs: calibration.scores, ys: calibration.right, style: `first run${i}`, dots: true,
+    })),
   ]);
 }
 
@@ -91,13 +97,14 @@ function begin() {
   const options = (list) => list.map(([value, text]) => make("option", { value }, text));
   $("class").append(...options([["", "all"], ...report.classes.map((name, label) => [label, name])]));
   $("kind").append(...options([["all", "all photos"], ...Object.entries(KINDS).map(([kind, text]) => [kind, `with some ${text}`])]));
-  $("order").append(...options(Object.entries(ORDERS).map(([key, [text]]) => [key, text])), ...options(runs[1] ? [["worse", `worse than ${runs[1].name}`]] : []));
+  if (runs[1]) ORDERS.worse = [`worse than ${runs[1].name}`];
+  $("order").append(...options(Object.entries(ORDERS).map(([key, [text]]) => [key, text])));
   $("legend").append(...Object.entries(KINDS).map(([kind, text]) => make("span", { class: `chip ${kind}` }, text)));
   $("threshold").min = report.lowest;
   state.threshold = Math.max(state.threshold, report.lowest);
   $("threshold").value = state.threshold;
   $("threshold").addEventListener("input", (event) => choose({ threshold: Number(event.target.value) }));
-  $("class").addEventListener("change", (event) => choose({ label: event.target.value === "" ? null : Number(event.target.value) }));
+  $("class").addEventListener("change", ({ target }) => choose({ label: target.value === "" ? null : Number(target.value) }));
   $("class-search").addEventListener("input", (event) => choose({ search: event.target.value }));
   for (const id of ["kind", "order"]) $(id).addEventListener("change", (event) => choose({ [id]: event.target.value }));
   $("photo-search").addEventListener("input", (event) => choose({ file: event.target.value }));

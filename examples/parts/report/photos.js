@@ -15,7 +15,8 @@ const ORDERS = {
 
 // A caption beside its box where it covers no other; none if there is no such place.
 function placeOf([x1, y1, x2, y2], width, height, limits, taken) {
-  for (const [x, y] of [[x1, y1 - height], [x1, y1], [x2 - width, y1 - height], [x1, y2], [x2 - width, y2 - height], [x2 - width, y2]]) {
+  const [above, right, low] = [y1 - height, x2 - width, y2 - height];
+  for (const [x, y] of [[x1, above], [x1, y1], [right, above], [x1, y2], [right, low], [right, y2]]) {
     const place = [Math.max(0, Math.min(x, limits[0] - width)), Math.max(0, Math.min(y, limits[1] - height))];
     const covers = ([a, b, c, d]) => place[0] < c && a < place[0] + width && place[1] < d && b < place[1] + height;
     if (!taken.some(covers)) { taken.push([place[0], place[1], place[0] + width, place[1] + height]); return place; }
@@ -29,10 +30,13 @@ function picture(photo, title, boxes, wide) {
   const frames = [], captions = [];
   for (const { box, kind, text } of boxes) { // best first: it is drawn last, and its caption finds a place first
     const [x1, y1, x2, y2] = [box[0] * wide, box[1] * high, box[2] * wide, box[3] * high];
-    frames.unshift(make("g", {}, ...["rim", `frame ${kind}`].map((style) => make("rect", { class: style, x: x1, y: y1, width: Math.max(1, x2 - x1), height: Math.max(1, y2 - y1) })), make("title", {}, `${text}: ${KINDS[kind]}`)));
+    const place = { x: x1, y: y1, width: Math.max(1, x2 - x1), height: Math.max(1, y2 - y1) };
+    frames.unshift(make("g", {}, make("rect", { class: "rim", ...place }), make("rect", { class: `frame ${kind}`, ...place }),
+      make("title", {}, `${text}: ${KINDS[kind]}`)));
     const caption = short(text, 24), width = 4 + 6.6 * caption.length;
-    const place = placeOf([x1, y1, x2, y2], width, 14, [wide, high], taken);
-    if (place) captions.push(make("g", { class: "caption" }, make("rect", { class: `fill ${kind}`, x: place[0], y: place[1], width, height: 14 }), make("text", { x: place[0] + 2, y: place[1] + 11 }, caption)));
+    const free = placeOf([x1, y1, x2, y2], width, 14, [wide, high], taken);
+    if (free) captions.push(make("rect", { class: `fill ${kind}`, x: free[0], y: free[1], width, height: 14 }),
+      make("text", { x: free[0] + 2, y: free[1] + 11 }, caption));
   }
   drawn.append(...frames, ...captions);
   const file = `photos/${String(photo).padStart(6, "0")}.jpg`;
@@ -55,8 +59,9 @@ function boxesOf(run, photo, threshold, label) {
 
 function pictures(photo, state, wide) {
   const parts = runs.map((run) => boxesOf(run, photo, state.threshold, state.label));
-  return [picture(photo, `${parts[0].objects.length} ${parts[0].objects.length === 1 ? "object" : "objects"}`, parts[0].objects, wide),
-    ...runs.map((run, i) => picture(photo, `${parts[i].found.length} found${runs.length > 1 ? ` by ${run.name}` : ""}`, parts[i].found, wide))];
+  const { objects } = parts[0], by = (run) => (runs[1] ? ` by ${run.name}` : "");
+  return [picture(photo, `${objects.length} ${objects.length === 1 ? "object" : "objects"}`, objects, wide),
+    ...runs.map((run, i) => picture(photo, `${parts[i].found.length} found${by(run)}`, parts[i].found, wide))];
 }
 
 function chosenPhotos(counts, state) {
@@ -65,11 +70,12 @@ function chosenPhotos(counts, state) {
   const numbersOf = (photo) => counts[0].photos[photo];
   const value = order === "worse" ? (photo) => errorsIn(numbersOf(photo)) - errorsIn(counts[1].photos[photo])
     : (photo) => ORDERS[order][1](numbersOf(photo));
-  const photos = [...report.files.keys()].filter((photo) =>
-    (!inCell || inCell.has(photo)) && (kind === "all" || numbersOf(photo)[report.kinds.indexOf(kind)]) && report.files[photo].toLowerCase().includes(file.toLowerCase()));
+  const photos = [...report.files.keys()].filter((photo) => (!inCell || inCell.has(photo))
+    && (kind === "all" || numbersOf(photo)[report.kinds.indexOf(kind)]) && contains(report.files[photo], file));
   return photos.sort((a, b) => value(b) - value(a) || a - b);
 }
 
+const contains = (text, part) => text.toLowerCase().includes(part.toLowerCase());
 const saidOf = (numbers) => report.kinds.map((kind, i) => numbers[i] && `${numbers[i]} ${KINDS[kind]}`).filter(Boolean).join(", ");
 
 function drawGallery(photos, state, counts, open) {
@@ -90,9 +96,10 @@ function drawLarge(photos, place, state) {
   const dialog = document.getElementById("large"), photo = photos[place];
   const move = (step) => { if (photos[place + step] !== undefined) drawLarge(photos, place + step, state); };
   dialog.replaceChildren(
-    make("form", { method: "dialog", class: "row" }, make("strong", {}, report.files[photo]), make("span", {}, `${place + 1} of ${photos.length}`),
-      make("button", { type: "button", click: () => move(-1) }, "← previous"), make("button", { type: "button", click: () => move(1) }, "next →"),
-      make("button", { autofocus: true }, "Close")),
+    make("form", { method: "dialog", class: "row" },
+      make("strong", {}, report.files[photo]), make("span", {}, `${place + 1} of ${photos.length}`),
+      make("button", { type: "button", click: () => move(-1) }, "← previous"),
+      make("button", { type: "button", click: () => move(1) }, "next →"), make("button", { autofocus: true }, "Close")),
     make("div", { class: "pair" }, ...pictures(photo, state, 640)));
   dialog.onkeydown = (event) => { if (event.key === "ArrowLeft") move(-1); if (event.key === "ArrowRight") move(1); };
   if (!dialog.open) dialog.showModal();

@@ -29,7 +29,7 @@ function compare(a, b) { // classes without a value come last, whatever the orde
 function drawClasses(counts, { search, label }, choose) {
   const columns = columnsOfClasses(counts), table = document.getElementById("class-table");
   const value = columns[sorting.column][1];
-  const labels = report.classes.map((_, k) => k).filter((k) => report.classes[k].toLowerCase().includes(search.toLowerCase()));
+  const labels = report.classes.map((_, k) => k).filter((k) => contains(report.classes[k], search));
   labels.sort((a, b) => compare(value(a), value(b)) || a - b);
   const heads = columns.map(([name], index) => make("th", {
     scope: "col", "aria-sort": index !== sorting.column ? "none" : sorting.descending ? "descending" : "ascending",
