@@ -36,6 +36,7 @@ from pathlib import Path
 
 import torch
 import torchvision
+from parts.benchmarks.evaluation import measure_evaluation
 from parts.benchmarks.gpu.inference import measure_gpu_compiled, measure_gpu_inference
 from parts.benchmarks.gpu.operations import (
     measure_gpu_head,
@@ -59,7 +60,7 @@ from parts.measuring import Machine, Table, to_markdown
 
 from sparse_rcnn.inference import choose_device
 
-SECTIONS = ("inference", "head", "roi", "training", "loss", "scaling", "loading")
+SECTIONS = ("inference", "head", "roi", "training", "loss", "scaling", "loading", "evaluation")
 GPU_SECTIONS: dict[str, Callable[[Machine], Iterable[Table]]] = {
     "gpu-products": measure_gpu_products,
     "gpu-inference": measure_gpu_inference,
@@ -123,6 +124,7 @@ def main() -> None:
         "loss": lambda: measure_loss(machine),
         "scaling": lambda: measure_scaling(machine),
         "loading": lambda: measure_loading(machine, arguments.data),
+        "evaluation": lambda: measure_evaluation(machine),
         **{name: partial(measure, machine) for name, measure in GPU_SECTIONS.items()},
     }
     output = Path(arguments.output)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from parts.command_line import CommandLine, printable, run
 from parts.evaluating import can_evaluate, detect_dataset, without_nan
+from parts.evaluation_tables import format_classes, format_errors, format_other, other_figures
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import DATA, add_split_option, load_dataset
@@ -31,6 +32,7 @@ from sparse_rcnn.data import (
     evaluation_transform,
     format_metrics,
 )
+from sparse_rcnn.data.evaluation import EVALUATORS
 from sparse_rcnn.inference import Detector, category_ids_of, choose_device, load_detector
 
 
@@ -69,6 +71,13 @@ def parse_arguments() -> argparse.Namespace:
         "--against", metavar="CHECKPOINT", help="another file, which the report compares with the first"
     )
     parser.add_argument(
+        "--evaluator",
+        choices=tuple(EVALUATORS),
+        default="pycocotools",
+        help="faster_coco_eval: the same figures in a fifth of the time, if faster-coco-eval is installed "
+        "(pycocotools)",
+    )
+    parser.add_argument(
         "--precision",
         choices=("fp32", "tf32", "bf16"),
         default="fp32",
@@ -91,8 +100,9 @@ def parse_arguments() -> argparse.Namespace:
             raise ValueError(f"--{name} {path}: there is no such directory")
     if arguments.against and not arguments.report:
         raise ValueError("--against needs --report DIR: the report shows the comparison")
-    if not can_evaluate() and not arguments.results:
-        raise ImportError("evaluation needs pycocotools: pip install pycocotools")
+    if not can_evaluate(arguments.evaluator) and not arguments.results:
+        needed = EVALUATORS[arguments.evaluator]
+        raise ImportError(f"evaluation needs {needed}: pip install {needed}")
     return arguments
 
 
@@ -127,23 +137,27 @@ def evaluate(
     """COCO's figures, and the analysis, of the images that can be read."""
     most = arguments.max_detections or 100
     readable = [image for image in dataset.image_ids if image not in left_out]
-    metrics = evaluate_coco(dataset, results, most, readable, category_ids)
+    metrics = evaluate_coco(dataset, results, most, readable, category_ids, arguments.evaluator)
     analysis = analyse(dataset, results, max_detections=most, image_ids=readable, category_ids=category_ids)
     return metrics, analysis
 
 
 def show(
-    arguments: argparse.Namespace, metrics: dict[str, float], analysis: Analysis, left_out: dict[int, str]
+    arguments: argparse.Namespace,
+    metrics: dict[str, float],
+    analysis: Analysis,
+    others: dict[str, dict[str, float]],
+    left_out: dict[int, str],
 ) -> None:
     """Writes the figures, and then prints them."""
     most = arguments.max_detections or 100
     if arguments.metrics:
-        record = {**without_nan(metrics), "max_detections": most, "left_out": len(left_out)}
+        record = {**without_nan({**metrics, **others}), "max_detections": most, "left_out": len(left_out)}
         Path(arguments.metrics).write_text(json.dumps(record, indent=2))
     print(format_metrics(metrics, most))
-    for name, value in metrics.items():
-        if name.startswith("AP/"):
-            print(f"  {printable(name[3:]):<20} {value:.3f}")
+    print(f"\n{format_classes(analysis)}\n\n{format_errors(analysis)}")
+    for line in format_other(others, most):
+        print(line)
     if arguments.metrics:
         print(printable(f"metrics written to {arguments.metrics}"))
 
@@ -250,7 +264,9 @@ def main() -> None:
     if len(left_out) == len(dataset):
         raise ValueError(f"{arguments.data}: none of its images could be read")
     metrics, analysis = evaluate(arguments, dataset, results, left_out, category_ids)
-    show(arguments, metrics, analysis, left_out)
+    most, readable = arguments.max_detections or 100, analysis.boxes.image_ids.tolist()
+    others = other_figures(dataset, results, most, readable, category_ids)
+    show(arguments, metrics, analysis, others, left_out)
     if arguments.report:
         report(arguments, dataset, left_out, category_ids, (metrics, analysis), other)
     refuse_unreadable(len(left_out), len(dataset), arguments.max_unreadable)

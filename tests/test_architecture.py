@@ -137,14 +137,15 @@ def test_scipy_in_the_assignment_alone():
     assert importers_of("scipy") == {"ops/assignment.py"}
 
 
-def test_pycocotools_in_the_evaluation_alone_and_only_when_it_is_called():
-    importers = importers_of("pycocotools")
+@pytest.mark.parametrize("evaluator", ["pycocotools", "faster_coco_eval"])
+def test_evaluators_in_the_evaluation_alone_and_only_when_they_are_called(evaluator):
+    importers = importers_of(evaluator)
     assert importers
     assert all(name.startswith("data/evaluation/") for name in importers)
     for name in importers:
         tree = ast.parse((PACKAGE / name).read_text())
         at_once = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-        assert "pycocotools" not in "".join(map(ast.unparse, at_once)), name
+        assert evaluator not in "".join(map(ast.unparse, at_once)), name
 
 
 @pytest.mark.parametrize("package", ["torch.distributed", "logging", "argparse", "tqdm", "matplotlib"])

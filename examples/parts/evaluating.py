@@ -15,9 +15,9 @@ from sparse_rcnn.inference import Detect
 from sparse_rcnn.inference import detect_dataset as detect_quietly
 
 
-def can_evaluate() -> bool:
-    """Whether pycocotools is installed, which `evaluate_coco` needs."""
-    return importlib.util.find_spec("pycocotools") is not None
+def can_evaluate(evaluator: str = "pycocotools") -> bool:
+    """Whether what `evaluate_coco` needs is installed."""
+    return importlib.util.find_spec(evaluator) is not None
 
 
 def detect_dataset(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from parts import measuring
+from parts.benchmarks.evaluation import ROWS, measure_row
 from parts.benchmarks.inference import INFERENCE, TORCHVISION, build_inference, score_errors
 from parts.benchmarks.inputs import build_model, realistic_boxes
 from parts.benchmarks.own_process import own_process, rows_on
@@ -251,3 +252,10 @@ def test_the_script_writes_tables_of_rows_in_many_processes(tmp_path: Path) -> N
     assert names == [name for kind in ("float32", "bfloat16") for name in rows_on(MACHINE, TRAINING[kind])]
     if Path("/proc/self/clear_refs").exists():
         assert all(row["peak GB"] > 1 for row in tables["Training"])  # weights, gradients and moments
+
+
+def test_all_evaluators_find_the_same_ap_and_take_time():
+    pytest.importorskip("faster_coco_eval")
+    rows = [measure_row(name, (10, 72, 1000)) for name in ROWS]
+    assert len({row["AP"] for row in rows}) == 1
+    assert all(row["s of CPU"] > 0 for row in rows)

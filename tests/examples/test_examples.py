@@ -1,5 +1,6 @@
 """The example scripts, run as processes with tiny settings."""
 
+import importlib.util
 import json
 import re
 import shutil
@@ -59,8 +60,9 @@ def test_resuming_keeps_optimizer_schedule_and_place(trained: Path) -> None:
 
 def test_evaluation_of_the_checkpoint_gives_the_same_ap_as_training(trained: Path) -> None:
     output = trained / "runs" / "shapes"
+    fast = ("--evaluator", "faster_coco_eval") if importlib.util.find_spec("faster_coco_eval") else ()
     done = run_script(
-        *("evaluate.py", output / "checkpoint.pth", "--data", trained / "data" / "shapes"),
+        *("evaluate.py", output / "checkpoint.pth", "--data", trained / "data" / "shapes", *fast),
         *("--batch-size", "4", "--workers", "0", "--metrics", "metrics.json", "--results", "results.json"),
         *("--report", "report", "--against", output / "checkpoint.pth"),
         cwd=trained,
@@ -72,6 +74,8 @@ def test_evaluation_of_the_checkpoint_gives_the_same_ap_as_training(trained: Pat
     last = json.loads((output / "metrics.jsonl").read_text().splitlines()[-1])
     metrics = json.loads((trained / "metrics.json").read_text())
     assert metrics["AP"] == pytest.approx(last["AP"], abs=1e-6)
+    assert done.stdout.count("\ncircle ") == done.stdout.count("\nall classes ") == 1
+    assert "that its repair would gain\nclass " in done.stdout
     assert {"image_id", "category_id", "bbox", "score"} <= json.loads((trained / "results.json").read_text())[
         0
     ].keys()

@@ -39,7 +39,7 @@ def figures_of(analysis: Analysis, metrics: dict[str, float]) -> dict[str, Any]:
         "errors": [
             {"name": name, "value": float(gain), "count": int(count)}
             for name, gain, count in zip(
-                analysis.errors.names, analysis.errors.gains, analysis.errors.counts, strict=True
+                analysis.errors.names, analysis.errors.gains, analysis.shown_errors.counts, strict=True
             )
         ],
         "calibration": {

@@ -3,7 +3,12 @@
 from sparse_rcnn.data.evaluation.analysis import Analysis, analyse
 from sparse_rcnn.data.evaluation.calibration import Calibration
 from sparse_rcnn.data.evaluation.class_figures import ClassFigures
-from sparse_rcnn.data.evaluation.coco_metrics import coco_results, evaluate_coco, format_metrics
+from sparse_rcnn.data.evaluation.coco_metrics import (
+    EVALUATORS,
+    coco_results,
+    evaluate_coco,
+    format_metrics,
+)
 from sparse_rcnn.data.evaluation.confusion import Confusion
 from sparse_rcnn.data.evaluation.crowdhuman_metrics import evaluate_crowdhuman
 from sparse_rcnn.data.evaluation.error_kinds import ERROR_KINDS, ErrorKinds
@@ -15,6 +20,7 @@ from sparse_rcnn.data.evaluation.score_curves import BestScore, ScoreCurves
 
 __all__ = [
     "ERROR_KINDS",
+    "EVALUATORS",
     "Analysis",
     "BestScore",
     "Calibration",

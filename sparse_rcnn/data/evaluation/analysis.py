@@ -12,7 +12,7 @@ from sparse_rcnn.data.evaluation.confusion import Confusion, confusion_matrix
 from sparse_rcnn.data.evaluation.error_kinds import LEAST_IOU, ErrorKinds, error_kinds
 from sparse_rcnn.data.evaluation.flat_boxes import EvaluatedBoxes, flat_boxes
 from sparse_rcnn.data.evaluation.matching import Match, match_by_class
-from sparse_rcnn.data.evaluation.overlaps import overlapping_pairs
+from sparse_rcnn.data.evaluation.overlaps import Pairs, overlapping_pairs
 from sparse_rcnn.data.evaluation.recall_groups import RecallGroups, recall_by_count, recall_by_size
 from sparse_rcnn.data.evaluation.score_curves import BestScore, ScoreCurves, score_curves
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
@@ -45,6 +45,7 @@ class Analysis(NamedTuple):
         image_objects: [I] int64, objects in each image, without crowd regions.
         image_missed: [I] int64, those that no detection of their class from the threshold on finds.
         image_wrong: [I] int64, detections from the threshold on that find nothing.
+        shown_errors: Kinds of error of the detections from the threshold on, as if there were no others.
 
     Example:
         >>> from sparse_rcnn.data import ShapesDataset
@@ -75,6 +76,7 @@ class Analysis(NamedTuple):
     image_objects: np.ndarray
     image_missed: np.ndarray
     image_wrong: np.ndarray
+    shown_errors: ErrorKinds
 
 
 def analyse(
@@ -128,32 +130,44 @@ def analyse(
     pairs = overlapping_pairs(boxes, LEAST_IOU)
     ranked = rank_by_class(boxes)
     match = match_by_class(boxes, pairs, iou)
-    over_recall = precision_over_recall(ranked, match)
+    over_recall = precision_over_recall(ranked, match)  # [K, 101]
     by_iou = np.array(
         [precision_over_recall(ranked, match_by_class(boxes, pairs, each)).mean(1) for each in IOUS]
     )  # [10, K]
     curves, best_by_class, overall_curves, best = score_curves(ranked, match, score)
     limit = threshold if threshold is not None else 0.5 if np.isnan(best.threshold) else best.threshold
+    objects, missed, wrong = _image_figures(boxes, match, limit)
     return Analysis(
-        boxes,
-        iou,
-        limit,
-        _mean(by_iou.mean(0)),
-        _mean(by_iou[0]),
-        _mean(by_iou[5]),
-        best,
-        class_figures(boxes, by_iou, ranked.objects, best_by_class),
-        curves,
-        overall_curves,
-        over_recall,
-        match,
-        confusion_matrix(boxes, pairs, iou, limit),
-        error_kinds(boxes, pairs, match, iou),
-        calibration(match, score),
-        recall_by_size(boxes, match, limit),
-        recall_by_count(boxes, match, limit),
-        *_image_figures(boxes, match, limit),
+        boxes=boxes,
+        iou=iou,
+        threshold=limit,
+        ap=_mean(by_iou.mean(0)),
+        ap50=_mean(by_iou[0]),
+        ap75=_mean(by_iou[5]),
+        best=best,
+        classes=class_figures(boxes, by_iou, ranked.objects, best_by_class),
+        curves=curves,
+        overall_curves=overall_curves,
+        precision_over_recall=over_recall,
+        match=match,
+        confusion=confusion_matrix(boxes, pairs, iou, limit),
+        errors=error_kinds(boxes, pairs, match, iou),
+        calibration=calibration(match, score),
+        recall_by_size=recall_by_size(boxes, match, limit),
+        recall_by_count=recall_by_count(boxes, match, limit),
+        image_objects=objects,
+        image_missed=missed,
+        image_wrong=wrong,
+        shown_errors=_shown_errors(boxes, pairs, match, iou, limit),
     )
+
+
+def _shown_errors(
+    boxes: EvaluatedBoxes, pairs: Pairs, match: Match, iou: float, threshold: float
+) -> ErrorKinds:
+    hidden = boxes.found.score < threshold
+    shown = Match(np.where(hidden, -1, match.truth), match.ignored | hidden)
+    return error_kinds(boxes, pairs.chosen(~hidden[pairs.found]), shown, iou)
 
 
 def _image_figures(
@@ -163,11 +177,8 @@ def _image_figures(
     num_images, counted = len(boxes.image_ids), boxes.found.score >= threshold
     objects = np.bincount(boxes.truth.image[~boxes.truth.crowd], minlength=num_images)
     hits = np.bincount(boxes.found.image[match.right & counted], minlength=num_images)
-    return (
-        objects,
-        objects - hits,
-        np.bincount(boxes.found.image[match.wrong & counted], minlength=num_images),
-    )
+    wrong = np.bincount(boxes.found.image[match.wrong & counted], minlength=num_images)
+    return objects, objects - hits, wrong
 
 
 def _mean(values: np.ndarray) -> float:

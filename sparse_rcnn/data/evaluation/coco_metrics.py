@@ -1,4 +1,4 @@
-"""COCO's average precision and recall, computed by pycocotools."""
+"""COCO's average precision and recall, computed by pycocotools or by faster-coco-eval."""
 
 import contextlib
 import io
@@ -13,7 +13,10 @@ from sparse_rcnn.data.evaluation.flat_boxes import check_results, chosen_ids, tr
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.ops.detections import Detections
 
-__all__ = ["AP", "AR", "SUMMARY", "coco_results", "evaluate_coco", "format_metrics"]
+__all__ = ["AP", "AR", "EVALUATORS", "SUMMARY", "coco_results", "evaluate_coco", "format_metrics"]
+
+# By module; what to install for it.
+EVALUATORS = {"pycocotools": "pycocotools", "faster_coco_eval": "faster-coco-eval"}
 
 AP, AR = "Average Precision  (AP)", "Average Recall     (AR)"
 # Name, title, IoU, area and detections per image, in the order of the table that COCO prints.
@@ -91,6 +94,7 @@ def evaluate_coco(
     max_detections: int = 100,
     image_ids: Sequence[int] | None = None,
     category_ids: Sequence[int] | None = None,
+    evaluator: str = "pycocotools",
 ) -> dict[str, float]:
     """Evaluates COCO results over the images of a data set.
 
@@ -101,6 +105,7 @@ def evaluate_coco(
             table has 100.
         image_ids: The images to evaluate. The default is all.
         category_ids: The classes to evaluate. The default is all.
+        evaluator: "pycocotools", or "faster_coco_eval": the same figures in a fifth of the time.
 
     Returns:
         AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl, and "AP/NAME" for each class (in
@@ -111,8 +116,8 @@ def evaluate_coco(
     Raises:
         ValueError: If a result lacks a field, has an unknown image or category, or a number that is not
             finite; if `max_detections` is less than 1; if the chosen images or classes are empty or not in
-            the data set.
-        ImportError: If pycocotools is not installed. Nothing else in this library needs it.
+            the data set; if there is no such evaluator.
+        ImportError: If the evaluator is not installed. Nothing else in this library needs pycocotools.
 
     Example:
         >>> from sparse_rcnn.data import ShapesDataset
@@ -121,10 +126,7 @@ def evaluate_coco(
         >>> round(evaluate_coco(truth, results)["AP"], 3)
         1.0
     """
-    try:
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise ImportError(f"evaluation needs pycocotools: pip install pycocotools ({error})") from error
+    coco, coco_eval = _imported(evaluator)
     if max_detections < 1:
         raise ValueError(f"max_detections must be at least 1, got {max_detections}")
     truth = truth_dict(ground_truth)
@@ -141,7 +143,8 @@ def evaluate_coco(
     ]
     with contextlib.redirect_stdout(io.StringIO()):
         # COCO.loadRes is not used: it fails on an empty list and changes the caller's dicts.
-        evaluation = COCOeval(_indexed(truth, annotations), _indexed(truth, detections), "bbox")
+        annotated, found = (_indexed(coco(), truth, entries) for entries in (annotations, detections))
+        evaluation = coco_eval(annotated, found, "bbox")
         evaluation.params.imgIds = chosen_ids(image_ids, truth["images"], "image_ids")
         evaluation.params.catIds = chosen_ids(category_ids, truth["categories"], "category_ids")
         evaluation.params.maxDets = sorted({1, 10, max_detections})
@@ -204,10 +207,25 @@ def _summarize(
     return float(values.mean()) if values.size else math.nan
 
 
-def _indexed(truth: dict[str, Any], annotations: list[dict[str, Any]]) -> Any:
-    from pycocotools.coco import COCO
+def _imported(evaluator: str) -> tuple[Any, Any]:
+    """The classes COCO and COCOeval of an evaluator."""
+    if evaluator not in EVALUATORS:
+        raise ValueError(f"evaluator must be one of {', '.join(EVALUATORS)}, got {evaluator!r}")
+    try:
+        if evaluator == "pycocotools":
+            from pycocotools.coco import COCO
+            from pycocotools.cocoeval import COCOeval
+        else:
+            from faster_coco_eval import COCO
+            from faster_coco_eval import COCOeval_faster as COCOeval
+    except ImportError as error:
+        needed = EVALUATORS[evaluator]
+        raise ImportError(f"evaluation needs {needed}: pip install {needed} ({error})") from error
+    return COCO, COCOeval
 
-    coco = COCO()
+
+def _indexed(coco: Any, truth: dict[str, Any], annotations: list[dict[str, Any]]) -> Any:
+    """A COCO object with these annotations."""
     coco.dataset = {"images": truth["images"], "categories": truth["categories"], "annotations": annotations}
     coco.createIndex()
     return coco

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from sparse_rcnn.data.evaluation.flat_boxes import EvaluatedBoxes, TruthBoxes, flat_boxes, truth_dict
-from sparse_rcnn.data.evaluation.matching import Match, take_greedily
+from sparse_rcnn.data.evaluation.matching import match_by_class
 from sparse_rcnn.data.evaluation.overlaps import Pairs, overlapping_pairs
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.ops.assignment import linear_sum_assignment
@@ -72,7 +72,7 @@ def evaluate_crowdhuman(
         return dict.fromkeys(("AP", "mMR", "JI"), float("nan"))
     pairs = overlapping_pairs(boxes, _IOU)
     pairs = pairs.chosen(pairs.iou > _IOU)
-    match = _match(boxes, pairs)
+    match = match_by_class(boxes, pairs, _IOU)
     order = np.argsort(-boxes.found.score, kind="stable")
     order = order[~match.ignored[order]]
     hits, misses = np.cumsum(match.right[order]), np.cumsum(match.wrong[order])
@@ -103,18 +103,6 @@ def _clipped(boxes: EvaluatedBoxes, truth: dict[str, Any]) -> EvaluatedBoxes:
         truth=boxes.truth._replace(boxes=clip(boxes.truth.boxes, boxes.truth.image)),
         found=boxes.found._replace(boxes=clip(boxes.found.boxes, boxes.found.image)),
     )
-
-
-def _match(boxes: EvaluatedBoxes, pairs: Pairs) -> Match:
-    """Each detection by falling score gets the free person of highest IoU, or an ignored region."""
-    crowd = boxes.truth.crowd
-    pairs = pairs.chosen(np.lexsort((pairs.truth, -pairs.iou, crowd[pairs.truth], pairs.found)))
-    taken = pairs.chosen(take_greedily(pairs.found, pairs.truth, crowd[pairs.truth]))
-    truth = np.full(len(boxes.found.score), -1, dtype=np.int64)
-    truth[taken.found] = taken.truth
-    ignored = np.zeros(len(truth), dtype=bool)
-    ignored[taken.found] = crowd[taken.truth]
-    return Match(truth, ignored)
 
 
 def _miss_rate(recall: np.ndarray, false_an_image: np.ndarray) -> float:

@@ -59,6 +59,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             they were drawn on the stored pixels. The annotated size shows a wrong choice, except for images
             that are turned by 180°, mirrored or square. `check_images` names these.
         max_pixels: The largest number of pixels of an image, as for `read_image`.
+        format_name: The format of the files, such as "COCO" or "CrowdHuman", if `load_dataset` read them.
         lvis: What LVIS's files have besides (how frequent classes are, and which were looked for), or None.
 
     Example:
@@ -97,6 +98,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         self.exif_orientation: ExifOrientation = exif_orientation
         self.max_pixels = max_pixels
         self.lvis = lvis
+        self.format_name: str | None = None
         self._annotations = checked.annotations
         self._is_target = checked.is_target
         self.num_clipped = checked.num_clipped

@@ -101,12 +101,14 @@ def load_dataset(
         content = _without_impossible(_without_missing(content))
     if class_names is not None:
         content = choose_classes(content, class_names, allow_absent=allow_absent_classes)
-    return DetectionDataset(
+    dataset = DetectionDataset(
         **content.checked(drop_degenerate),
         transform=transform,
         exif_orientation=exif_orientation,
         max_pixels=max_pixels,
     )
+    dataset.format_name = layout.format
+    return dataset
 
 
 def list_splits(path: str | Path) -> list[str]:

@@ -7,10 +7,12 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from random_detections import random_detections
 
 from sparse_rcnn.data import (
     CocoDetection,
     VocDetection,
+    analyse,
     coco_results,
     evaluate_coco,
     find_coco,
@@ -234,6 +236,10 @@ def test_equal_to_pycocotools_by_hand_on_coco_mini(shared_dir):
         evaluation.summarize()
     metrics = evaluate_coco(data, results)
     assert [metrics[name] for name in NAMES] == evaluation.stats.tolist()
+    analysis = analyse(data, results)
+    assert [analysis.ap, analysis.ap50, analysis.ap75] == pytest.approx(evaluation.stats[:3], abs=1e-12)
+    of_class = [metrics[f"AP/{name}"] for name in data.class_names]
+    assert analysis.classes.ap == pytest.approx(of_class, abs=1e-12, nan_ok=True)
     assert 0.1 < metrics["AP"] < 0.9
     assert format_metrics(metrics) == "\n".join(printed.getvalue().splitlines()[-12:])
 
@@ -306,3 +312,42 @@ def test_labels_without_a_category_are_left_out():
     boxes = torch.tensor([[[0.0, 0, 4, 8], [0, 0, 1, 1]]])
     detections = Detections(boxes, torch.tensor([[0.5, 0.25]]), torch.tensor([[1, 0]]))
     assert coco_results(detections, [3], [None, 9]) == [result(3, 9, [0.0, 0.0, 4.0, 8.0], 0.5)]
+
+
+@pytest.mark.parametrize(("detections", "digits", "most"), [(0, None, 100), (900, 1, 100), (900, None, 300)])
+def test_the_fast_evaluator_gives_the_same(detections, digits, most):
+    pytest.importorskip("faster_coco_eval")
+    truth, results = random_detections(1, 6, 3, 120, detections, crowd_share=0.1, score_digits=digits)
+    truth["categories"].append({"id": 8, "name": "absent"})
+    expected = evaluate_coco(truth, results, most)
+    found = evaluate_coco(truth, results, most, evaluator="faster_coco_eval")
+    assert list(found) == list(expected)
+    assert found == pytest.approx(expected, abs=1e-9, nan_ok=True)
+
+
+def test_an_evaluator_that_there_is_not():
+    with pytest.raises(ValueError, match="must be one of pycocotools, faster_coco_eval, got 'fast'"):
+        evaluate_coco(ground_truth(), [], evaluator="fast")
+
+
+def test_sizes_with_many_detections_are_those_of_pycocotools():
+    """Its own summary looks for 100 detections: with another number, APs, APm, APl and ARs would be -1."""
+    truth, results = random_detections(2, 2, 1, 100, 500)
+    metrics = evaluate_coco(truth, results, 300)
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = {"info": {}, **copy.deepcopy(truth)}
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(copy.deepcopy(results)), "bbox")
+        evaluation.params.maxDets = [1, 10, 300]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    for area, letter in enumerate("sml", start=1):
+        for name, key in (("AP", "precision"), ("AR", "recall")):
+            values = evaluation.eval[key][..., area, 2]
+            assert metrics[name + letter] == values[values > -1].mean()
+            assert 0 < metrics[name + letter] < 1
+    for most, place in ((1, 0), (10, 1)):
+        values = evaluation.eval["recall"][..., 0, place]
+        assert metrics[f"AR{most}"] == values[values > -1].mean()
+    assert metrics["AP"] != evaluate_coco(truth, results)["AP"]

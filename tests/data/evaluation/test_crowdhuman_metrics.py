@@ -21,6 +21,7 @@ def test_equal_to_the_published_evaluation(scene):
 
 def test_perfect_detections_on_files(shared_dir):
     dataset = load_dataset(shared_dir / "cases" / "layouts" / "crowdhuman", "val")
+    assert dataset.format_name == "CrowdHuman"
     entries = dataset.coco_ground_truth()["annotations"]
     assert any(entry["iscrowd"] for entry in entries)
     results = [{**entry, "score": 0.95} for entry in entries]  # also in the ignored regions

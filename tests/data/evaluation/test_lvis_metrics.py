@@ -24,6 +24,22 @@ def test_equal_to_lvis(seed):
     assert evaluate_lvis(truth, results) == pytest.approx(lvis_figures(truth, results), abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frequency": "x"}, "category 1: field 'frequency' must be one of r, c, f, got 'x'"),
+        ({"neg_category_ids": [1, "2"]}, "image 0: field 'neg_category_ids' must be a list of ids"),
+    ],
+)
+def test_wrong_fields_are_named(shared_dir, tmp_path, change, message):
+    folder = shared_dir / "cases" / "layouts" / "lvis_v1"
+    content = json.loads((folder / "annotations" / "lvis_v1_train.json").read_text())
+    content["categories" if "frequency" in change else "images"][0].update(change)
+    (tmp_path / "lvis_v1_train.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message):
+        load_dataset(tmp_path / "lvis_v1_train.json", images=folder)
+
+
 def test_a_data_set_in_lvis_files(shared_dir):
     dataset = load_dataset(shared_dir / "cases" / "layouts" / "lvis_v1", "train")
     truth = dataset.coco_ground_truth()
