@@ -20,7 +20,6 @@ import torch
 from parts.command_line import CommandLine, printable, run
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
-from parts.png import save_png
 
 from sparse_rcnn.data import UnreadableImageError
 from sparse_rcnn.inference import Detected, Detector, choose_device, find_images, load_detector
@@ -48,41 +47,46 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--video", action="append", default=[], metavar="FILE", help="a video, frame by frame"
     )
-    parser.add_argument("--camera", type=int, metavar="N", help="a camera, 0 is the first. Ctrl-C ends it")
-    parser.add_argument(
-        "--output", default="detections", metavar="DIR", help="folder for the results (detections)"
-    )
+    parser.add_argument("--camera", type=int, metavar="N", help="a camera, 0 for the first; until Ctrl-C")
+    parser.add_argument("--output", default="detections", metavar="DIR", help="made if absent (detections)")
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score kept, 0 to 1 (0.3)")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="keep only these classes (all)")
-    parser.add_argument(
-        "--save-txt", action="store_true", help="also write a text file in YOLO's format per image"
-    )
-    parser.add_argument("--crops", action="store_true", help="also write a picture of each object, by class")
-    parser.add_argument("--json", action="store_true", help="print only one line of JSON per image")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="keep these only (all)")
+    parser.add_argument("--save-txt", action="store_true", help="also a text file in YOLO's format per image")
+    parser.add_argument("--crops", action="store_true", help="also a picture of each object, by class")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON per image, and no words")
     parser.add_argument(
         "--tile",
         type=int,
         metavar="PX",
-        help="cut images into tiles of this side, for small objects in large images. Detections are merged",
+        help="cut images into tiles of this side, for small objects in large images; merged across tiles",
     )
     parser.add_argument(
-        "--overlap", type=float, default=0.2, metavar="SHARE", help="overlap of neighbouring tiles (0.2)"
+        "--overlap", type=float, default=0.2, metavar="SHARE", help="of neighbouring tiles (0.2)"
     )
     parser.add_argument(
         "--augment",
         action="store_true",
-        help="average over three sizes, each also mirrored. Six times as slow",
+        help="means over three sizes, as they are and mirrored: six times as slow",
     )
-    parser.add_argument("--batch-size", type=int, default=1, help="images per batch (1)")
+    parser.add_argument("--batch-size", type=int, default=1, help="images detected in at a time (1)")
+    parser.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="shortest side of the images (as stored in the checkpoint, or 800)",
+    )
+    parser.add_argument(
+        "--max-size", type=int, metavar="PX", help="bound of the longest side (as stored, or 1333)"
+    )
     add_image_options(parser)
     parser.add_argument(
         "--precision",
         choices=("fp32", "tf32", "bf16"),
         default="fp32",
-        help="bf16: faster, scores change by up to about 0.01. tf32, for GPUs: between the two (fp32)",
+        help="bf16: faster, scores differ by up to about 0.01; tf32, on a GPU: between the two (fp32)",
     )
     parser.add_argument(
-        "--compile", action="store_true", help="compile with the first image. This takes minutes"
+        "--compile", action="store_true", help="compile when the first image comes: takes minutes"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments: argparse.Namespace = parser.parse_args()
@@ -110,7 +114,7 @@ def write_more(found: Detected, picture: Path, arguments: argparse.Namespace) ->
         for number, (crop, name) in enumerate(zip(found.crops(), found.names, strict=True)):
             directory = picture.parent / "crops" / (re.sub(r"[^\w -]", "_", name)[:60] or "_")
             directory.mkdir(parents=True, exist_ok=True)
-            save_png(crop, directory / f"{picture.stem}_{number}.png")
+            crop.save(directory / f"{picture.stem}_{number}.png")
     if arguments.json:
         print(json.dumps(found.to_dict()), flush=True)
     else:
@@ -140,7 +144,7 @@ def detect_all(
     try:
         for found in results:
             picture = picture_for(stem_of(found), output, taken)
-            save_png(found.draw(), picture)
+            found.draw().save(picture)
             records[found.photo.name] = {"picture": str(picture), **found.to_dict()}
             write_more(found, picture, arguments)
     finally:

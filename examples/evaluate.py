@@ -19,7 +19,7 @@ from parts.evaluating import can_evaluate, detect_dataset, without_nan
 from parts.evaluation_tables import format_classes, format_errors, format_other, other_figures
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
-from parts.open_dataset import DATA, add_split_option, load_dataset
+from parts.open_dataset import DATA, load_dataset
 from parts.reader import at_most_one_a_core
 from parts.report.report import Evaluated, write_report
 
@@ -40,7 +40,21 @@ def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
     parser.add_argument("checkpoint", help="file of this library, detectron2, mmdetection or export.py")
     parser.add_argument("--data", required=True, metavar="PATH", help=DATA)
-    add_split_option(parser)
+    parser.add_argument(
+        "--split",
+        default="val",
+        help="of the data set, such as test; or the split.json of a training run, or the share of the "
+        "images that it held out (val)",
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="shortest side of the images (as stored in the checkpoint, or 800)",
+    )
+    parser.add_argument(
+        "--max-size", type=int, metavar="PX", help="bound of the longest side (as stored, or 1333)"
+    )
     parser.add_argument("--batch-size", type=int, default=1, help="images per batch (1)")
     workers = at_most_one_a_core(2)
     parser.add_argument(
@@ -57,7 +71,7 @@ def parse_arguments() -> argparse.Namespace:
         "--classes",
         nargs="+",
         metavar="NAME",
-        help="evaluate only these classes. Checkpoint and data set must have them (all of the data set)",
+        help="evaluate these only, which checkpoint and data set must both have (all of the data set)",
     )
     add_image_options(parser)
     parser.add_argument("--results", metavar="FILE", help="write the detections as COCO results here")
@@ -81,12 +95,12 @@ def parse_arguments() -> argparse.Namespace:
         "--precision",
         choices=("fp32", "tf32", "bf16"),
         default="fp32",
-        help="bf16: faster, scores change by up to about 0.01. tf32, for GPUs: between the two (fp32)",
+        help="bf16: faster, scores differ by up to about 0.01; tf32, on a GPU: between the two (fp32)",
     )
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="compile the detector with the first batch, for images of any size. This takes minutes",
+        help="compile the detector when the first batch comes, for images of any size: takes minutes",
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments: argparse.Namespace = parser.parse_args()

@@ -93,11 +93,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--max-detections", type=int, default=100, help="per image (100)")
     parser.add_argument(
-        "--image",
-        default=str(DEFAULT_IMAGE),
-        help="image for the comparison and the timing (docs/predictions.jpg)",
+        "--image", default=str(DEFAULT_IMAGE), help="to compare and time on (docs/predictions.jpg)"
     )
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs of checkpoint and file (5)")
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (5)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments: argparse.Namespace = parser.parse_args()
     return arguments
@@ -109,10 +107,10 @@ def main() -> None:
         raise ValueError(f"--repeats must be at least 1, got {arguments.repeats}")
     source, device = Path(arguments.checkpoint), choose_device(arguments.device)
     if file_format(source) != "checkpoint":
-        raise ValueError(f"{source} is exported already; give the checkpoint it was made from")
+        raise ValueError(f"{source}: is exported already; give the checkpoint that it was made of")
     photo = read_image(arguments.image)
     if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False  # it rounds to 10 bits, and the comparison would show that
+        torch.backends.cudnn.allow_tf32 = False  # rounds to 10 bits: differences would be its, not the file's
     detector = load_detector(arguments.checkpoint, device, max_detections=arguments.max_detections)
     suffix = SUFFIXES[arguments.format]
     ending = suffix[suffix.rindex(".") :]

@@ -17,7 +17,7 @@ import torch
 from einops import rearrange
 from parts.command_line import CommandLine, printable, run
 from parts.image_options import add_image_options, refuse_unreadable
-from parts.open_dataset import DATA, add_split_option, load_dataset
+from parts.open_dataset import DATA, load_dataset
 from parts.png import save_png
 from parts.stage_drawing import draw_stages, moving_stages
 from parts.stage_survey import SMALL_AREA, numbers_of, plot_drift, plot_places, refine, survey
@@ -57,9 +57,23 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--animate", metavar="FILE", help="all stages as an animation: .gif, .png or .webp")
     parser.add_argument("--data", metavar="PATH", help=f"data set to survey: {DATA}")
-    add_split_option(parser)
+    parser.add_argument(
+        "--split",
+        default="val",
+        help="of the data set, such as test; or the split.json of a training run, or the share of the "
+        "images that it held out (val)",
+    )
     parser.add_argument("--max-images", type=int, metavar="N", help="the first N images of it (all)")
     parser.add_argument("--max-panels", type=int, default=20, metavar="N", help="proposals shown (20)")
+    parser.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="shortest side of the images (as stored in the checkpoint, or 800)",
+    )
+    parser.add_argument(
+        "--max-size", type=int, metavar="PX", help="limit of the longest side (as stored, or 1333)"
+    )
     add_image_options(parser)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments: argparse.Namespace = parser.parse_args()

@@ -35,10 +35,11 @@ def photo_folder(tmp_path, monkeypatch):
     Path("VOC2007/Annotations/1.xml").write_text(VOC_PAGE)
 
 
+# Examples that build a whole model take most of the time.
 WITH_EXAMPLES = [
-    pytest.param(name, marks=pytest.mark.slow if name.endswith(".compiling") else ())
-    for name, path in MODULES.items()
-    if ">>>" in path.read_text()
+    pytest.param(name, marks=pytest.mark.slow if ">>> model = build_sparse_rcnn(" in text else ())
+    for name, text in ((name, path.read_text()) for name, path in MODULES.items())
+    if ">>>" in text
 ]
 
 

@@ -57,7 +57,7 @@ def blocks_of(page: str) -> list[Block]:
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, marks=pytest.mark.slow if page.endswith("compile.md") else ())
+        pytest.param(page, marks=() if page == "README.md" else pytest.mark.slow)
         for page in PAGES
         if any(not block.reason for block in blocks_of(page))
     ],

@@ -1,4 +1,4 @@
-"""Detects in a data set, with a progress bar."""
+"""A data set through a detector, as scripts do it: they show how far it is."""
 
 import importlib.util
 import math
@@ -31,14 +31,14 @@ def detect_dataset(
     unreadable: dict[int, str] | None = None,
     category_ids: Sequence[int | None] | None = None,
 ) -> list[dict[str, Any]]:
-    """The library's `detect_dataset`, with a progress bar and readers that ignore signals."""
+    """The library's ``detect_dataset``, with progress on a terminal and readers that outlive signals."""
     share = (rank, world_size, unreadable, category_ids, outlive_signals)
     watch = partial(progress, rank=rank, desc="evaluating", unit="batch")
     return detect_quietly(detect, dataset, device, batch_size, workers, *share, watch)
 
 
 def without_nan(values: Any) -> Any:
-    """The values with None in place of NaN, since JSON has no NaN. The AP of an absent class is NaN."""
+    """None for a metric without a value, such as the AP of an absent class: JSON has no NaN."""
     if isinstance(values, dict):
         return {key: without_nan(value) for key, value in values.items()}
     if isinstance(values, (list, tuple)):

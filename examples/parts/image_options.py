@@ -1,4 +1,4 @@
-"""Options for images: their size, how files are read, and how many may be unreadable."""
+"""Options for reading image files, and for the number of images that may be unreadable."""
 
 import argparse
 
@@ -6,16 +6,7 @@ from sparse_rcnn.data.image_file import MAX_PIXELS
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --size, --max-size, --exif-orientation, --max-pixels and --max-unreadable."""
-    parser.add_argument(
-        "--size",
-        type=int,
-        metavar="PX",
-        help="shortest side of the images (as stored in the checkpoint, or 800)",
-    )
-    parser.add_argument(
-        "--max-size", type=int, metavar="PX", help="limit of the longest side (as stored, or 1333)"
-    )
+    """Adds --exif-orientation, --max-pixels and --max-unreadable."""
     parser.add_argument(
         "--exif-orientation",
         choices=("apply", "ignore"),

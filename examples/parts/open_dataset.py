@@ -55,16 +55,6 @@ def add_data_options(group: Any) -> None:
     )
 
 
-def add_split_option(parser: argparse.ArgumentParser) -> None:
-    """Adds --split, for scripts that read one split."""
-    parser.add_argument(
-        "--split",
-        default="val",
-        help="a split of the data set, such as test; or the split.json of a training run, or the share of "
-        "images that it held out (val)",
-    )
-
-
 def open_split(
     arguments: argparse.Namespace,
     split: str,

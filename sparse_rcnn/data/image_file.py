@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from einops import rearrange
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -234,14 +233,14 @@ def _rgb_pixels(source: Image.Image, exif_orientation: ExifOrientation) -> Tenso
         image = image.transpose({**_ITSELF, **_OPPOSITE}[orientation])
     if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
         image = image.convert("RGBA")  # the colours are the same, and Pillow does not warn
-    pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # read-only
+    pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # [H, W, 3], read-only
     if upper_bytes and pixels.max() < _UNUSED_BITS:
         raise ValueError(
             "the file has 16 bits per channel, but its values use 14 or less, so the image would be "
             "nearly black; scale them to 8 bits first"
         )
-    # NumPy copies in this thread. torch would start a pool of threads in every worker.
-    return torch.from_numpy(rearrange(pixels, "h w c -> c h w").copy())
+    # Transposed by NumPy, which copies in this thread: torch would wake a pool of them in every worker.
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())  # [3, H, W]
 
 
 def _check_raster(image: Image.Image, max_pixels: int) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 __all__ = ["VIDEO_SUFFIXES", "camera_frames", "video_frames"]
@@ -70,7 +69,7 @@ def _decode(av: Any, place: str, kind: str | None, name: str) -> Iterator[Tensor
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             for frame in container.decode(stream):
-                pixels = rearrange(frame.to_ndarray(format="rgb24"), "h w c -> c h w")
-                yield torch.from_numpy(pixels.copy())
+                pixels = frame.to_ndarray(format="rgb24")  # [H, W, 3]
+                yield torch.from_numpy(pixels.transpose(2, 0, 1).copy())
     except (av.error.FFmpegError, OSError) as error:
         raise ValueError(f"{name} that cannot be read: {error}") from error

@@ -163,6 +163,7 @@ def box_head_stage(n: int, c: int, f: int, k: int, reused: bool) -> tuple[int, i
     return sum(p for p, _ in parts), sum(f for _, f in parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "stage", "stages", "proposal"),
     [

@@ -162,9 +162,8 @@ def test_the_animation_rests_at_every_stage_and_moves_straight_in_between() -> N
         assert (corners - start.lerp(end, step / (MOVING_FRAMES + 1))).abs().max() < 0.01
 
 
-@pytest.mark.parametrize(
-    "suffix", ["gif", *(pytest.param(x, marks=pytest.mark.slow) for x in ("png", "webp"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
 def test_the_animation_is_written_with_all_frames(run, image_file: Path, suffix: str) -> None:
     output = run(image_file, "--animate", f"new/moving.{suffix}") / "new" / f"moving.{suffix}"
     with Image.open(output) as movie:

@@ -15,11 +15,14 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 DEVICE = os.environ.get("SPARSE_RCNN_TEST_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
-        if Path(__file__).parent in item.path.parents and DEVICE == "cuda":
+        if Path(__file__).parent in item.path.parents:
             # A GPU's remarks (of its compiler, of streams) differ from card to card: they are no errors.
-            item.add_marker(pytest.mark.filterwarnings("default"))
+            # On a CPU, these tests repeat others in small.
+            mark = pytest.mark.filterwarnings("default") if DEVICE == "cuda" else pytest.mark.slow
+            item.add_marker(mark)
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ def model() -> nn.Sequential:
     return nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 32)).eval()
 
 
+@pytest.mark.slow
 def test_weights_are_packed_constants_of_every_graph(model: nn.Sequential) -> None:
     before = settings()
 

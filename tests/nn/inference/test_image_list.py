@@ -356,6 +356,7 @@ def test_bad_arguments(build_small, arguments):
         ImageListDetector(build_small(), **arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True])
 def test_scripted(build_small, images, training):
     detector = ImageListDetector(build_small(), min_size=(64, 80), max_size=96).train(training)

@@ -178,6 +178,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_no_worker_outlives_the_process_that_it_reads_for(tmp_path: Path, method: str) -> None:
     script = tmp_path / "orphan.py"

@@ -340,9 +340,12 @@ def test_legends_cover_neither_curves_nor_each_other(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     "entries",
     [
-        pytest.param([training_entry(1), SKIPPED, training_entry(2)], id="no_evaluation"),
+        pytest.param(
+            [training_entry(1), SKIPPED, training_entry(2)], id="no_evaluation", marks=pytest.mark.slow
+        ),
         pytest.param([training_entry(1), training_entry(2, **NULLS), metrics_of(2, AP=None)], id="null"),
-        pytest.param([SKIPPED, metrics_of(1)], id="only_evaluation"),  # of a single step that was bad
+        # Of a single step that was bad.
+        pytest.param([SKIPPED, metrics_of(1)], id="only_evaluation", marks=pytest.mark.slow),
     ],
 )
 def test_the_plot_is_a_picture_of_whatever_there_is(tmp_path: Path, entries: list[dict[str, Any]]) -> None:
