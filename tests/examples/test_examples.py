@@ -366,3 +366,8 @@ def test_help(tmp_path: Path) -> None:
     scripts = ("train.py", "evaluate.py", "detect.py", "export.py", "benchmark.py")
     said = run_python(HELP, EXAMPLES, *scripts, cwd=tmp_path)
     assert re.findall(r"^usage: (\S+) ", said, re.MULTILINE) == list(scripts)
+
+
+def test_a_comparison_needs_a_report() -> None:
+    said = failure_of("evaluate.py", "one.pth", "--data", "data", "--against", "other.pth")
+    assert "--against needs --report DIR" in said
