@@ -74,16 +74,7 @@ def parse_arguments() -> argparse.Namespace:
         help="evaluate these only, which checkpoint and data set must both have (all of the data set)",
     )
     add_image_options(parser)
-    parser.add_argument("--results", metavar="FILE", help="write the detections as COCO results here")
-    parser.add_argument("--metrics", metavar="FILE", help="write AP and AP per class as JSON here")
-    parser.add_argument(
-        "--report",
-        metavar="DIR",
-        help="write report.html here, and small photos beside it: curves, confusions, errors, worst photos",
-    )
-    parser.add_argument(
-        "--against", metavar="CHECKPOINT", help="another file, which the report compares with the first"
-    )
+    add_output_options(parser)
     parser.add_argument(
         "--evaluator",
         choices=tuple(EVALUATORS),
@@ -118,6 +109,20 @@ def parse_arguments() -> argparse.Namespace:
         needed = EVALUATORS[arguments.evaluator]
         raise ImportError(f"evaluation needs {needed}: pip install {needed}")
     return arguments
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """What is written."""
+    parser.add_argument("--results", metavar="FILE", help="write the detections as COCO results here")
+    parser.add_argument("--metrics", metavar="FILE", help="write AP and AP per class as JSON here")
+    parser.add_argument(
+        "--report",
+        metavar="DIR",
+        help="write report.html here, and small photos beside it: curves, confusions, errors, worst photos",
+    )
+    parser.add_argument(
+        "--against", metavar="CHECKPOINT", help="another file, which the report compares with the first"
+    )
 
 
 def open_data(arguments: argparse.Namespace, detector: Detector) -> DetectionDataset:
