@@ -2,6 +2,7 @@
 
     python examples/evaluate.py runs/shapes/checkpoint.pth --data data/shapes
     python examples/evaluate.py model_final.pth --data /data/coco --results results.json
+    python examples/evaluate.py runs/mine/best.pth --data /data/mine --report report
 
 The file may be a checkpoint of this library, detectron2 or mmdetection, or what export.py makes of one.
 The data set may be in any layout that load_dataset knows; a split that is not there lists those that are.
@@ -21,8 +22,10 @@ from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import DATA, load_dataset
 from parts.reader import at_most_one_a_core
+from parts.report.report import Evaluated, write_report
 
 from sparse_rcnn.data import (
+    Analysis,
     DetectionDataset,
     UnreadableImageError,
     analyse,
@@ -64,8 +67,7 @@ def parse_arguments() -> argparse.Namespace:
         help="evaluate these only, which checkpoint and data set must both have (all of the data set)",
     )
     add_image_options(parser)
-    parser.add_argument("--results", metavar="FILE", help="write the detections as COCO results here")
-    parser.add_argument("--metrics", metavar="FILE", help="write AP and AP per class as JSON here")
+    add_output_options(parser)
     parser.add_argument(
         "--evaluator",
         choices=tuple(EVALUATORS),
@@ -81,10 +83,26 @@ def parse_arguments() -> argparse.Namespace:
         path = getattr(arguments, name)
         if path and not Path(path).absolute().parent.is_dir():
             raise ValueError(f"--{name} {path}: there is no such directory")
+    if arguments.against and not arguments.report:
+        raise ValueError("--against needs --report DIR: the report shows the comparison")
     if not can_evaluate(arguments.evaluator) and not arguments.results:
         needed = EVALUATORS[arguments.evaluator]
         raise ImportError(f"evaluation needs {needed}: pip install {needed}")
     return arguments
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """What is written."""
+    parser.add_argument("--results", metavar="FILE", help="write the detections as COCO results here")
+    parser.add_argument("--metrics", metavar="FILE", help="write AP and AP per class as JSON here")
+    parser.add_argument(
+        "--report",
+        metavar="DIR",
+        help="write report.html here, and small photos beside it: curves, confusions, errors, worst photos",
+    )
+    parser.add_argument(
+        "--against", metavar="CHECKPOINT", help="another file, which the report compares with the first"
+    )
 
 
 def open_data(arguments: argparse.Namespace, detector: Detector) -> DetectionDataset:
@@ -114,13 +132,24 @@ def evaluate(
     results: list[dict[str, Any]],
     left_out: dict[int, str],
     category_ids: list[int],
-) -> None:
-    """Computes the figures, writes them, and then prints them."""
+) -> tuple[dict[str, float], Analysis]:
+    """COCO's figures, and the analysis, of the images that can be read."""
     most = arguments.max_detections or 100
     readable = [image for image in dataset.image_ids if image not in left_out]
     metrics = evaluate_coco(dataset, results, most, readable, category_ids, arguments.evaluator)
     analysis = analyse(dataset, results, max_detections=most, image_ids=readable, category_ids=category_ids)
-    others = other_figures(dataset, results, most, readable, category_ids)
+    return metrics, analysis
+
+
+def show(
+    arguments: argparse.Namespace,
+    metrics: dict[str, float],
+    analysis: Analysis,
+    others: dict[str, dict[str, float]],
+    left_out: dict[int, str],
+) -> None:
+    """Writes the figures, and then prints them."""
+    most = arguments.max_detections or 100
     if arguments.metrics:
         record = {**without_nan({**metrics, **others}), "max_detections": most, "left_out": len(left_out)}
         Path(arguments.metrics).write_text(json.dumps(record, indent=2))
@@ -132,19 +161,84 @@ def evaluate(
         print(printable(f"metrics written to {arguments.metrics}"))
 
 
-def main() -> None:
-    arguments = parse_arguments()
-    device = choose_device(arguments.device)
-    if device.type == "cpu":
-        keep_freed_memory()
-    detector = load_detector(
-        arguments.checkpoint,
-        device,
+def load(arguments: argparse.Namespace, checkpoint: str) -> Detector:
+    return load_detector(
+        checkpoint,
+        choose_device(arguments.device),
         arguments.precision,
         arguments.compile,
         max_detections=arguments.max_detections,
         image_size=(arguments.size, arguments.max_size),
     )
+
+
+def detect(
+    arguments: argparse.Namespace,
+    detector: Detector,
+    dataset: DetectionDataset,
+    ids_of_labels: list[int | None],
+    left_out: dict[int, str],
+) -> list[dict[str, Any]]:
+    """What the detector finds in the data set; images that cannot be read go to `left_out`."""
+    return detect_dataset(
+        detector.detect,
+        dataset,
+        detector.device,
+        arguments.batch_size,
+        arguments.workers,
+        unreadable=left_out,
+        category_ids=ids_of_labels,
+        **shown(),
+    )
+
+
+def load_other(
+    arguments: argparse.Namespace, dataset: DetectionDataset, category_ids: list[int]
+) -> tuple[Detector, list[int | None]]:
+    """The detector of --against, and the category id of each of its labels."""
+    other = load(arguments, arguments.against)
+    try:
+        ids_of_labels = category_ids_of(other.class_names, dataset, arguments.classes)
+    except ValueError as error:
+        raise ValueError(f"--against {arguments.against}: {error}") from error
+    if {*ids_of_labels} - {None} != {*category_ids}:
+        raise ValueError(f"--against {arguments.against} has other classes: give common ones as --classes")
+    return other, ids_of_labels
+
+
+def report(
+    arguments: argparse.Namespace,
+    dataset: DetectionDataset,
+    left_out: dict[int, str],
+    category_ids: list[int],
+    figures: tuple[dict[str, float], Analysis],
+    other: tuple[Detector, list[int | None]] | None,
+) -> None:
+    """Writes the report, of the first file and of --against."""
+    names = [Path(path).name for path in (arguments.checkpoint, arguments.against or "")]
+    if names[0] == names[1]:
+        names = ["/".join(Path(path).parts[-2:]) for path in (arguments.checkpoint, arguments.against)]
+    evaluated = [Evaluated(names[0], *figures)]
+    if other is not None:
+        detector, ids_of_labels = other
+        dataset.transform = evaluation_transform(detector.shortest_side, detector.longest_side)
+        results = detect(arguments, detector, dataset, ids_of_labels, left_out)
+        evaluated.append(Evaluated(names[1], *evaluate(arguments, dataset, results, left_out, category_ids)))
+        metrics = evaluated[1].metrics
+        print(printable(f"{arguments.against}: AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f}"))
+    title = f"{names[0]} on {Path(arguments.data).name}, {arguments.split}"
+    page, problems = write_report(Path(arguments.report), title, dataset, evaluated)
+    for problem in problems:
+        print(printable(f"not in the report: {problem}"))
+    print(printable(f"report written to {page}"))
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    device = choose_device(arguments.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    detector = load(arguments, arguments.checkpoint)
     dataset = open_data(arguments, detector)
     ids_of_labels = category_ids_of(detector.class_names, dataset, arguments.classes)
     category_ids = [category for category in ids_of_labels if category is not None]
@@ -157,17 +251,9 @@ def main() -> None:
             f"the checkpoint has {len(detector.class_names)} classes: what it detects of the others is left "
             "out, after the best detections of each image have been taken"
         )
+    other = load_other(arguments, dataset, category_ids) if arguments.against else None
     left_out: dict[int, str] = {}
-    results = detect_dataset(
-        detector.detect,
-        dataset,
-        device,
-        arguments.batch_size,
-        arguments.workers,
-        unreadable=left_out,
-        category_ids=ids_of_labels,
-        **shown(),
-    )
+    results = detect(arguments, detector, dataset, ids_of_labels, left_out)
     if arguments.results:
         Path(arguments.results).write_text(json.dumps(results))
         print(printable(f"{len(results)} detections written to {arguments.results}"))
@@ -177,7 +263,12 @@ def main() -> None:
         print(f"{len(left_out)} of {len(dataset)} images could not be read: the figures are of the others")
     if len(left_out) == len(dataset):
         raise ValueError(f"{arguments.data}: none of its images could be read")
-    evaluate(arguments, dataset, results, left_out, category_ids)
+    metrics, analysis = evaluate(arguments, dataset, results, left_out, category_ids)
+    most, readable = arguments.max_detections or 100, analysis.boxes.image_ids.tolist()
+    others = other_figures(dataset, results, most, readable, category_ids)
+    show(arguments, metrics, analysis, others, left_out)
+    if arguments.report:
+        report(arguments, dataset, left_out, category_ids, (metrics, analysis), other)
     refuse_unreadable(len(left_out), len(dataset), arguments.max_unreadable)
 
 

@@ -85,9 +85,8 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         return
     directory.begin(start, state.num_bytes())
     directory.show_augmentation(training_set)
-    run_log = RunLog(
-        directory.output if processes.rank == 0 else None, start, arguments.iterations, processes.rank
-    )
+    output = directory.output if processes.rank == 0 else None
+    run_log = RunLog(output, start, arguments.iterations, processes.rank, directory.open_loggers())
     stack.callback(run_log.close)  # however this ends
     description = checkpoint_description(arguments, config, training_set)
     saver = CheckpointSaver(arguments, directory.checkpoints, run, description, run_log)
@@ -131,6 +130,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
     saver.keep_best(arguments.iterations)
     run_log.close()
     directory.finish(run, found, run_log)
+    evaluation.write_report(found)
     if found.problem:
         raise ValueError(found.problem)
 

@@ -24,6 +24,6 @@ def without_nan(values: Any) -> Any:
     """None for a metric without a value, such as the AP of an absent class: JSON has no NaN."""
     if isinstance(values, dict):
         return {key: without_nan(value) for key, value in values.items()}
-    if isinstance(values, list):
+    if isinstance(values, (list, tuple)):
         return [without_nan(value) for value in values]
     return None if isinstance(values, float) and not math.isfinite(values) else values

@@ -35,6 +35,8 @@ def test_training_leaves_everything_to_go_on_and_to_use_the_model(trained: Path)
         with Image.open(output / picture) as image:
             assert min(image.size) > 100
     assert len(list((output / "pictures").glob("*.png"))) == 8
+    assert "shapes on shapes, after 4 iterations" in (output / "report.html").read_text()
+    assert len(list((output / "photos").glob("*.jpg"))) == 16
     assert list(output.glob("events.out.tfevents.*"))
 
 
@@ -62,9 +64,13 @@ def test_evaluation_of_the_checkpoint_gives_the_same_ap_as_training(trained: Pat
     done = run_script(
         *("evaluate.py", output / "checkpoint.pth", "--data", trained / "data" / "shapes", *fast),
         *("--batch-size", "4", "--workers", "0", "--metrics", "metrics.json", "--results", "results.json"),
+        *("--report", "report", "--against", output / "checkpoint.pth"),
         cwd=trained,
     )
     assert done.returncode == 0, done.stderr
+    page = (trained / "report" / "report.html").read_text()
+    assert "checkpoint.pth on shapes, val" in page
+    assert len(list((trained / "report" / "photos").glob("*.jpg"))) == 16
     last = json.loads((output / "metrics.jsonl").read_text().splitlines()[-1])
     metrics = json.loads((trained / "metrics.json").read_text())
     assert metrics["AP"] == pytest.approx(last["AP"], abs=1e-6)
@@ -360,3 +366,8 @@ def test_help(tmp_path: Path) -> None:
     scripts = ("train.py", "evaluate.py", "detect.py", "export.py", "benchmark.py")
     said = run_python(HELP, EXAMPLES, *scripts, cwd=tmp_path)
     assert re.findall(r"^usage: (\S+) ", said, re.MULTILINE) == list(scripts)
+
+
+def test_a_comparison_needs_a_report() -> None:
+    said = failure_of("evaluate.py", "one.pth", "--data", "data", "--against", "other.pth")
+    assert "--against needs --report DIR" in said

@@ -32,7 +32,8 @@ Checkpoints
 Output
     run_directory       the directory --output
     run_lock            one run at a time uses it
-    run_log             progress bar, metrics.jsonl, TensorBoard, plot
+    run_log             progress bar, metrics.jsonl, plot
+    loggers/            TensorBoard, Weights & Biases, MLflow, Trackio
     step_log            what the log says of a step
     memory              the peak memory of a process
     evaluation          figures and pictures of the validation set

@@ -11,6 +11,7 @@ import torch
 from parts.open_dataset import FILES
 from parts.reader import at_most_one_a_core
 from parts.training.defaults import MODEL_OPTIONS, PAPER, RECIPE_BATCH, RECIPE_GROUP, SHAPES
+from parts.training.loggers.logger import missing_packages
 from parts.training.options import flag_of, make_parser
 from parts.training.recipe import Recipe, choose_recipe, recipe_table
 from sparse_rcnn.nn import ModelConfig
@@ -112,6 +113,8 @@ def check_combinations(parser: argparse.ArgumentParser, arguments: argparse.Name
         parser.error("--recompute-backbone needs --backbone-norm frozen or group")
     if arguments.weights and Path(arguments.output).resolve() in Path(arguments.weights).resolve().parents:
         parser.error("--weights must not lie in --output: give the new run a directory of its own")
+    if missing := missing_packages(arguments.logger):
+        parser.error(f"--logger {' '.join(missing)}: not installed. pip install {' '.join(missing)}")
 
 
 def add_schedule(arguments: argparse.Namespace) -> None:

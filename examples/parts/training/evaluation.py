@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,13 +12,16 @@ from torch import Tensor
 from parts.command_line import printable
 from parts.evaluating import can_evaluate, shown
 from parts.png import save_png
-from parts.training.pictures import draw_predictions, sheet_of
+from parts.report.report import Evaluated as Reported
+from parts.report.report import write_report
+from parts.training.pictures import ABOUT_PAIRS, draw_predictions, sheet_of
 from parts.training.processes import Processes
 from parts.training.run_log import RunLog
 from parts.training.stop import Stop, StopRequestedError
 from parts.training.training_state import TrainingState
 from sparse_rcnn.data import (
     DetectionDataset,
+    analyse,
     evaluate_coco,
     format_metrics,
 )
@@ -37,12 +40,16 @@ class Evaluated(NamedTuple):
         pictures: Of the first images, by the name of their file.
         num_images: That were evaluated.
         problem: Which detections are not finite, if any are: then there are no figures.
+        results: The detections as COCO results.
+        image_ids: Of the images that were evaluated.
     """
 
     metrics: dict[str, float]
     pictures: dict[str, Image]
     num_images: int
     problem: str = ""
+    results: Sequence[dict[str, Any]] = ()
+    image_ids: Sequence[int] = ()
 
 
 class Evaluation:
@@ -120,10 +127,25 @@ class Evaluation:
             self.run_log.say(f"iteration {iteration}\n{format_metrics(metrics)}")
             pictures = draw_predictions(self.detector, self.dataset, 8)
             self._show_progress(iteration, pictures)
-            found = found._replace(metrics=metrics, pictures=pictures)
+            read = [image for image in self.dataset.image_ids if image not in left_out]
+            found = found._replace(metrics=metrics, pictures=pictures, results=results, image_ids=read)
         self.processes.wait()  # pycocotools can take long: this wait has a longer timeout than a step
         self.state.model.train()
         return found
+
+    def write_report(self, found: Evaluated) -> None:
+        """Writes report.html, and small photos, into the directory of the run, from its last evaluation."""
+        if self.processes.rank != 0 or found.problem or not found.image_ids:
+            return
+        output = Path(self.arguments.output)
+        data = self.arguments.data or self.arguments.shapes_dir
+        title = f"{output.name} on {Path(data).name}, after {self.arguments.iterations} iterations"
+        try:
+            analysis = analyse(self.dataset, found.results, image_ids=found.image_ids)
+            metrics = found.metrics if can_evaluate() else {}
+            write_report(output, title, self.dataset, [Reported(output.name, metrics, analysis)])
+        except (OSError, ValueError) as error:
+            self.run_log.say(f"no report.html: {printable(error)}")
 
     def _detect(self) -> tuple[list[dict[str, Any]], dict[int, str], str]:
         """COCO results on rank 0; on all processes, unreadable images by id, and what is not finite.
@@ -173,7 +195,7 @@ class Evaluation:
         )
 
     def _show_progress(self, iteration: int, pictures: dict[str, Image]) -> None:
-        sheet = sheet_of([*pictures.values()][:6])
+        sheet = sheet_of([*pictures.values()][:6], 2, ABOUT_PAIRS)
         self.run_log.picture("predictions", sheet, iteration)
         directory = Path(self.arguments.output) / "progress"
         try:

@@ -9,6 +9,7 @@ import torch
 from parts.command_line import CommandLine
 from parts.open_dataset import DATA, add_data_options
 from parts.training.defaults import MAX_UNREADABLE, MODEL_OPTIONS, PAPER, RECIPE_BATCH, RECIPE_GROUP, SHAPES
+from parts.training.loggers.logger import LOGGERS
 from parts.training.recipe import SMALL
 from sparse_rcnn.data.loading.augmentation import AUGMENTATIONS
 from sparse_rcnn.nn import ModelConfig
@@ -256,6 +257,13 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
     _add(keeping, "--eval-interval", "iterations between evaluations. 0: only at the end", type=int)
     _add(keeping, "--eval-batch-size", "images per batch and device in the evaluation", type=int)
+    keeping.add_argument(
+        "--logger",
+        choices=LOGGERS,
+        nargs="+",
+        default=[],
+        help="send figures and pictures to these, too, besides TensorBoard. Their packages must be installed",
+    )
     keeping.add_argument(
         "--dry-run",
         action="store_true",

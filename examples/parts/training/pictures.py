@@ -1,31 +1,53 @@
 """Pictures of the detections in the first validation images."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import PIL.Image
+from PIL import ImageDraw, ImageFont, ImageOps
 
 from sparse_rcnn.data import DetectionDataset, Draw, SeededDataset, UnreadableImageError
 from sparse_rcnn.inference import Detector, NotFiniteError, draw_boxes
 
+THRESHOLD = 0.3  # lowest score that is drawn
+GAP, TITLE = 8, 24  # pixels between pictures, and of a line of text
+ABOUT_PAIRS = (
+    f"Left: what is there. Right: what was found, with scores of at least {THRESHOLD}. Each box is one of "
+    "the proposals, and there is no NMS: two boxes on one object are two proposals that both claim it. "
+    "Training makes this rare."
+)
+
 
 def draw_predictions(detector: Detector, dataset: DetectionDataset, count: int) -> dict[str, PIL.Image.Image]:
-    """Pictures of the first images, by the name of their file; those that cannot be read are left out."""
+    """The first images with their objects, and beside it with what is found, by the name of their file.
+
+    Those that cannot be read are left out.
+    """
     pictures = {}
-    transform = dataset.transform
-    dataset.transform = None
-    try:
-        for index in range(min(count, len(dataset))):
-            try:
-                image, _ = dataset[index]
-                found = detector(image, threshold=0.3)
-            except (UnreadableImageError, NotFiniteError):
-                continue
-            pictures[Path(dataset.image_paths[index]).stem] = found.draw()
-    finally:
-        dataset.transform = transform
+    for index in range(min(count, len(dataset))):
+        try:
+            image, target = dataset.read(index, None)
+            found = detector(image, threshold=THRESHOLD)
+        except (UnreadableImageError, NotFiniteError):
+            continue
+        annotated = draw_boxes(image, target.boxes, target.labels, dataset.class_names)
+        titles = f"{len(target.labels)} there", f"{len(found)} found"
+        pictures[Path(dataset.image_paths[index]).stem] = beside((annotated, found.draw()), titles)
     return pictures
+
+
+def beside(pictures: Sequence[PIL.Image.Image], titles: Sequence[str]) -> PIL.Image.Image:
+    """Pictures of one size side by side, each below its title."""
+    sheet = sheet_of(
+        [ImageOps.expand(picture, (0, TITLE, 0, 0), "white") for picture in pictures], len(pictures)
+    )
+    draw = ImageDraw.Draw(sheet)
+    for number, title in enumerate(titles):
+        place = number * (pictures[0].width + GAP), 0
+        draw.text(place, title, "black", ImageFont.load_default(TITLE * 3 // 4))
+    return sheet
 
 
 def draw_samples(
@@ -42,13 +64,18 @@ def draw_samples(
     return pictures
 
 
-def sheet_of(pictures: list[PIL.Image.Image]) -> PIL.Image.Image:
-    """Pictures side by side, three in a row."""
-    columns = max(1, min(3, len(pictures)))
+def sheet_of(pictures: list[PIL.Image.Image], columns: int = 3, text: str = "") -> PIL.Image.Image:
+    """Pictures side by side in rows, above a text."""
+    columns = max(1, min(columns, len(pictures)))
     width = max((picture.width for picture in pictures), default=1)
     height = max((picture.height for picture in pictures), default=1)
     rows = max(1, math.ceil(len(pictures) / columns))
-    sheet = PIL.Image.new("RGB", (columns * (width + 8) - 8, rows * (height + 8) - 8), "white")
+    size = columns * (width + GAP) - GAP, rows * (height + GAP) - GAP
+    lines = textwrap.wrap(text, max(20, size[0] * 2 // TITLE))
+    sheet = PIL.Image.new("RGB", (size[0], size[1] + len(lines) * TITLE), "white")
     for index, picture in enumerate(pictures):
-        sheet.paste(picture, (index % columns * (width + 8), index // columns * (height + 8)))
+        sheet.paste(picture, (index % columns * (width + GAP), index // columns * (height + GAP)))
+    draw = ImageDraw.Draw(sheet)
+    for number, line in enumerate(lines):
+        draw.text((0, size[1] + number * TITLE), line, "black", ImageFont.load_default(TITLE * 3 // 4))
     return sheet

@@ -17,7 +17,7 @@ FREE = {
     *("data", *FILES, "shapes_dir", "output", "resume", "dry_run", "device", "workers", "keep_checkpoints"),
     *("accumulate", "recompute_head", "recompute_backbone", "freed_memory"),
     *("checkpoint_interval", "checkpoint_minutes", "log_interval", "eval_interval", "eval_batch_size"),
-    *("max_bad_batches", "max_unreadable", "compile"),
+    *("max_bad_batches", "max_unreadable", "compile", "logger"),
 }
 # ... and more options that may differ with --resume.
 LENGTH = {"iterations", "epochs", "minutes", "steps", "warmup", "patience"}

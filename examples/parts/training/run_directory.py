@@ -13,11 +13,12 @@ from torch import nn
 from parts.command_line import printable
 from parts.evaluating import without_nan
 from parts.png import save_png
-from parts.training.arguments import images_at_a_time
+from parts.training.arguments import images_at_a_time, settings
 from parts.training.batches import augmented
 from parts.training.checkpoint_files import CheckpointDirectory
 from parts.training.evaluation import Evaluated
-from parts.training.pictures import draw_samples, sheet_of
+from parts.training.loggers.logger import Logger, open_logger
+from parts.training.pictures import ABOUT_PAIRS, draw_samples, sheet_of
 from parts.training.processes import LAUNCH, Processes, launch_name
 from parts.training.resuming import find_run, read_resumed
 from parts.training.run_lock import lock
@@ -117,6 +118,20 @@ class RunDirectory:
             except (OSError, ValueError) as error:
                 print(f"no augmentation.png: {error}", file=sys.stderr)
 
+    def open_loggers(self) -> list[Logger]:
+        """The programs of --logger, which get the figures of the run.
+
+        Raises:
+            ValueError: If one of them cannot start, for example without a login.
+        """
+        loggers = []
+        for name in self._arguments.logger if self._processes.rank == 0 else []:
+            try:
+                loggers.append(open_logger(name, self.output, settings(self._arguments)))
+            except Exception as error:  # each has errors of its own
+                raise ValueError(f"--logger {name}: {error}") from error
+        return loggers
+
     def finish(self, run: RunState, found: Evaluated, run_log: RunLog) -> None:
         """Writes summary.json, which marks the run as complete, and then the pictures."""
         if self._processes.rank != 0:
@@ -136,7 +151,9 @@ class RunDirectory:
             (self.output / "pictures").mkdir(exist_ok=True)
             for name, picture in found.pictures.items():
                 save_png(picture, self.output / "pictures" / f"{name}.png")
-            save_png(sheet_of([*found.pictures.values()][:6]), self.output / "predictions.png")
+            save_png(
+                sheet_of([*found.pictures.values()][:6], 2, ABOUT_PAIRS), self.output / "predictions.png"
+            )
         except (OSError, ValueError) as error:  # a full disk: checkpoint and figures are written already
             print(f"not all pictures could be written: {error}", file=sys.stderr)
         left_out = f" ({summary['left_out']} unreadable ones left out)" if summary["left_out"] else ""

@@ -1,21 +1,22 @@
-"""The output of a run: progress bar, metrics.jsonl, TensorBoard, and a plot at the end."""
+"""The output of a run: progress bar, metrics.jsonl, loggers, and a plot at the end."""
 
 import contextlib
 import json
 import math
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 import PIL.Image
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from parts.command_line import printable
 from parts.evaluating import without_nan
+from parts.training.loggers.logger import Logger
+from parts.training.loggers.tensorboard_logger import TensorBoardLogger
 
 matplotlib.use("Agg")
 
@@ -36,21 +37,24 @@ class RunLog:
         start: The first iteration. Later entries of a run that died are removed.
         iterations: The last iteration.
         rank: The number of this process.
+        loggers: They get the figures, too, besides TensorBoard.
     """
 
-    def __init__(self, output: Path | None, start: int, iterations: int, rank: int) -> None:
+    def __init__(
+        self, output: Path | None, start: int, iterations: int, rank: int, loggers: Iterable[Logger] = ()
+    ) -> None:
         self.output = output
         self.rank = rank
         self.entries: list[dict[str, Any]] = []
         self._complained = False
         self._iterations, self._shown = iterations, start * LINES // iterations
-        self._writer: SummaryWriter | None = None
+        self._loggers: list[Logger] = []
         if output is not None:
             self._path = output / "metrics.jsonl"
             self.entries = [entry for entry in _read(self._path) if entry["iteration"] <= start]
             self._rewrite()
             # TensorBoard then also hides the later entries of a run that died.
-            self._writer = SummaryWriter(str(output), purge_step=start + 1)
+            self._loggers = [TensorBoardLogger(output, start), *loggers]
         self.progress = tqdm(
             total=iterations,
             initial=start,
@@ -88,13 +92,7 @@ class RunLog:
             if not self._complained:
                 self.say(f"cannot write to {self._path}: {error}; training goes on")
             self._complained = True
-        for key, value in entry.items():
-            if key.endswith("_by_stage"):
-                for stage, part in enumerate(value, start=1):
-                    name = f"{group}/{key.removesuffix('_by_stage')}/stage_{stage}"
-                    self._draw("add_scalar", name, part, entry["iteration"])
-            elif key != "iteration" and isinstance(value, (int, float)):
-                self._draw("add_scalar", printable(f"{group}/{key}"), value, entry["iteration"])
+        self._pass_on("numbers", _flat(entry, group), entry["iteration"])
 
     def evaluations_since_best(self) -> int:
         """The number of evaluations after the best AP. 0 if the last is the best."""
@@ -116,15 +114,14 @@ class RunLog:
             self._shown = shown
 
     def picture(self, name: str, picture: PIL.Image.Image, iteration: int) -> None:
-        """Adds a picture to TensorBoard."""
-        self._draw("add_image", name, np.asarray(picture), iteration, dataformats="HWC")
+        """Adds a picture to TensorBoard and the other loggers."""
+        self._pass_on("picture", name, picture, iteration)
 
     def close(self) -> None:
         """Ends the progress bar and writes the remaining entries."""
         self.progress.close()
-        if self._writer is not None:
-            with contextlib.suppress(OSError):  # the message was printed already
-                self._writer.close()
+        self._pass_on("close")
+        self._loggers = []
         if self._complained:
             with contextlib.suppress(OSError):
                 self._rewrite()
@@ -135,9 +132,9 @@ class RunLog:
 
         losses = [entry for entry in self.entries if "loss" in entry]
         metrics = [entry for entry in self.entries if "AP" in entry]
-        figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(15, 4))
+        figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(15, 4.8))
         # Fixed margins: a layout that matplotlib finds takes as long as the plot.
-        figure.subplots_adjust(left=0.06, right=0.99, bottom=0.13, top=0.92, wspace=0.18)
+        figure.subplots_adjust(left=0.06, right=0.99, bottom=0.28, top=0.93, wspace=0.18)
         for key, title in TITLES.items():
             left.plot([e["iteration"] for e in losses], [e[key] for e in losses], label=title)
         left.set(xlabel="iteration", ylabel="weighted loss", yscale="log", title="training")
@@ -153,20 +150,20 @@ class RunLog:
         right.set(xlabel="iteration", ylim=(0, 1), title="validation")
         for axes in (left, middle, right):
             axes.grid(alpha=0.3)
-            if axes.lines:
-                axes.legend()
+            if axes.lines:  # below the curves, where it covers nothing
+                axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3, frameon=False)
         figure.savefig(path, dpi=120)
         pyplot.close(figure)
 
-    def _draw(self, kind: str, *arguments: Any, **options: Any) -> None:
-        """Writes to TensorBoard. After an error, the run goes on without it."""
-        if self._writer is None:
-            return
-        try:
-            getattr(self._writer, kind)(*arguments, **options)
-        except OSError as error:
-            self.say(f"TensorBoard cannot write to {self.output}: {error}; training goes on without it")
-            self._writer = None
+    def _pass_on(self, kind: str, *arguments: Any) -> None:
+        """Passes something on to all loggers. After an error of one, the run goes on without it."""
+        for logger in [*self._loggers]:
+            try:
+                getattr(logger, kind)(*arguments)
+            except Exception as error:  # whatever a service answers: no run ends with it
+                name = type(logger).__name__
+                self.say(f"{name} failed: {printable(error)}; training goes on without it")
+                self._loggers.remove(logger)
 
     def _rewrite(self) -> None:
         temporary = self._path.with_suffix(".tmp")
@@ -175,6 +172,18 @@ class RunLog:
             file.flush()
             os.fsync(file.fileno())  # without it, a loss of power may leave an empty file
         temporary.replace(self._path)
+
+
+def _flat(entry: dict[str, Any], group: str) -> dict[str, float]:
+    """The numbers of an entry by name, with one for each stage: "train/l1/stage_1"."""
+    values = {}
+    for key, value in entry.items():
+        if key.endswith("_by_stage"):
+            for stage, part in enumerate(value, start=1):
+                values[f"{group}/{key.removesuffix('_by_stage')}/stage_{stage}"] = part
+        elif key != "iteration" and isinstance(value, (int, float)):
+            values[printable(f"{group}/{key}")] = value
+    return values
 
 
 def _number(value: float | None) -> float:

@@ -6,12 +6,12 @@ from pathlib import Path
 import PIL.Image
 import pytest
 import torch
-from parts.training.pictures import draw_predictions, sheet_of
+from parts.training.pictures import GAP, TITLE, draw_predictions, sheet_of
 from torch import Tensor
 from torchvision.transforms import v2
 
 from sparse_rcnn.data import ShapesDataset, evaluation_transform
-from sparse_rcnn.inference import Detector
+from sparse_rcnn.inference import Detector, draw_boxes
 
 CPU = torch.device("cpu")
 NUM_IMAGES = 4
@@ -58,21 +58,35 @@ def test_there_is_a_picture_of_each_of_the_first_images(dataset: ShapesDataset, 
     pictures = draw_predictions(detector(find_nothing), dataset, count)
     assert list(pictures) == [f"{n:012d}" for n in range(1, min(count, NUM_IMAGES) + 1)]
     for picture, size in zip(pictures.values(), dataset.image_sizes, strict=False):
-        zoom = picture.height // size[0]  # small images are enlarged
+        zoom = (picture.height - TITLE) // size[0]  # small images are enlarged
         assert zoom >= 1
-        assert (picture.height, picture.width) == (zoom * size[0], zoom * size[1])  # not as transformed
+        # Twice, below titles, and not as transformed.
+        assert (picture.height, picture.width) == (zoom * size[0] + TITLE, 2 * zoom * size[1] + GAP)
 
 
 def test_what_is_found_is_drawn_where_it_is(dataset: ShapesDataset) -> None:
     (empty,), (drawn,) = (
         draw_predictions(detector(detect), dataset, 1).values() for detect in (find_nothing, find_the_middle)
     )
-    changed = differing_pixels(drawn, empty)
+    assert not differing_pixels(drawn, empty)[:, : drawn.width // 2].any()  # on the left are the objects
+    right = [
+        picture.crop((picture.width // 2 + GAP // 2, TITLE, picture.width, picture.height))
+        for picture in (drawn, empty)
+    ]
+    changed = differing_pixels(*right)
     height, width = changed.shape
     assert changed[height // 4 : height * 3 // 4, width // 4 + 1].float().mean() > 0.8  # the left edge
     assert changed[height * 3 // 4 - 1, width // 4 : width * 3 // 4].float().mean() > 0.8  # the lower edge
     assert not changed[-2:].any()  # the score of what covers all is too low
     assert not changed[:, -2:].any()
+
+
+def test_objects_are_drawn_beside_what_is_found(dataset: ShapesDataset) -> None:
+    image, target = dataset.read(0, None)
+    expected = draw_boxes(image, target.boxes, target.labels, dataset.class_names)
+    (picture,) = draw_predictions(detector(find_nothing), dataset, 1).values()
+    left = picture.crop((0, TITLE, expected.width, picture.height))
+    assert not differing_pixels(left, expected).any()
 
 
 def test_images_that_cannot_be_read_are_left_out(dataset: ShapesDataset) -> None:
@@ -107,6 +121,19 @@ def test_a_sheet_has_three_in_a_row_and_shows_each_whole(count: int, columns: in
     for n, picture in enumerate(pictures):
         assert found[(n + 1, 0, 0)] == picture.width * picture.height
     assert sheet.getpixel((0, 0)) == (1, 0, 0)
+
+
+def test_a_text_stands_below_the_pictures_and_is_wrapped() -> None:
+    pictures = [PIL.Image.new("RGB", (200, 40), "red")] * 2
+    sheet = sheet_of(pictures, 2, "some words " * 20)
+    lines, left = divmod(sheet.height - 40, TITLE)
+    assert left == 0
+    assert lines >= 4
+    below = v2.functional.pil_to_tensor(sheet)[:, 40:]
+    for line in range(lines):
+        part = below[:, line * TITLE : (line + 1) * TITLE]
+        assert (part == 0).any()
+        assert (part[:, :, -4:] == 255).all()  # nothing is cut off
 
 
 def test_a_sheet_of_nothing_is_a_picture_too(tmp_path: Path) -> None:

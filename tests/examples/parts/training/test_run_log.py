@@ -234,7 +234,7 @@ def test_closing_again_does_nothing(tmp_path: Path) -> None:
 def broken_tensorboard(run_log: RunLog, patch: pytest.MonkeyPatch) -> None:
     """Its thread ends with the first error; every call after that raises the same again."""
     for function in ("add_scalar", "add_image", "flush"):
-        patch.setattr(run_log._writer, function, full_disk)
+        patch.setattr(run_log._loggers[0]._writer, function, full_disk)
 
 
 def test_a_tensorboard_that_gave_up_is_said_once_and_costs_no_entry(
@@ -317,6 +317,24 @@ def test_metrics_of_the_same_iteration_take_the_place_of_those_before(tmp_path: 
 
 NULLS = {"loss": None, "classification": None, "matched_iou_by_stage": [None, math.nan]}
 SKIPPED = {"iteration": 2, "image_ids": [3], "skipped": 1, "gradient_norm": math.nan, "dump": None}
+
+
+def test_legends_cover_neither_curves_nor_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Any] = []
+    monkeypatch.setattr("matplotlib.pyplot.close", figures.append)
+    run_log = open_log(tmp_path)
+    run_log.record(training_entry(1, matched_iou_by_stage=[0.5] * 6), "train")
+    run_log.record(metrics_of(1), "val")
+    run_log.plot(tmp_path / "training.png")
+    run_log.close()
+    renderer = figures[0].canvas.get_renderer()
+    plots = [axes.get_window_extent(renderer) for axes in figures[0].axes]
+    legends = [axes.get_legend().get_window_extent(renderer) for axes in figures[0].axes]
+    assert len(legends) == 3
+    for number, legend in enumerate(legends):
+        assert not any(legend.overlaps(other) for other in [*plots, *legends[:number]])
+        assert figures[0].bbox.x0 <= legend.x0 < legend.x1 <= figures[0].bbox.x1
+        assert figures[0].bbox.y0 <= legend.y0
 
 
 @pytest.mark.parametrize(
