@@ -206,6 +206,13 @@ def load_other(
     return other, ids_of_labels
 
 
+def names_of(*files: str | None) -> list[str]:
+    """What the report calls the files, of which one may be a folder such as "."; with folders if needed."""
+    paths = [Path(file).absolute() for file in files if file is not None]
+    names = [path.name for path in paths]
+    return names if len({*names}) == len(names) else ["/".join(path.parts[-2:]) for path in paths]
+
+
 def report(
     arguments: argparse.Namespace,
     dataset: DetectionDataset,
@@ -215,9 +222,7 @@ def report(
     other: tuple[Detector, list[int | None]] | None,
 ) -> None:
     """Writes the report, of the first file and of --against."""
-    names = [Path(path).name for path in (arguments.checkpoint, arguments.against or "")]
-    if names[0] == names[1]:
-        names = ["/".join(Path(path).parts[-2:]) for path in (arguments.checkpoint, arguments.against)]
+    names = names_of(arguments.checkpoint, arguments.against)
     evaluated = [Evaluated(names[0], *figures)]
     if other is not None:
         detector, ids_of_labels = other
@@ -226,7 +231,7 @@ def report(
         evaluated.append(Evaluated(names[1], *evaluate(arguments, dataset, results, left_out, category_ids)))
         metrics = evaluated[1].metrics
         print(printable(f"{arguments.against}: AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f}"))
-    title = f"{names[0]} on {Path(arguments.data).name}, {arguments.split}"
+    title = f"{names[0]} on {Path(arguments.data).absolute().name}, {arguments.split}"
     page, problems = write_report(Path(arguments.report), title, dataset, evaluated)
     for problem in problems:
         print(printable(f"not in the report: {problem}"))

@@ -45,8 +45,8 @@ class Pictures:
         """
         source, frame, number = found.photo.name.rpartition(", frame ")
         drawn = found.draw()
-        if not frame:
-            picture = picture_for(Path(number), self.output, self.taken)
+        if not frame or found.photo.path is not None:  # a file may be called like a frame
+            picture = picture_for(Path(found.photo.name), self.output, self.taken)
             drawn.save(picture)
             return picture, picture
         if source != self.source:

@@ -30,6 +30,7 @@ def test_pictures_overwrite_neither_each_other_nor_an_image(tmp_path):
 
 def test_all_kinds_of_names_end_in_pictures_and_json(tmp_path, monkeypatch, capsys):
     names = ["new\nline.png", "\x1b[31mred.png", os.fsdecode(b"bad\xff.png"), "n" * 251 + ".png"]
+    names.append("clip.mp4, frame 7.png")  # as frames of videos are called
     for name in names:
         Image.new("RGB", (40, 30)).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)

@@ -93,7 +93,7 @@ def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> di
         "batch_size": batch,
         "iterations": Choice(steps, f"{EPOCHS} epochs, but at least {STEPS} steps"),
         "schedule": Choice("cosine", "ends at 0, however long the run"),
-        "learning_rate": choose_rate(arguments.proposals),
+        "learning_rate": choose_rate(arguments.proposals, arguments.weights),
         "warmup": Choice(100, "a lower rate for the first steps, a tenth of all at most"),
         "ema": Choice(0.998, "the average of about 500 steps, of fewer at first, has the best figures"),
         "eval_interval": Choice(None, f"{EVALUATIONS} evaluations in a run"),
@@ -199,8 +199,10 @@ def choose_batch(dataset: DetectionDataset, device: str) -> Choice:
     return Choice(4, f"an image has {objects:.1f} objects: two would be too few for a step")
 
 
-def choose_rate(proposals: str | None) -> Choice:
+def choose_rate(proposals: str | None, weights: str | None) -> Choice:
     """The learning rate, for batches of 2 to 4."""
+    if weights and proposals is None:
+        return Choice(2.5e-4, "of --weights, whose proposals may be learned")
     if proposals == "learned":
         return Choice(2.5e-4, "measured with learned proposals")
     return Choice(5e-4, "measured with proposals from the image")

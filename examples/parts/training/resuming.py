@@ -27,20 +27,34 @@ def find_run(
     arguments: argparse.Namespace, checkpoints: CheckpointDirectory, processes: Processes
 ) -> tuple[Path | None, str]:
     """The checkpoint to resume, or the reason why the run is not resumed. The same on all processes."""
-    path, reason = None, ""
+    path, reason, chosen = None, "", arguments.precision
     if processes.rank == 0:
         path = checkpoints.find_newest(print, repair=not arguments.dry_run)
         if arguments.resume and path is None:
             raise ValueError(f"{checkpoints.output}: there is no checkpoint to resume")
         # torchrun starts all processes again if one of them dies. Then they resume their run.
-        if path is not None and not arguments.resume and not begun_by_this_launch(checkpoints.output):
-            if arguments.resume is False:
-                reason = "--no-resume"
-            elif (checkpoints.output / "summary.json").exists():
-                reason = "complete"
-            else:
-                reason = "; ".join(differences(read_run(path)["arguments"], arguments))
-    return processes.from_first((None if reason else path, reason))
+        goes_on = arguments.resume or begun_by_this_launch(checkpoints.output)
+        if path is not None and not goes_on and arguments.resume is False:
+            reason = "--no-resume"
+        elif path is not None and not goes_on and (checkpoints.output / "summary.json").exists():
+            reason = "complete"
+        elif path is not None:
+            before = read_run(path)["arguments"]
+            keep_measured(before, arguments)
+            reason = "" if goes_on else "; ".join(differences(before, arguments))
+        if reason:
+            path, arguments.precision = None, chosen
+        elif arguments.table and arguments.precision != chosen:
+            arguments.table += f"\n  but --precision {arguments.precision}, with which the run began"
+    path, reason, arguments.precision = processes.from_first((path, reason, arguments.precision))
+    return path, reason
+
+
+def keep_measured(before: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Keeps the precision of a run that the recipe measured. Measured again, it may be another one."""
+    is_measured = arguments.recipe == "small" and "precision" not in arguments.given
+    if is_measured and before.get("precision") in ("fp32", "bf16"):
+        arguments.precision = before["precision"]
 
 
 def read_resumed(

@@ -64,7 +64,7 @@ def read_coco(
     labels = _positions(category_of, np.array(list(by_id)), ids, "category_id", file, mending)
     del category_of
     if mending is not None and (lost := (image_of < 0) | (labels < 0)).any():
-        for index in np.flatnonzero(labels < 0).tolist():
+        for index in np.flatnonzero((labels < 0) & (image_of >= 0)).tolist():
             said = f"{file}: annotation {ids[index]}: its category is not among 'categories'"
             mending.broken.setdefault(int(image_ids[image_of[index]]), said)
         ids, image_of, labels, boxes, areas, is_crowd = (

@@ -81,8 +81,8 @@ def test_what_is_there_twice_is_one_and_broken_entries_are_left_out(tmp_path: Pa
     assert contents(data) == expected("train", "val")
     assert data.class_names == CLASSES
 
-    lost = {**found["annotations"][0], "id": 70, "image_id": "gone"}
-    found["annotations"] += [lost, {**lost, "image_id": "image 1", "bbox": [1, 2, 3]}]
+    broken = {**found["annotations"][0], "id": 70, "image_id": "image 1", "bbox": [1, 2, 3]}
+    found["annotations"] += [{**broken, "image_id": "gone", "category_id": 99, "bbox": [1, 2, 3, 4]}, broken]
     file.write_text(json.dumps(found))
     with pytest.raises(ValueError, match=r"annotation 70: field 'bbox' must be"):
         load_dataset(tmp_path)

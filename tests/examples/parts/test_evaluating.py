@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from evaluate import names_of
 
 from sparse_rcnn.data import ShapesDataset, UnreadableImageError, evaluate_coco
 from sparse_rcnn.inference import detect_dataset, refuse_not_finite
@@ -49,3 +50,10 @@ def test_figures_that_are_not_finite_are_an_error_that_names_image_and_checkpoin
     with pytest.raises(ValueError, match=f"^{re.escape(dataset.image_paths[0])}: .* weights in last.pth"):
         detect_dataset(refuse_not_finite(diverged, "last.pth"), dataset, CPU)
     assert len(detect_dataset(refuse_not_finite(detect, "last.pth"), dataset, CPU)) == 10
+
+
+def test_a_report_names_files_and_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert names_of(".", None) == [tmp_path.name]
+    assert names_of("a/best.pth", "b/last.pth") == ["best.pth", "last.pth"]
+    assert names_of("best.pth", "b/best.pth") == [f"{tmp_path.name}/best.pth", "b/best.pth"]

@@ -11,7 +11,14 @@ import torch
 from parts.training import recipe
 from parts.training.arguments import parse_arguments
 from parts.training.defaults import PAPER
-from parts.training.recipe import choose_batch, choose_flip, choose_number, choose_precision, choose_sizes
+from parts.training.recipe import (
+    choose_batch,
+    choose_flip,
+    choose_number,
+    choose_precision,
+    choose_rate,
+    choose_sizes,
+)
 
 from sparse_rcnn.data import ShapesDataset
 
@@ -98,6 +105,11 @@ def test_a_step_has_enough_objects() -> None:
         choose_batch(many, "cuda").value,
     ]
     assert found == [4, 2, 4]
+
+
+def test_the_rate_is_low_where_proposals_may_be_learned() -> None:
+    found = [choose_rate(*options).value for options in ((None, None), ("learned", None), (None, "a.pth"))]
+    assert found == [5e-4, 2.5e-4, 2.5e-4]
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [((1.0, 0.5), "bf16"), ((1.0, 0.9), "fp32")])

@@ -72,6 +72,29 @@ def test_an_option_that_was_not_there_yet_had_its_default(output: Path) -> None:
     assert find(output, "--positional-encoding") == (None, "--positional-encoding was False, not True")
 
 
+def test_a_run_keeps_the_precision_that_was_measured(tmp_path: Path) -> None:
+    def small(*options: str) -> Namespace:
+        arguments = parse("--output", str(tmp_path), *options)
+        arguments.recipe = "small"
+        return arguments
+
+    began = small()
+    began.precision = "bf16"
+    directory = CheckpointDirectory(tmp_path)
+    directory.save(run_checkpoint(began), 3)
+    again = small()  # measured as fp32 this time
+    again.table = "recipe"
+    path, reason = find_run(again, directory, ALONE)
+    assert path is not None
+    assert (reason, again.precision) == ("", "bf16")
+    assert again.table.endswith("but --precision bf16, with which the run began")
+    assert read_resumed(path, again, ["a"], 10)["iteration"] == 3
+    given, other = small("--precision", "fp32"), small("--seed", "1")
+    assert find_run(given, directory, ALONE) == (None, "--precision was bf16, not fp32")
+    assert find_run(other, directory, ALONE) == (None, "--seed was 0, not 1")
+    assert other.precision == "fp32"  # a new run has the new measurement
+
+
 def test_paths_mean_the_same_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def arguments_of(data: str, trunk: str) -> Namespace:
         return parse_arguments(None, ["--data", data, "--backbone-weights", trunk])
