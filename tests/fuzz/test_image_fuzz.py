@@ -129,7 +129,7 @@ def outcome(path: Path) -> tuple[int, int] | None:
         sizes[orientation] = None if image is None else tuple(image.shape[1:])
         if image is not None:
             assert image.dtype == torch.uint8
-            assert image.is_contiguous()
+            assert image.permute(1, 2, 0).is_contiguous()
             assert size == sizes[orientation]
     return sizes["apply"]
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from export import largest_differences
 from small_model import build_small_model, random_batch
 
 from sparse_rcnn import load_detector
 from sparse_rcnn.inference.export import SUFFIXES, write_exported
+from sparse_rcnn.inference.export_check import largest_differences
 from sparse_rcnn.nn import EndToEndDetector, fold_first_stage, fold_norms
 
 METADATA = {"class_names": ["a", "b", "c"], "shortest_side": 64, "longest_side": 96, "max_detections": 10}

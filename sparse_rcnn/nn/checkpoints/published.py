@@ -47,6 +47,7 @@ def from_detectron2(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
         ValueError: If an entry is missing, surplus or of another shape. The message names it.
 
     Example:
+        >>> from sparse_rcnn import build_sparse_rcnn
         >>> model = build_sparse_rcnn("resnet10", num_classes=2, num_stages=1, backbone_weights=None)
         >>> theirs = to_detectron2(model.state_dict())
         >>> from_detectron2({"model": theirs}).keys() == model.state_dict().keys()
@@ -68,6 +69,7 @@ def from_mmdetection(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
         ValueError: If an entry is missing, surplus or of another shape. The message names it.
 
     Example:
+        >>> from sparse_rcnn import build_sparse_rcnn
         >>> model = build_sparse_rcnn("resnet10", num_classes=2, num_stages=1, backbone_weights=None)
         >>> theirs = to_mmdetection(model.state_dict())
         >>> from_mmdetection({"state_dict": theirs}).keys() == model.state_dict().keys()
@@ -92,6 +94,7 @@ def to_detectron2(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ValueError: If an entry is missing, surplus or of another shape. The message names it.
 
     Example:
+        >>> from sparse_rcnn import build_sparse_rcnn
         >>> model = build_sparse_rcnn("resnet10", num_classes=2, num_stages=1, backbone_weights=None)
         >>> list(to_detectron2(model.state_dict()))[-1]
         'head.head_series.0.bboxes_delta.bias'
@@ -116,6 +119,7 @@ def to_mmdetection(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ValueError: If an entry is missing, surplus or of another shape. The message names it.
 
     Example:
+        >>> from sparse_rcnn import build_sparse_rcnn
         >>> model = build_sparse_rcnn("resnet10", num_classes=2, num_stages=1, backbone_weights=None)
         >>> list(to_mmdetection(model.state_dict()))[-1]
         'roi_head.bbox_head.0.fc_reg.bias'
@@ -200,6 +204,7 @@ def infer_config(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: If a key is missing that is needed for an argument.
 
     Example:
+        >>> from sparse_rcnn import build_sparse_rcnn
         >>> model = build_sparse_rcnn("resnet10", num_classes=2, num_stages=1, backbone_weights=None)
         >>> infer_config(model.state_dict())["num_classes"]
         2
