@@ -12,7 +12,7 @@ import difflib
 import re
 import runpy
 import sys
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -44,6 +44,9 @@ def main() -> None:
     if name in ("-h", "--help"):
         print("usage: sparse-rcnn COMMAND ...; sparse-rcnn COMMAND --help says more\n")
         print("\n".join(f"  {name:<18} {summary_of(scripts[name])}" for name in names))
+        return
+    if name == "--version":
+        print(version("sparse_rcnn"))
         return
     if name not in scripts:
         alike = difflib.get_close_matches(name, names, n=1)

@@ -35,11 +35,16 @@ def describe(path: Path) -> dict[str, Any]:
         "category_ids": checkpoint.category_ids,
         **checkpoint.image_size._asdict(),
         **checkpoint.config.to_dict(),
-        **{name: checkpoint.content[name] for name in OF_RUNS if name in checkpoint.content},
+        **{name: whole(checkpoint.content[name]) for name in OF_RUNS if name in checkpoint.content},
         "digest": checkpoint.content.get("digest"),
         **figures_of(path, checkpoint.content.get("iteration")),
     }
     return {**found, "remarks": checkpoint.remarks}
+
+
+def whole(value: Any) -> Any:
+    """Seconds without their fractions."""
+    return round(value) if isinstance(value, float) else value
 
 
 def figures_of(path: Path, iteration: int | None) -> dict[str, float]:

@@ -21,7 +21,7 @@ If a run is interrupted or killed, give the same command again. It resumes from 
 The output directory gets checkpoint.pth (the newest of checkpoints/), best.pth (of the best evaluation),
 metrics.jsonl, training.png, predictions.png, pictures/, progress/, augmentation.png (what training images
 look like), summary.json and TensorBoard's files. It gets recipe.txt if the recipe follows from the data, and
-bad_batches/ if there are any.
+bad_batches/ if there are any. report.html, in the end, shows what it finds and where it errs.
 """
 
 import argparse

@@ -251,7 +251,7 @@ def recipe_table(recipe: Recipe, arguments: argparse.Namespace) -> str:
     rows = []
     for key, (_, reason) in recipe.choices.items():
         value = getattr(arguments, key)
-        shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        shown = " ".join(map(str, value)) if isinstance(value, list) else "-" if value is None else str(value)
         if key in arguments.given:
             reason = "given"
         elif key == "iterations" and (arguments.minutes or arguments.epochs):
@@ -259,5 +259,10 @@ def recipe_table(recipe: Recipe, arguments: argparse.Namespace) -> str:
         rows.append((f"--{key.replace('_', '-')}", shown, reason))
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"  {name:<{widths[0]}}  {value:<{widths[1]}}  {reason}" for name, value, reason in rows]
+    if recipe.name == "small" and arguments.backbone_weights == "none" and not arguments.weights:
+        lines.append(
+            "remark: without pretrained weights, the trunk learns from scratch. That takes many more steps, and "
+            "AP stays lower. --backbone-weights FILE gives them"
+        )
     name = "recipe for small data" if recipe.name == "small" else "the paper's recipe, but"
     return "\n".join([f"{name}: {recipe.num_images} training images", *lines])

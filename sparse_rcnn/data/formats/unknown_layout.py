@@ -32,7 +32,12 @@ NEAREST = (
         "it holds lines of JSON, as of Hugging Face: convert them to COCO's JSON, or use from_boxes",
     ),
     ((".parquet", ".tfrecord", ".record", ".arrow"), None, "convert it to COCO's JSON, or use from_boxes"),
-    (IMAGE_SUFFIXES, None, "it holds images, but nothing that says what is in them"),
+    (
+        IMAGE_SUFFIXES,
+        None,
+        "it holds images, but no annotations: annotate them first, for example with CVAT, Label Studio or "
+        "makesense, and export COCO, YOLO or VOC",
+    ),
 )
 
 

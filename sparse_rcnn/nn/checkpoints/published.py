@@ -157,7 +157,9 @@ def recognize_layout(checkpoint: Mapping[str, Any]) -> str:
             return layout
     raise ValueError(
         "not a Sparse R-CNN checkpoint of this library, detectron2 or mmdetection: "
-        f"no key starts with {' or '.join(starts.values())}; the first keys are {list(state_dict)[:3]}"
+        f"no key starts with {' or '.join(starts.values())}; the first keys are {list(state_dict)[:3]}. "
+        "If it holds the weights of a trunk, such as a MobileNetV2 of ImageNet, give it to train.py as "
+        "--backbone-weights"
     )
 
 
