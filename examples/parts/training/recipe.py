@@ -261,8 +261,8 @@ def recipe_table(recipe: Recipe, arguments: argparse.Namespace) -> str:
     lines = [f"  {name:<{widths[0]}}  {value:<{widths[1]}}  {reason}" for name, value, reason in rows]
     if recipe.name == "small" and arguments.backbone_weights == "none" and not arguments.weights:
         lines.append(
-            "remark: without pretrained weights, the trunk learns from scratch. That takes many more steps, and "
-            "AP stays lower. --backbone-weights FILE gives them"
+            "remark: without pretrained weights, the trunk learns from scratch. That takes many more steps, "
+            "and AP stays lower. --backbone-weights FILE gives them"
         )
     name = "recipe for small data" if recipe.name == "small" else "the paper's recipe, but"
     return "\n".join([f"{name}: {recipe.num_images} training images", *lines])
