@@ -220,7 +220,7 @@ UNKNOWN = {
     "archive": ({"export.zip": ""}, r"found 1 \.zip; it holds an archive: unpack it"),
     "images": (
         {"photos/a.jpg": "", "photos/b.jpg": ""},
-        r"found 2 \.jpg in photos/; it holds images, but nothing",
+        r"found 2 \.jpg in photos/; it holds images, but no annotations: annotate them first",
     ),
     "json": (
         {"a.json": "[]", "x/y.jpg": ""},
