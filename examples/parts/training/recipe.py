@@ -239,10 +239,12 @@ def choose_reading(arguments: argparse.Namespace) -> dict[str, Choice]:
     if arguments.clock == "cpu":
         workers = Choice(0, "--clock cpu counts this process alone: so it reads its images itself")
     else:
-        workers = Choice(4 if gpu else 1, "a GPU waits for no image" if gpu else "small images are read fast")
+        workers = Choice(
+            4 if gpu else 1, "the GPU does not wait for images then" if gpu else "small images are read fast"
+        )
     return {
         "workers": workers,
-        "eval_batch_size": Choice(8 if gpu else 1, "a GPU likes many" if gpu else "without padding"),
+        "eval_batch_size": Choice(8 if gpu else 1, "faster on a GPU" if gpu else "without padding"),
     }
 
 
