@@ -1,7 +1,7 @@
 """A data set of Objects365's size, generated, and what it costs to open it and to read it in workers.
 
-    python tests/large_dataset.py /tmp/large                      # 2 million images, 25 million boxes
-    python tests/large_dataset.py /tmp/large --images 20000 --boxes 250000
+    python tests/large_dataset.py runs/large                      # 2 million images, 25 million boxes
+    python tests/large_dataset.py runs/large --images 20000 --boxes 250000
 
 The image files are empty: only their names count here. It needs 6 GB of memory and 6 GB of disk.
 """

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation, check_size, read_image
+from sparse_rcnn.data.image_check import check_size
+from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation, read_image
 
 __all__ = ["DEFAULT", "Photo", "ReadOptions"]
 

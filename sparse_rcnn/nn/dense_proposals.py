@@ -12,18 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparse_rcnn.nn.position_grid import boxes_around, cell_centers, score_peaks
 from sparse_rcnn.ops.boxes import at_least_float32, clip_boxes
 
-__all__ = [
-    "FOCAL_PRIOR",
-    "TOWER_WIDTH",
-    "DensePredictions",
-    "DenseProposals",
-    "boxes_around",
-    "cell_centers",
-    "score_peaks",
-    "tower",
-]
+__all__ = ["FOCAL_PRIOR", "TOWER_WIDTH", "DensePredictions", "DenseProposals", "tower"]
 
 FOCAL_PRIOR = 0.01  # probability of every class at the start
 TOWER_WIDTH = 96  # channels at most, so that the head costs less than the stages that it replaces
@@ -50,25 +42,6 @@ class DensePredictions(NamedTuple):
     points: Tensor
     features: Tensor
     peaks: Tensor
-
-
-def score_peaks(scores: Tensor) -> Tensor:
-    """Where a score is the largest among its 3 × 3 neighbours; of equal neighbours, the first alone.
-
-    Args:
-        scores: ``[B, H, W]``.
-
-    Returns:
-        ``[B, H, W]`` bool. No two of them are neighbours.
-
-    Example:
-        >>> score_peaks(torch.tensor([[[0.1, 0.9, 0.9, 0.2, 0.3]]]))
-        tensor([[[False,  True, False, False,  True]]])
-    """
-    height, width = scores.shape[1], scores.shape[2]
-    indices = F.max_pool2d_with_indices(scores[:, None], [3, 3], [1, 1], [1, 1])[1][:, 0]  # [B, H, W]
-    own = torch.arange(height * width, device=scores.device).view(height, width)
-    return indices == own
 
 
 class DenseProposals(nn.Module):
@@ -212,42 +185,3 @@ def tower(channels: int, width: int, layers: int) -> nn.Sequential:
             nn.ReLU(),
         ]
     return nn.Sequential(*parts)
-
-
-def boxes_around(
-    points: Tensor, log_sides: Tensor, stride: float, reach: float = 4.0, limit: float = 6.0
-) -> Tensor:
-    """Boxes by their distances from a point.
-
-    Args:
-        points: ``[P, 2]`` (x, y) in pixels.
-        log_sides: ``[B, P, 4]`` logarithms of the distances to left, top, right and bottom; 0 is ``reach``.
-        stride: of the level in pixels.
-        reach: the distance that 0 stands for, in strides.
-        limit: the largest logarithm, so that no box is infinite.
-
-    Returns:
-        ``[B, P, 4]`` xyxy in pixels.
-    """
-    sides = log_sides.clamp(max=limit).exp() * (reach * stride)
-    left_top, right_bottom = sides.chunk(2, dim=2)
-    return torch.cat((points - left_top, points + right_bottom), dim=2)
-
-
-def cell_centers(height: int, width: int, stride: float, like: Tensor) -> Tensor:
-    """The middle of each cell of a level, row by row.
-
-    Args:
-        height: of the level, in cells.
-        width: of the level, in cells.
-        stride: side of a cell in pixels.
-        like: gives the type and the device.
-
-    Returns:
-        ``[height * width, 2]`` (x, y) in pixels.
-    """
-    y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) * stride
-    x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) * stride
-    rows = y[:, None].expand(height, width)
-    columns = x[None, :].expand(height, width)
-    return torch.stack((columns, rows), dim=2).flatten(0, 1)

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from sparse_rcnn.data import UnreadableImageError, read_image
-from sparse_rcnn.data.image_file import check_image_files, read_image_size
+from sparse_rcnn.data.image_check import check_image_files
+from sparse_rcnn.data.image_file import read_image_size
 
 STORED = np.random.default_rng(0).integers(0, 256, (33, 64, 3)).astype(np.uint8)
 # What EXIF's orientations do to stored pixels, said by NumPy.

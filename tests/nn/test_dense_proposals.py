@@ -9,7 +9,8 @@ from torch.testing import assert_close
 
 from sparse_rcnn.loss import dense_prediction_loss, set_prediction_loss
 from sparse_rcnn.nn import DenseProposals, fold_first_stage
-from sparse_rcnn.nn.dense_proposals import DensePredictions, score_peaks
+from sparse_rcnn.nn.dense_proposals import DensePredictions
+from sparse_rcnn.nn.position_grid import score_peaks
 
 HEAD = DenseProposals(6, 16, 3).eval()
 

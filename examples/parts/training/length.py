@@ -9,6 +9,7 @@ import torch
 
 from parts.training.arguments import images_at_a_time
 from parts.training.batches import move
+from parts.training.forward_backward import HALF
 from parts.training.processes import Processes
 from parts.training.recipe import EVALUATIONS
 from parts.training.run_state import RunState
@@ -117,7 +118,7 @@ def seconds_of_a_step(
         TrainingStep(state.model),
         time.process_time if arguments.clock == "cpu" else time.perf_counter,
     )
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(arguments.precision)
+    half = HALF.get(arguments.precision)
     seconds = 0.0
     for _ in range(2):
         state.begin()

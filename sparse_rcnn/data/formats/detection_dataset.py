@@ -19,11 +19,10 @@ from sparse_rcnn.data.formats.image_sizes import check_headers
 from sparse_rcnn.data.formats.lvis_fields import LvisFields
 from sparse_rcnn.data.formats.shared_arrays import SharedArrays
 from sparse_rcnn.data.formats.transform import Transform, apply_transform
+from sparse_rcnn.data.image_check import check_image_files, check_size
 from sparse_rcnn.data.image_file import (
     MAX_PIXELS,
     ExifOrientation,
-    check_image_files,
-    check_size,
     read_image,
 )
 from sparse_rcnn.data.target import Target

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.layout import of_split
-from sparse_rcnn.data.image_file import MOST_NAMED
+from sparse_rcnn.data.image_check import MOST_NAMED
 
 __all__ = [
     "IMAGE_SUFFIXES",

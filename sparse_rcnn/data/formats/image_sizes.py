@@ -11,11 +11,10 @@ import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
 from sparse_rcnn.data.formats.counted import counted
+from sparse_rcnn.data.image_check import MOST_NAMED, check_image_files
 from sparse_rcnn.data.image_file import (
-    MOST_NAMED,
     ExifOrientation,
     UnreadableImageError,
-    check_image_files,
     read_image_size,
 )
 
