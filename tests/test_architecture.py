@@ -106,6 +106,11 @@ def test_the_house_has_these_floors():
     assert {floor_of(path) for path in FILES} == set(MAY_IMPORT)
 
 
+def test_each_file_has_a_name_of_its_own():
+    names = [path.name for path in FILES if path.name != "__init__.py"]
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_imports_run_downwards(path):
     floor = floor_of(path)

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from sparse_rcnn.data.evaluation.coco_metrics import coco_results
+from sparse_rcnn.inference.box_drawing import draw_boxes
 from sparse_rcnn.inference.class_matching import labels_of
-from sparse_rcnn.inference.drawing import draw_boxes
 from sparse_rcnn.inference.photo import Photo
 from sparse_rcnn.ops.detections import Detections
 

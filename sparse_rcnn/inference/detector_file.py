@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from sparse_rcnn.data.formats.coco_classes import COCO_CATEGORY_IDS, COCO_CLASS_NAMES
 from sparse_rcnn.inference.batch import Detect
 from sparse_rcnn.inference.compiling import compile_for_inference
-from sparse_rcnn.inference.detector import Detector
 from sparse_rcnn.inference.exported_file import file_format, read_exported
 from sparse_rcnn.inference.finite import refuse_not_finite
 from sparse_rcnn.inference.hub import download_folder
+from sparse_rcnn.inference.photo_detector import Detector
 from sparse_rcnn.inference.resaving import Origin
 from sparse_rcnn.nn.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from sparse_rcnn.nn.checkpoints.loading import build_from_checkpoint

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sparse_rcnn.data.shapes.drawing import draw_shapes
+from sparse_rcnn.data.shapes.shape_drawing import draw_shapes
 from sparse_rcnn.inference.batch import Detect, batch_of
 from sparse_rcnn.inference.exported_file import read_exported
 from sparse_rcnn.nn.image_size import resize_image

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from sparse_rcnn.nn.checkpoints.checkpoint import CONFIG_FILE, FIELDS, FOLDER_FILES
+from sparse_rcnn.nn.checkpoints.checkpoint_folder import CONFIG_FILE, FIELDS, FOLDER_FILES
 from sparse_rcnn.nn.weight_file import read_checkpoint
 
 __all__ = ["MISSING", "MODEL_FILE", "PICTURE", "complete_folder", "download_folder", "upload_folder"]

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from torch import nn
 
-from sparse_rcnn.nn.checkpoints.checkpoint import checkpoint_file, load_checkpoint
+from sparse_rcnn.nn.checkpoints.checkpoint import load_checkpoint
+from sparse_rcnn.nn.checkpoints.checkpoint_folder import checkpoint_file
 from sparse_rcnn.nn.checkpoints.loading import build_from_checkpoint
 from sparse_rcnn.nn.checkpoints.saving import save_checkpoint
 from sparse_rcnn.nn.image_size import ImageSize

@@ -151,7 +151,7 @@ def _of_boxes(dataset: DetectionDataset) -> list[str]:
         share = dataset.num_clipped / len(written)
         boxes_leave = counted(dataset.num_clipped, "box leaves its", "boxes leave their")
         remark = f"{boxes_leave} image and are clipped ({share:.0%})"
-        sizes = np.asarray(dataset.image_sizes.array)  # type: ignore[attr-defined]
+        sizes = dataset.image_sizes.array
         limits = sizes[dataset.annotations.image_indices[dataset.is_target]][:, ::-1]  # [M, 2] width, height
         # Would they be corners? Then the second is right of and below the first, and inside.
         # The fields may be COCO's (x, y, width, height) or YOLO's (first the centre).

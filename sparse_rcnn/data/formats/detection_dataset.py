@@ -86,7 +86,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             image_paths if isinstance(image_paths, FlatStrings) else FlatStrings(image_paths)
         )
         self.image_ids: Sequence[int] = FlatRows(image_ids)
-        self.image_sizes: Sequence[tuple[int, int]] = FlatRows(image_sizes)
+        self.image_sizes = FlatRows(image_sizes)
         self.remarks = list(remarks)
         for remark in self.remarks:
             warnings.warn(remark, DatasetRemark, stacklevel=3)

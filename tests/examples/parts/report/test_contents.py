@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from parts.report.boxes import KINDS
+from parts.report.box_columns import KINDS
 from parts.report.figures import best_threshold
 from parts.report.packing import ONE, packed, packed_shares, script_text
 from parts.report.page import write_page
