@@ -1,4 +1,4 @@
-"""A detector that takes photos in whatever form, and gives what it finds in pixels of these photos."""
+"""A detector that takes photos of any form. Boxes are in pixels of these photos."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -23,52 +23,56 @@ OnUnreadable = Callable[[UnreadableImageError], None] | None
 
 
 class Detector(KeptDetector):
-    """What finds objects in photos, and all that is needed to use it; ``load_detector`` makes one of a file.
-
-        detector = load_detector("runs/mine/checkpoint.pth")
-        found = detector("photo.jpg", threshold=0.4)
-        for found in detector.iterate("photos/", batch_size=4):
-            print(found)
+    """Finds objects in photos. `load_detector` makes one from a file.
 
     Args:
-        detect: Images [B, 3, H, W] uint8 and their true (height, width) [B, 2] in, boxes [B, D, 4] xyxy in
-            pixels of the batch, scores [B, D] in descending order and labels [B, D] out.
+        detect: A function of images [B, 3, H, W] uint8 and their true (height, width) [B, 2]. It returns
+            boxes [B, D, 4] xyxy in pixels of the batch, scores [B, D] in descending order, and labels [B, D].
         class_names: The K names, by label.
-        shortest_side: Of the images that it gets, in pixels.
-        longest_side: Most that their longer side may have.
-        device: Where it is.
-        category_ids: Of the data set that it was trained on, by label, if known.
-        source: Its file, for messages.
-        module: Of a checkpoint: the model that detects, folded, in eager PyTorch.
-        origin: Of a checkpoint: its file.
+        shortest_side: The shortest side in pixels to which photos are resized.
+        longest_side: The limit of the longest side in pixels.
+        device: The device of `detect`.
+        category_ids: The K category ids of the training data, by label, or None.
+        source: The file of the detector, for messages.
+        module: The model in eager PyTorch, folded. None if the detector is an exported file.
+        origin: The checkpoint. None if the detector is an exported file.
+
+    Example:
+        >>> from sparse_rcnn import load_detector
+        >>> detector = load_detector("mine.pth", "cpu")
+        >>> detector("photo.jpg", threshold=0.0).image_size
+        (480, 640)
+        >>> [found.photo.name for found in detector.iterate("*.jpg", batch_size=4)]
+        ['photo.jpg']
     """
 
     def __call__(self, images: Any, threshold: float = 0.3, **options: Any) -> Any:
-        """What it finds: of one photo a ``Detected``, of several a list, of a stream an iterator.
+        """Finds objects in one photo, in several, or in a stream.
 
         Args:
-            images: One photo: a path, URL (http, https), PIL image, array [H, W, 3] uint8 or tensor [3, H, W]
-                (uint8 0..255 or floating 0..1), RGB. Several: a folder, a glob, a tensor [B, 3, H, W], or a
-                list of any of these. A stream: an iterator of any of these, a video file, or the number of a
-                camera; its photos are read as results are asked for.
-            threshold: Lowest score kept, 0..1.
-            **options: As of `iterate`.
+            images: One photo is a path, a URL (http, https), a PIL image, an array [H, W, 3] uint8 or a
+                tensor [3, H, W] (uint8 0..255 or floating 0..1), in RGB. Several photos are a folder, a glob,
+                a tensor [B, 3, H, W], or a list of any of these. A stream is an iterator of any of these, a
+                video file, or the number of a camera.
+            threshold: The lowest score that is kept, 0..1.
+            **options: The options of `iterate`.
 
         Returns:
-            ``Detected``, a list of them, or an iterator of them.
+            One photo gives a `Detected`, several give a list, and a stream gives an iterator. Photos of a
+            stream are read when their results are asked for.
 
         Raises:
-            UnreadableImageError: For an image that cannot be read, unless ``on_unreadable`` is given.
-            ValueError: If the images are something else or none, an option is out of bounds, or what it
-                computes is not finite.
-            ImportError: For a video or camera, if PyAV is not installed.
+            UnreadableImageError: If an image cannot be read, and `on_unreadable` is not given.
+            ValueError: If there are no images, they have none of these forms, an option is out of bounds, or
+                boxes or scores are not finite.
+            ImportError: If PyAV is not installed, for a video or a camera.
         """
         results = self.iterate(images, threshold, **options)
         if is_stream(images):
             return results
         if is_single(images):
             return next(results, None)
-        # Photos of files are read again where they are drawn: a folder of them may not fit into memory.
+        # A folder of photos may not fit into memory. To draw one, its file is read again.
         return [found.without_pixels() for found in results]
 
     def iterate(
@@ -86,29 +90,33 @@ class Detector(KeptDetector):
         overlap: float = 0.2,
         augment: bool = False,
     ) -> Iterator[Detected]:
-        """What it finds in each photo, one after the other; no more than a batch is read ahead.
+        """Finds objects in photos, one after the other. At most one batch is in memory.
 
         Args:
-            images: As of a call; one photo is a list of one.
-            threshold: Lowest score kept, 0..1.
-            classes: Names or labels of those to keep; all unless given.
-            batch_size: Photos that are detected in at a time. They are padded to one size, which changes
-                the scores of the smaller ones a little.
-            bgr: Arrays and tensors are BGR, as OpenCV reads them.
-            exif_orientation: "apply" turns photos upright, as EXIF says; "ignore" leaves them as stored.
-            max_pixels: The most pixels of a photo; a larger one counts as unreadable.
-            on_unreadable: Called with the ``UnreadableImageError`` of each image that cannot be read, which
-                is then left out. Without it, the first one is raised.
-            tile: Side in pixels of the tiles that large photos are cut into, for small objects; each is
-                resized like a photo, and so is the whole. Results are merged across tiles.
-            overlap: Of neighbouring tiles, as a share of their side: as large as the objects.
-            augment: Takes means over three sizes of each photo, as it is and mirrored: six times as slow.
+            images: The photos, as in a call. One photo counts as a list of one.
+            threshold: The lowest score that is kept, 0..1.
+            classes: Names or labels of the classes to keep. None keeps all.
+            batch_size: Photos in a batch. They are padded to one size, which changes the scores of the
+                smaller ones a little.
+            bgr: Whether arrays and tensors are BGR, as OpenCV reads them.
+            exif_orientation: "apply" turns photos upright, as EXIF says. "ignore" leaves them as stored.
+            max_pixels: The largest number of pixels. A larger photo counts as unreadable.
+            on_unreadable: Called with the `UnreadableImageError` of each image that cannot be read. The image
+                is left out. Without this function, the first error is raised.
+            tile: The side in pixels of tiles, for small objects in large photos. Each tile and the whole
+                photo are resized like a photo. Results of different tiles are merged.
+            overlap: The overlap of neighbouring tiles, as a share of their side. It should be as large as the
+                objects.
+            augment: Take means over three sizes of each photo, each as it is and mirrored. This is six times
+                as slow.
 
         Returns:
-            An iterator of results.
+            An iterator of `Detected`.
 
         Raises:
-            ValueError: As of a call.
+            UnreadableImageError: If an image cannot be read, and `on_unreadable` is not given.
+            ValueError: As in a call.
+            ImportError: As in a call.
         """
         if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise ValueError(f"threshold must be in 0..1, got {threshold!r}")
@@ -118,9 +126,9 @@ class Detector(KeptDetector):
         photos = _readable(photos_of(images, ReadOptions(bgr, exif_orientation, max_pixels)), on_unreadable)
         find: Callable[[list[Photo]], list[Detected]] = self._detect
         if tile is not None and augment:
-            raise ValueError("tile and augment are one or the other")
+            raise ValueError("tile and augment cannot be used together: give one of them")
         if tile is not None:
-            tiles_of(torch.zeros(3, 1, 1), tile, overlap)  # refuses what is out of bounds
+            tiles_of(torch.zeros(3, 1, 1), tile, overlap)  # raises an error if an option is out of bounds
             find = partial(self._detect_in_tiles, tile=tile, overlap=overlap, least=threshold)
         elif augment:
             find = self._detect_augmented

@@ -122,7 +122,15 @@ class SparseRCNN(nn.Module):
         return self.head(levels, boxes, features), dense
 
     def pyramid(self, images: Tensor, image_sizes: Tensor) -> list[Tensor]:
-        """The feature pyramid for proposals and head. The arguments are those of `forward`."""
+        """The feature pyramid for proposals and head.
+
+        Args:
+            images: As in `forward`.
+            image_sizes: `[B, 2]` as in `forward`, on the device of the images.
+
+        Returns:
+            Four levels, from `[B, C, H/4, W/4]` to `[B, C, H/32, W/32]`.
+        """
         levels: list[Tensor] = self.backbone(self.normalize(images, image_sizes))
         if self.positional_encoding:
             levels = add_positional_encoding(levels, image_sizes)
