@@ -21,10 +21,8 @@ from sparse_rcnn.inference.exported_file import METADATA_FILE
 __all__ = ["ANY_SIDE", "SUFFIXES", "format_of_name", "write_exported"]
 
 SUFFIXES = {"torchscript": ".torchscript.pt", "pt2": ".pt2", "onnx": ".onnx", "aoti": ".aoti.pt2"}
-ANY_SIDE = tuple(map(int, torch.__version__.split(".")[:2])) >= (
-    2,
-    12,
-)  # whether exported programs take images of any side
+# Whether the sides of images in exported programs need not be multiples of 32.
+ANY_SIDE = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 12)
 
 
 def format_of_name(path: str | Path) -> str:
@@ -124,9 +122,7 @@ def _write_onnx(model: nn.Module, device: torch.device, path: Path, metadata: di
         verbose=False,
     )
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "# The axis name"
-        )  # both inputs have the same batch, as they should
+        warnings.filterwarnings("ignore", "# The axis name")  # both inputs have one batch
         program = _with_free_sizes(export, model, device)
     assert program is not None  # of torch.onnx.export with dynamo=True
     if any(node.op_type == "Loop" for node in program.model.graph):

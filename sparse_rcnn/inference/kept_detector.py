@@ -106,7 +106,7 @@ class KeptDetector(ViewDetector):
                 `torch.save`.
 
         Raises:
-            ValueError: If the detector is an exported file, or its checkpoint has changed since it was loaded.
+            ValueError: If the detector is an exported file, or its checkpoint has changed since then.
             ImportError: If safetensors is needed and not installed.
         """
         if self.origin is None:

@@ -23,7 +23,7 @@ LEAST_COUNTED = 0.01  # means over views leave out detections of a lower score
 
 
 class ViewDetector:
-    """The part of a `Detector` that detects objects in photos in memory. `Detector` describes the arguments."""
+    """The part of a `Detector` that finds objects in photos in memory. `Detector` has the arguments."""
 
     def __init__(
         self,
