@@ -110,7 +110,7 @@ def test_means_over_views():
     [
         ({"tile": 31}, "tile must be at least 32 px, got 31"),
         ({"tile": 64, "overlap": 0.95}, r"overlap must be in 0\.\.0\.9, got 0\.95"),
-        ({"tile": 64, "augment": True}, "tile and augment are one or the other"),
+        ({"tile": 64, "augment": True}, "tile and augment cannot be used together"),
     ],
 )
 def test_options_out_of_bounds(detector, large, options, message):
