@@ -168,7 +168,7 @@ def test_one_photo_gives_a_result_several_a_list_and_a_stream_an_iterator(detect
 
 
 def test_batches_of_mixed_sizes_and_types(detector, photo, pixels):
-    wide = pixels[:, :40].double() / 255 * 0.999  # between levels, so that it stays floating
+    wide = pixels[:, :40].double() / 255 * 0.999  # not whole levels, so that it stays floating
     alone = detector(pixels, threshold=0.0)
     together = detector([pixels, wide, photo], threshold=0.0, batch_size=3)
     assert [found.image_size for found in together] == [(90, 130), (40, 130), (90, 130)]

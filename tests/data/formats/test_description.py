@@ -144,7 +144,7 @@ def coco_of(data: DetectionDataset) -> dict[str, list]:
 
 @pytest.mark.filterwarnings("ignore::sparse_rcnn.data.DatasetRemark")
 def test_coco_there_and_back(shared_dir: Path, tmp_path: Path) -> None:
-    """Real COCO images with crowds and outlines through YOLO and VOC; what a format cannot hold is said."""
+    """Real COCO images with crowds and outlines through YOLO and VOC. Remarks name what a format loses."""
     before = load_dataset(shared_dir / "data/coco_mini", "val")
     assert before.num_crowd == 12
     remarks = {format: write_dataset({"val": before}, tmp_path / format, format) for format in WRITERS}
