@@ -48,7 +48,7 @@ class KeptDetector(ViewDetector):
                 compiler or package is missing, or results differ by more than rounding.
         """
         if self.module is None:
-            raise ValueError(f"{self.source}: is exported already; load the checkpoint that it was made of")
+            raise ValueError(f"{self.source}: is an exported file; load its checkpoint")
         metadata = {
             "class_names": self.class_names,
             "shortest_side": self.shortest_side,
