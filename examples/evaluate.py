@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
         "--max-detections",
         type=int,
         metavar="N",
-        help="detections per image, and detections of a class that count in AP and AR (100, as in COCO; of an "
+        help="detections per image, and those of a class that count in AP and AR (100, as in COCO; of an "
         "exported file, its own number)",
     )
     parser.add_argument(

@@ -106,11 +106,6 @@ def test_the_house_has_these_floors():
     assert {floor_of(path) for path in FILES} == set(MAY_IMPORT)
 
 
-def test_each_file_has_a_name_of_its_own():
-    names = [path.name for path in FILES if path.name != "__init__.py"]
-    assert {name for name in names if names.count(name) > 1} == set()
-
-
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_imports_run_downwards(path):
     floor = floor_of(path)
@@ -136,6 +131,11 @@ def test_rooms_import_one_way():
             front = {target for room in front for target in imports.get(room, set())} - reached
             reached |= front
         assert start not in reached, f"{start} imports a room that imports it"
+
+
+def test_each_file_has_a_name_of_its_own():
+    names = [path.name for path in FILES if path.name != "__init__.py"]
+    assert {name for name in names if names.count(name) > 1} == set()
 
 
 def test_scipy_in_the_assignment_alone():
