@@ -29,7 +29,7 @@ from sparse_rcnn.inference.export import SUFFIXES
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
     parser.add_argument("checkpoint", help="file of this library, detectron2 or mmdetection")
-    parser.add_argument("--format", choices=tuple(SUFFIXES), required=True, help="format of the file")
+    parser.add_argument("--format", choices=tuple(SUFFIXES), required=True)
     parser.add_argument(
         "--output",
         metavar="FILE",

@@ -53,7 +53,8 @@ def load_detector(
 
     Args:
         source: A checkpoint of this library, detectron2 or mmdetection (`.pth`, `.safetensors`, or a folder
-            that holds `model.safetensors`), or an exported file (`.onnx`, `.pt2`, `.torchscript.pt`).
+            of a hub or of a run), or an exported file (`.onnx`, `.pt2`, `.torchscript.pt`). Of a run, its
+            `best.pth` is taken.
             Exported files are programs: load only those that you trust.
         device: "cpu", "cuda", "cuda:1" and so on. "auto" takes a GPU if there is one.
         precision: "fp32", or "bf16", which is faster. Then scores differ by up to about 0.01. For checkpoints

@@ -67,8 +67,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Reads and checks a checkpoint file of this library, detectron2 or mmdetection.
 
     Args:
-        path: A `.pth` or `.safetensors` file, or a folder. A folder holds `checkpoint.pth`, or
-            `model.safetensors` and, if the header of that file says nothing, `config.json`.
+        path: A `.pth` or `.safetensors` file, or a folder. From a folder, the first of these is taken:
+            `model.safetensors` (with `config.json`, if its header says nothing), `best.pth` or
+            `checkpoint.pth`.
 
     Returns:
         The checkpoint. Its `remarks` say what is unusual, such as a file without a digest.

@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = ["CONFIG_FILE", "FIELDS", "FOLDER_FILES", "checkpoint_file", "with_config_file"]
 
-FOLDER_FILES = ("model.safetensors", "checkpoint.pth")  # the files that a folder may hold
+FOLDER_FILES = ("model.safetensors", "best.pth", "checkpoint.pth")  # of a hub or a run: the first is taken
 CONFIG_FILE = "config.json"  # in a folder of a hub: the header of model.safetensors as text
 FIELDS = ("config", "class_names", "category_ids", "image_size")
 
