@@ -17,7 +17,7 @@ from sparse_rcnn.data.formats.coco_segmentation import box_around
 
 __all__ = ["FIRST_OF_NAMES", "UNSAID", "Mending", "merge_repeated"]
 
-FIRST_OF_NAMES = 10**9  # image ids that are no numbers are counted from here
+FIRST_OF_NAMES = 10**9  # ids of images whose own ids are no numbers begin here
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # "007" is a name
 UNSAID = (None, "", 0, "0")
 
@@ -51,7 +51,7 @@ class Mending:
         ]
 
     def images(self, entries: list[Any], first: int) -> list[Any]:
-        """Entries of "images", with ids and sizes as COCO has them where there is no doubt."""
+        """Entries of "images". Ids and sizes are converted to integers if there is no doubt."""
         return [self._image(entry, number) for number, entry in enumerate(entries, start=first)]
 
     def annotations(
@@ -76,7 +76,7 @@ class Mending:
         return kept
 
     def categories(self, entries: list[Any]) -> list[Any]:
-        """Entries of "categories", mended, each once."""
+        """Entries of "categories", mended. Repeated ones are left out."""
         kept: list[Any] = []
         for entry in entries:
             if isinstance(entry, dict):
@@ -95,7 +95,7 @@ class Mending:
         return kept
 
     def numbered(self, ids: np.ndarray) -> np.ndarray:
-        """Ids of annotations; all are numbered anew if one occurs twice."""
+        """Ids of annotations. If one occurs twice, all get new numbers."""
         ordered = ids if np.greater(np.diff(ids), 0).all() else np.sort(ids)
         again = ordered[1:][ordered[1:] == ordered[:-1]]
         if not len(again):
@@ -144,7 +144,7 @@ class Mending:
         return mended
 
     def _integers(self, entry: dict[str, Any], fields: tuple[str, ...]) -> dict[str, int]:
-        """Those of some fields that hold a whole number in another form, such as 7.0 or "7"."""
+        """The fields that hold a whole number in another form, such as 7.0 or "7", as integers."""
         found = {}
         for field in fields:
             value = entry.get(field)

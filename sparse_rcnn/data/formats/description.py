@@ -1,4 +1,4 @@
-"""A data set in one table: to be read before training."""
+"""A data set in one table. Read it before training."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What simple formats say, image by image, and the one reader that they share.
+"""The reader that simple formats share. Such formats list objects image by image.
 
 A format gives a function from a file to its entries. Classes are the sorted names in all files of the data
 set, so that all splits have the same.
@@ -169,7 +169,7 @@ def _beside(
 
 
 def _unnamed(parsed: dict[Path, list[Entry]], images: Path) -> list[str]:
-    """A remark on images that no file names; nobody said that nothing is in them."""
+    """A remark on images that no file names. It is not known whether they have objects."""
     named = {
         stem
         for some in parsed.values()

@@ -22,7 +22,7 @@ __all__ = [
     "suffix_order",
 ]
 
-# By preference, where one image lies there in several formats. Others that PIL reads are no photographs.
+# If an image exists in several formats, the first one counts. Other formats of PIL are no photographs.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jfif", ".ppm", ".pgm", ".gif")
 
 
@@ -58,7 +58,7 @@ def listing(directory: str | Path) -> set[str]:
 
 
 class Folders:
-    """Asks whether files exist, by one listing a folder: a stat for each takes minutes on a network drive."""
+    """Finds whether files exist. It lists each folder once, which is faster than to ask for each file."""
 
     def __init__(self) -> None:
         self._known: dict[str, set[str]] = {}
@@ -109,6 +109,6 @@ def shortened(name: str, most: int = 200) -> str:
 
 
 def loose_name(name: str) -> str:
-    """What is left of a name where suffixes, cases and spellings of letters, and "%20" differ."""
+    """A name without suffix, in one spelling: without differences of case, Unicode form and "%20"."""
     base = unicodedata.normalize("NFC", unquote(os.path.basename(name)))
     return (os.path.splitext(base)[0] if is_image(base) else base).casefold()

@@ -1,4 +1,4 @@
-"""Where the images are that an annotation file names, whatever machine it was written on."""
+"""Finds the images that an annotation file names. The file may come from another machine."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -25,22 +25,23 @@ def locate_images(
 ) -> tuple[list[str], list[str]]:
     """Finds the images of a file.
 
-    Names are tried below each of the candidate folders. Only if no image is found so, they are looked for by
-    their last part anywhere below the root; else a missing image would be taken from another folder.
+    Names are tried below each of the candidate folders. If no image is found there, they are searched by
+    their last part anywhere below the root. If some are found, the others are missing: they are not taken
+    from other folders.
 
     Args:
-        names: As written; with slashes or backslashes, relative or absolute.
+        names: The names in the file, with slashes or backslashes, relative or absolute.
         candidates: Folders that names may be relative to, by preference.
-        root: Folder that is searched for what is not found there.
+        root: Folder to search if no image is found there.
         file: For messages.
         allow_missing: Keep names of files that are not there.
-        split: Of the file; folders of other splits are not searched.
+        split: The split of the file. Folders of other splits are not searched.
 
     Returns:
         A path for each name, and remarks.
 
     Raises:
-        ValueError: Naming images that are nowhere, or in several places.
+        ValueError: If images are nowhere, or in several places. The message names them.
     """
     folders = Folders()
     bases = list(dict.fromkeys(os.path.normpath(base) for base in candidates if base.is_dir()))
@@ -66,7 +67,7 @@ def locate_images(
 
 
 def _plain(name: str) -> str:
-    """Slashes for backslashes, no drive, root or "../", and of a URL its path."""
+    """A name with slashes, without drive, root or "../". From a URL, its path."""
     name = name.split("?d=")[-1].replace("\\", "/")
     if "://" in name:
         name = unquote(urlsplit(name).path)
@@ -87,7 +88,7 @@ def _search(
     folders: Folders,
 ) -> tuple[list[str], list[str]]:
     """Looks anywhere for images that are not where they should be."""
-    loosely: dict[str, list[str]] = {}  # whatever the suffix, and the case of letters
+    loosely: dict[str, list[str]] = {}  # by the name without suffix, in one spelling
     by_name: dict[str, list[str]] = {}
     for relative in anywhere:
         by_name.setdefault(os.path.basename(relative), []).append(relative)
@@ -129,7 +130,7 @@ def _search(
 
 
 def _most_alike(name: str, places: list[str]) -> list[str]:
-    """Of several places, those that share the most folders with the name, counted from its end."""
+    """The places that share the most folders with the name, counted from its end."""
     wanted = name.split("/")[::-1]
 
     def shared(place: str) -> int:

@@ -166,7 +166,7 @@ def _uniform(low: int, high: int) -> int:
 
 
 def _clipped(boxes: tv_tensors.BoundingBoxes) -> tv_tensors.BoundingBoxes:
-    # Explicitly, not by crop's own clamping: whether that clamps is an attribute of the boxes since 0.23.
+    # Not by crop's own clamping: since torchvision 0.23, an attribute of the boxes decides whether it clamps.
     height, width = boxes.canvas_size
     xyxy = v2.functional.convert_bounding_box_format(boxes, new_format=tv_tensors.BoundingBoxFormat.XYXY)
     limits = xyxy.new_tensor([width, height, width, height])

@@ -1,4 +1,4 @@
-"""Targets as torchvision has them, one dict per image, made one padded batch."""
+"""Pads targets of torchvision's form, one dict per image, to one batch."""
 
 import torch
 from torch import Tensor
