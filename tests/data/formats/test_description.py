@@ -75,7 +75,7 @@ def test_what_looks_wrong_is_said(root: Path) -> None:
             [9, 9, 30, 30],
         ],
         # Corners (20, 10, 50, 35) and the like, read as x, y, width, height.
-        "2 boxes leave their image and are clipped (100%); read as corners (xyxy) all would fit": [
+        "2 boxes leave their image and are clipped (100%); as corners (xyxy), all would fit": [
             [20, 10, 20 + 50, 10 + 35],
             [30, 20, 30 + 59, 20 + 39],
         ],
