@@ -6,11 +6,11 @@
 
 Each table comes from one run on the same inputs. Its rows take turns, and the tables show medians. So other
 work on the machine disturbs all rows equally. Ratios are more reliable than times.
-On a CPU, rows of the network, the head, RoIAlign and training live in processes of their own.
+On a CPU, rows of the network, the head, RoIAlign and training run in their own processes.
 
 `published style` is examples/parts/published_style.py, eager, with this library's weights. `memory kept`
 means that the process keeps freed memory (host_memory.py), as train.py, evaluate.py and detect.py do on a
-CPU. The published code could do so, too, and has a row with it. Weights are random, since speed does not
+CPU. The published code could do so, too: a row shows this. Weights are random, since speed does not
 depend on them. Boxes have realistic sizes in all stages: log-uniform from a fiftieth of the image to all of
 it. `over floor` is the time divided by a lower limit: the time of as many FLOPs in a matrix product of the
 same type on this machine, measured in the same rounds.
@@ -95,7 +95,9 @@ def header(machine: Machine) -> str:
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
     parser.add_argument("--gpu", action="store_true", help="the tables of a GPU instead of the others")
-    parser.add_argument("--only", nargs="+", choices=(*SECTIONS, *GPU_SECTIONS), help="these tables (all)")
+    parser.add_argument(
+        "--only", nargs="+", choices=(*SECTIONS, *GPU_SECTIONS), help="only these tables (all)"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="rounds to measure, after one to warm up (5)")
     parser.add_argument("--no-compile", action="store_true", help="no rows that take minutes to compile")
     parser.add_argument("--tiny", action="store_true", help="tiny images, only to check that the script runs")

@@ -1,4 +1,4 @@
-"""Shows a data set before training: a table, possible faults and a picture. Or converts it.
+"""Shows a data set before training: a table, possible faults and a picture. It can also convert it.
 
     python examples/dataset.py photos/
     python examples/dataset.py photos/ --classes RBC WBC --num-proposals 300

@@ -1,11 +1,11 @@
-"""Detects objects in images and videos: annotated PNGs, videos and one JSON file out.
+"""Detects objects in images and videos. Writes annotated PNGs, videos and one JSON file.
 
     python examples/detect.py runs/shapes/checkpoint.pth photo.jpg folder/ 'more/*.png' --output detections
     python examples/detect.py runs/shapes/checkpoint.pth --video clip.mp4 --classes circle ring
     python examples/detect.py runs/shapes/checkpoint.pth aerial.png --tile 640 --overlap 0.2
 
 The file may be a checkpoint of this library, detectron2 or mmdetection, or what export.py makes of one.
-Images that cannot be read are named and left out, and the exit status tells. In code: load_detector.
+Images that cannot be read are named and left out. The exit status is then 1. In code, use load_detector.
 """
 
 import argparse
@@ -34,31 +34,41 @@ def parse_arguments() -> argparse.Namespace:
         "images", nargs="*", help="image files, directories of them, quoted globs, URLs or videos"
     )
     parser.add_argument(
-        "--video", action="append", default=[], metavar="FILE", help="a video; makes one with boxes, an .mp4"
+        "--video",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a video. The result is a video with boxes",
     )
-    parser.add_argument("--camera", type=int, metavar="N", help="a camera, 0 for the first; until Ctrl-C")
-    parser.add_argument("--frames", action="store_true", help="of videos, also a picture of each frame")
-    parser.add_argument("--output", default="detections", metavar="DIR", help="made if absent (detections)")
-    parser.add_argument("--threshold", type=float, default=0.3, help="lowest score kept, 0 to 1 (0.3)")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="keep these only (all)")
+    parser.add_argument("--camera", type=int, metavar="N", help="number of a camera, from 0. Ctrl-C ends it")
+    parser.add_argument("--frames", action="store_true", help="also a picture of each frame of a video")
+    parser.add_argument(
+        "--output", default="detections", metavar="DIR", help="folder of the results (detections)"
+    )
+    parser.add_argument("--threshold", type=float, default=0.3, help="lowest score to keep, 0 to 1 (0.3)")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="keep only these classes (all)")
     parser.add_argument("--save-txt", action="store_true", help="also a text file in YOLO's format per image")
     parser.add_argument("--crops", action="store_true", help="also a picture of each object, by class")
-    parser.add_argument("--json", action="store_true", help="print a line of JSON per image, and no words")
+    parser.add_argument("--json", action="store_true", help="print only a line of JSON per image")
     parser.add_argument(
         "--tile",
         type=int,
         metavar="PX",
-        help="cut images into tiles of this side, for small objects in large images; merged across tiles",
+        help="cut large images into tiles of this side, for small objects. Results are merged",
     )
     parser.add_argument(
-        "--overlap", type=float, default=0.2, metavar="SHARE", help="of neighbouring tiles (0.2)"
+        "--overlap",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="overlap of neighbouring tiles, as a share of their side (0.2)",
     )
     parser.add_argument(
         "--augment",
         action="store_true",
-        help="means over three sizes, as they are and mirrored: six times as slow",
+        help="take means over three sizes, each as it is and mirrored. Six times as slow",
     )
-    parser.add_argument("--batch-size", type=int, default=1, help="images detected in at a time (1)")
+    parser.add_argument("--batch-size", type=int, default=1, help="images per batch (1)")
     add_size_options(parser)
     add_image_options(parser)
     add_speed_options(parser)

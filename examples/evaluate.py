@@ -5,7 +5,7 @@
     python examples/evaluate.py runs/mine/best.pth --data /data/mine --report report
 
 The file may be a checkpoint of this library, detectron2 or mmdetection, or what export.py makes of one.
-The data set may be in any layout that load_dataset knows; a split that is not there lists those that are.
+The data set may have any layout that load_dataset knows. If there is no such split, the error lists all.
 """
 
 import argparse
@@ -44,8 +44,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--split",
         default="val",
-        help="of the data set, such as test; or the split.json of a training run, or the share of the "
-        "images that it held out (val)",
+        help="split of the data set, such as test. For images that a training run held out: its split.json, "
+        "or their share (val)",
     )
     add_size_options(parser)
     parser.add_argument("--batch-size", type=int, default=1, help="images per batch (1)")
@@ -57,14 +57,14 @@ def parse_arguments() -> argparse.Namespace:
         "--max-detections",
         type=int,
         metavar="N",
-        help="detections per image, and how many of each class count in AP and AR (100, as COCO counts; the "
-        "file may have been exported with another number of detections)",
+        help="detections per image, and those of a class that count in AP and AR (100, as in COCO; of an "
+        "exported file, its own number)",
     )
     parser.add_argument(
         "--classes",
         nargs="+",
         metavar="NAME",
-        help="evaluate these only, which checkpoint and data set must both have (all of the data set)",
+        help="evaluate only these classes. Checkpoint and data set must have them (all of the data set)",
     )
     add_image_options(parser)
     add_output_options(parser)
@@ -101,12 +101,12 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         help="write report.html here, and small photos beside it: curves, confusions, errors, worst photos",
     )
     parser.add_argument(
-        "--against", metavar="CHECKPOINT", help="another file, which the report compares with the first"
+        "--against", metavar="CHECKPOINT", help="another detector. The report compares the two"
     )
 
 
 def open_data(arguments: argparse.Namespace, detector: Detector) -> DetectionDataset:
-    """The data set, and a word on what is odd about it."""
+    """The data set. What is unusual in it is printed."""
     transform = evaluation_transform(detector.shortest_side, detector.longest_side)
     dataset = load_dataset(
         arguments.data,

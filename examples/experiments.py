@@ -103,9 +103,11 @@ def parse_arguments() -> argparse.Namespace:
     where = CommandLine(add_help=False)
     where.add_argument("--data", metavar="DIR", help="COCO or VOC directory; if absent, the built-in shapes")
     where.add_argument(
-        "--scale", choices=tuple(SCALES), help="paper with --data, shapes without; show: both, unless given"
+        "--scale",
+        choices=tuple(SCALES),
+        help="size of the runs (with --data: paper; without: shapes; show: both)",
     )
-    where.add_argument("--output", metavar="DIR", help="runs/experiments/, then scale and data")
+    where.add_argument("--output", metavar="DIR", help="(runs/experiments/, then scale and data)")
     show_parser = commands.add_parser(
         "show", parents=[where], help="a model: figures, options, costs, command"
     )
@@ -115,11 +117,15 @@ def parse_arguments() -> argparse.Namespace:
     train_parser.add_argument("--seed", type=int, default=0)
     table = commands.add_parser("table", parents=[where], help="train or collect the rows of a table")
     table.add_argument("number", type=int, choices=tuple(TABLES))
-    table.add_argument("--seeds", type=int, nargs="+", default=[0], help="a run of every model for each (0)")
+    table.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], help="seeds; one run of each model for each (0)"
+    )
     table.add_argument("--jobs", type=int, default=1, help="trainings at the same time, each with a log (1)")
     table.add_argument("--collect", action="store_true", help="do not train, only report the complete runs")
     table.add_argument("--repeats", type=int, default=15, help="rounds to measure speed (15)")
-    table.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="for speed")
+    table.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="to measure speed on"
+    )
     for one in (train_parser, table):
         one.add_argument("--processes", type=int, default=1, help="devices for a training, with torchrun (1)")
     arguments = parser.parse_args(words[: len(words) - len(rest) - 1] if "--" in words else words)

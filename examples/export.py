@@ -31,11 +31,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("checkpoint", help="file of this library, detectron2 or mmdetection")
     parser.add_argument("--format", choices=tuple(SUFFIXES), required=True)
     parser.add_argument(
-        "--output", metavar="FILE", help="beside the checkpoint, with the format's suffix, unless given"
+        "--output",
+        metavar="FILE",
+        help="file to write (beside the checkpoint, with the suffix of the format)",
     )
-    parser.add_argument("--max-detections", type=int, default=100, help="per image (100)")
-    parser.add_argument("--image", metavar="FILE", help="photo to compare and time on (drawn shapes)")
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (5)")
+    parser.add_argument("--max-detections", type=int, default=100, help="detections per image (100)")
+    parser.add_argument(
+        "--image", metavar="FILE", help="photo to compare results and times on (drawn shapes)"
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of checkpoint and file (5)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments: argparse.Namespace = parser.parse_args()
     return arguments
@@ -47,7 +51,7 @@ def main() -> None:
         raise ValueError(f"--repeats must be at least 1, got {arguments.repeats}")
     source, device = Path(arguments.checkpoint), choose_device(arguments.device)
     if file_format(source) != "checkpoint":
-        raise ValueError(f"{source}: is exported already; give the checkpoint that it was made of")
+        raise ValueError(f"{source}: is an exported file; give its checkpoint")
     photo = None if arguments.image is None else read_image(arguments.image)
     detector = load_detector(arguments.checkpoint, device, max_detections=arguments.max_detections)
     suffix = SUFFIXES[arguments.format]
@@ -62,7 +66,8 @@ def main() -> None:
     minutes = ", which takes minutes" if arguments.format in ("onnx", "aoti") else ""
     print(printable(f"writing {path}{minutes}"))
     start = time.perf_counter()
-    logging.getLogger("onnxscript.optimizer").setLevel(logging.ERROR)  # what it does not fold, it keeps
+    # It would name each constant that it does not fold.
+    logging.getLogger("onnxscript.optimizer").setLevel(logging.ERROR)
     differences = detector.export(path, arguments.format, photo)
     seconds = time.perf_counter() - start
     print(printable(f"{path}: {path.stat().st_size / 1e6:.1f} MB, written and compared in {seconds:.0f} s"))

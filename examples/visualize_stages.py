@@ -51,7 +51,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
     parser.add_argument("checkpoint", help="file of this library, detectron2 or mmdetection")
     parser.add_argument("image", nargs="?", help="image file to draw the stages on")
-    parser.add_argument("--stages", type=int, nargs="+", metavar="S", help="from 1 (first, middle and last)")
+    parser.add_argument(
+        "--stages", type=int, nargs="+", metavar="S", help="stages, from 1 (first, middle, last)"
+    )
     parser.add_argument("--output", default="stages.png", metavar="FILE", help="PNG to write (stages.png)")
     parser.add_argument(
         "--threshold", type=float, default=0.3, help="lowest score with a caption, 0 to 1 (0.3)"
@@ -61,10 +63,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--split",
         default="val",
-        help="of the data set, such as test; or the split.json of a training run, or the share of the "
-        "images that it held out (val)",
+        help="split of the data set, such as test. For images that a training run held out: its split.json, "
+        "or their share (val)",
     )
-    parser.add_argument("--max-images", type=int, metavar="N", help="the first N images of it (all)")
+    parser.add_argument("--max-images", type=int, metavar="N", help="only the first N images (all)")
     parser.add_argument("--max-panels", type=int, default=20, metavar="N", help="proposals shown (20)")
     add_size_options(parser)
     add_image_options(parser)

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-# Several processes with several threads each would wait for each other; set before torch is imported.
+# Several processes with several threads each would wait for each other. torch reads this when it is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -15,7 +15,7 @@ os.environ["SPARSE_RCNN_CACHE"] = tempfile.mkdtemp(prefix="sparse_rcnn_cache_")
 import pytest
 from hypothesis import Phase, settings
 
-# The same examples on every run and every machine; time limits belong to the suite, not to an example.
+# Every run on every machine has the same examples. An example has no time limit of its own.
 # No explain phase: it takes minutes where every example runs tensor code.
 settings.register_profile(
     "sparse_rcnn",
@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
-    """The folder of real data and reference figures, which lies beside the checkout where there is one."""
+    """The folder of real data and reference figures beside the checkout, if there is one."""
     default = Path(__file__).resolve().parents[2] / "shared"
     directory = Path(os.environ.get("SPARSE_RCNN_SHARED", default))
     if not directory.is_dir():

@@ -1,4 +1,4 @@
-"""Trains in two processes, injects faults, and prints as Markdown what became of each.
+"""Trains in two processes, injects faults, and prints the result of each as Markdown.
 
     python tests/fault_injection.py --data coco_mini --weights mobilenet_v2.pth --output runs/faults
 
@@ -23,7 +23,7 @@ TRAIN, FAULTY = HERE.parent / "examples" / "train.py", HERE / "faulty_training.p
 
 
 class Run:
-    """A run in a directory of its own, which may be started again and again with the same command."""
+    """A run in its own directory. The same command starts it again, as often as needed."""
 
     def __init__(self, output: Path, options: list[str], script: Path = TRAIN, **environment: str) -> None:
         self.output = output
@@ -73,7 +73,7 @@ class Run:
 
 
 def kill_often(run: Run, times: int, generator: random.Random) -> list[str]:
-    """Starts the run, kills it at a random moment, and so on; then lets it end. Returns who was killed."""
+    """Starts the run and kills it at random moments, then lets it end. Returns the killed processes."""
     killed: list[str] = []
     while len(killed) < times:
         process = run.start()
@@ -86,7 +86,7 @@ def kill_often(run: Run, times: int, generator: random.Random) -> list[str]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
-        while run.processes():  # readers notice within seconds that nobody reads
+        while run.processes():  # readers end within seconds after their process
             time.sleep(0.2)
         killed.append(kind)
         print(f"  killed {kind}, {len(killed)} of {times}", file=sys.stderr, flush=True)

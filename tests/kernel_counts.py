@@ -1,4 +1,4 @@
-"""What a call launches on a GPU and keeps for its backward pass, counted on fake tensors, without a GPU.
+"""Counts the kernels of a call on a GPU and its memory for the backward pass, on fake tensors.
 
 Every operator that makes or changes values counts as one kernel. Some launch a few (embedding_bag, sums of
 large tensors), so the counts are for comparison: of a change with what was before.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# Allocations and mere looks at a tensor; what the schema calls a view is recognised by itself.
+# Allocations, and operators that only look at a tensor. Views are recognised by their schema.
 NO_KERNELS = {
     *("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "lift_fresh", "set_"),
     *("_unsafe_view", "_reshape_alias", "_record_function_enter_new", "_record_function_exit"),
@@ -40,7 +40,7 @@ class KernelCounts(TorchDispatchMode):
 
 
 def count_kernels(call: Callable[[], Any]) -> KernelCounts:
-    """Kernels of one call; the inputs must be fake tensors of the mode that is entered."""
+    """The kernels of one call. Its inputs must be fake tensors of the mode that is entered."""
     with KernelCounts() as counts:
         call()
     return counts
@@ -48,7 +48,7 @@ def count_kernels(call: Callable[[], Any]) -> KernelCounts:
 
 @contextmanager
 def cuda_autocast() -> Iterator[None]:
-    """``torch.autocast("cuda", torch.bfloat16)``, which switches itself off where there is no GPU."""
+    """`torch.autocast("cuda", torch.bfloat16)` without a GPU. PyTorch would switch it off."""
     torch.set_autocast_dtype("cuda", torch.bfloat16)
     torch.set_autocast_enabled("cuda", True)
     torch.autocast_increment_nesting()
@@ -61,7 +61,7 @@ def cuda_autocast() -> Iterator[None]:
 
 
 class SavedTensors:
-    """Notes, while entered, what operations keep for their backward pass: each storage once."""
+    """While entered, counts the tensors kept for the backward pass, each storage once."""
 
     def __init__(self) -> None:
         self.tensors: dict[Any, Tensor] = {}

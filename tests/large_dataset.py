@@ -1,4 +1,4 @@
-"""A data set of Objects365's size, generated, and what it costs to open it and to read it in workers.
+"""Generates a data set of Objects365's size, and measures opening it and reading it in workers.
 
     python tests/large_dataset.py runs/large                      # 2 million images, 25 million boxes
     python tests/large_dataset.py runs/large --images 20000 --boxes 250000
@@ -68,7 +68,7 @@ def _annotations(num_images: int, num_boxes: int) -> Iterator[str]:
 
 
 def measure(root: Path, workers: int) -> dict[str, Any]:
-    """Opens the data set in this process, then reads its targets in workers; seconds and MB."""
+    """Opens the data set in this process and reads its targets in workers. Returns seconds and MB."""
     from sparse_rcnn.data import DatasetRemark, load_dataset
 
     warnings.simplefilter("ignore", DatasetRemark)
@@ -91,7 +91,7 @@ def measure(root: Path, workers: int) -> dict[str, Any]:
 
 
 def held_with_workers(dataset: Any, method: str, workers: int) -> float:
-    """How much this process and workers hold that have looked at every part of a data set; in MB.
+    """The memory of this process and of workers that have read the whole data set, in MB.
 
     What several processes share counts once (PSS).
     """
@@ -123,7 +123,7 @@ def _look(dataset: Any, barriers: list[Any]) -> None:
 
 
 def memory_of(process: int) -> float:
-    """The memory of a process in MB; what several share counts in parts (PSS)."""
+    """The memory of a process in MB. Shared memory counts in parts (PSS)."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
@@ -141,7 +141,7 @@ def main() -> None:
         return
     if not arguments.directory.exists():
         write_large(arguments.directory, arguments.images, arguments.boxes)
-    # In a process of its own: what the generator held does not count.
+    # In another process, so that the memory of the generator does not count.
     subprocess.run([sys.executable, __file__, *sys.argv[1:], "--measure"], check=True)
 
 

@@ -438,7 +438,7 @@ def csv_retinanet(root: Path) -> None:
 
 
 def csv_of(root: Path, head: str, row: Callable[[Picture, str, int, int, int, int], str]) -> None:
-    """A table in which images without boxes do not occur; they are not drawn."""
+    """A table without images that have no boxes. Such images are not drawn."""
     rows = [row(picture, *box) for picture in IMAGES for box in picture.boxes]
     text(root / "labels.csv", "\n".join([head, *rows]))
     for picture in IMAGES:

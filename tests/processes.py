@@ -26,7 +26,7 @@ TINY = (
 TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
-# What the scripts import takes seconds; their processes are forks of one that has done it, a server.
+# The imports of the scripts take seconds. One process, the server, does them. All others are its forks.
 IMPORTED = (
     "torch",
     "torchvision",

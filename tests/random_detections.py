@@ -6,7 +6,7 @@ import numpy as np
 def random_detections(
     seed=0, images=10, classes=4, objects=60, detections=200, crowd_share=0.0, score_digits=None, side=300
 ):
-    """A dict in COCO's format and a list of results. Few `score_digits` make scores that tie."""
+    """A dict in COCO's format and a list of results. With few `score_digits`, some scores are equal."""
     random = np.random.default_rng(seed)
     owner, label = random.integers(images, size=objects), random.integers(classes, size=objects)
     boxes = np.concatenate(

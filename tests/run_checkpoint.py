@@ -25,7 +25,7 @@ TINY_MODEL = {
 
 
 def run_checkpoint(arguments: Namespace, iteration: int = 3, step: bool = False) -> dict[str, Any]:
-    """Of a run of 10 images of one class "a"; with moments of the optimiser after a step."""
+    """A checkpoint of a run on 10 images of one class "a", with moments of the optimiser after a step."""
     torch.manual_seed(0)
     model = build_sparse_rcnn(**TINY_MODEL, backbone_weights=None)
     state = TrainingState(model, arguments, torch.device("cpu"))

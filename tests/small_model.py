@@ -37,7 +37,7 @@ def _build_once(changes) -> SparseRCNN:
 
 
 def build_small_model(**changes) -> SparseRCNN:
-    """A seeded model that differs from a small one in what is given, a new one with each call."""
+    """A new small model with the given changes. The seed is always the same."""
     # Copying takes a tenth of the time of initialising.
     model = copy.deepcopy(_build_once(tuple(sorted(changes.items()))))
     torch.manual_seed(0)

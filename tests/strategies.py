@@ -33,7 +33,7 @@ def boxes_of(draw, x, y, width, height) -> list[float]:
 
 
 def ordinary_boxes() -> st.SearchStrategy[list[float]]:
-    """Boxes of positive width and height; small coordinates are likely, so that edges coincide."""
+    """Boxes of positive width and height. Coordinates are often small, so that edges coincide."""
     position = st.one_of(coordinates(0, 4), coordinates())
     size = st.one_of(coordinates(1 / 8, 4), coordinates(1 / 8))
     return boxes_of(position, position, size, size)

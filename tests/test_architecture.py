@@ -50,7 +50,7 @@ def floor_of(path):
 
 
 def room_of(parts):
-    """``nn/backbones`` for what lies in a folder of a floor, ``nn/stage`` for a file on the floor itself."""
+    """`nn/backbones` for a file in that folder, `nn/stage` for a file beside the folders."""
     return "/".join(part.removesuffix(".py") for part in parts[:2])
 
 
@@ -93,7 +93,7 @@ def public_definitions(tree):
             yield node.name, node
             if isinstance(node, ast.ClassDef):
                 for method in node.body:
-                    # What `forward` does is often what the class says it is.
+                    # The docstring of the class often describes `forward`.
                     if (
                         isinstance(method, kinds)
                         and not method.name.startswith("_")
@@ -117,7 +117,7 @@ def test_imports_run_downwards(path):
 
 
 def test_rooms_import_one_way():
-    """No room (a folder, or a file beside folders) imports, by whatever way, one that imports it."""
+    """No room (a folder, or a file beside folders) imports a room that imports it, directly or not."""
     imports: dict[str, set[str]] = {}
     for path in FILES:
         if path.name != "__init__.py":
@@ -131,6 +131,11 @@ def test_rooms_import_one_way():
             front = {target for room in front for target in imports.get(room, set())} - reached
             reached |= front
         assert start not in reached, f"{start} imports a room that imports it"
+
+
+def test_each_file_has_a_name_of_its_own():
+    names = [path.name for path in FILES if path.name != "__init__.py"]
+    assert {name for name in names if names.count(name) > 1} == set()
 
 
 def test_scipy_in_the_assignment_alone():

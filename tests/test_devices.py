@@ -18,7 +18,7 @@ def test_model_loss_and_detections_stay_on_the_device(
     sizes_device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        detector, "_check_image_sizes", lambda *_: None
+        detector, "check_image_sizes", lambda *_: None
     )  # looks at values, which are none here
     with FakeTensorMode():
         with torch.device("cuda"):

@@ -79,7 +79,7 @@ def test_what_training_keeps_in_bfloat16() -> None:
     assert counts.by_name["native_layer_norm"] == 60
     found = list(saved.tensors.values())
     large = [kept for kept in found if kept.dtype == torch.float32 and kept.numel() >= 2 * N * 49 * 64]
-    # No RoI features, which are in float32 as they are pooled, nor their norms; no level of the pyramid.
+    # Neither RoI features, which are float32 from pooling on, nor their norms, nor a level of the pyramid.
     assert {tuple(kept.shape) for kept in large if not isinstance(kept, torch.nn.Parameter)} == set()
     in_full = sum(kept.untyped_storage().nbytes() for kept in found if kept.dtype == torch.float32)
     in_half = sum(kept.untyped_storage().nbytes() for kept in found if kept.dtype == torch.bfloat16)

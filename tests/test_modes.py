@@ -286,7 +286,7 @@ def test_float32(mode, name):
     assert_equal_to_eager(mode, name, Inputs(torch.float32))
 
 
-# What the paper takes away or adds, each in as many combinations as make a difference to a graph.
+# The ablations of the paper, in all combinations that give different graphs.
 BOX_HEAD = {"interaction": "fully_connected", "fully_connected_dim": 8}
 BARE = {"self_attention": False, "feedforward_dim": 0, "classification_layers": 0, "regression_layers": 0}
 ABLATIONS = [

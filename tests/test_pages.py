@@ -1,6 +1,7 @@
 """The pages are right: their Python runs, and files, options and links exist."""
 
 import contextlib
+import gc
 import html
 import importlib
 import io
@@ -10,12 +11,16 @@ import runpy
 import shutil
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple
 
 import pytest
+from small_model import build_small_model
+
+from sparse_rcnn.nn import ImageSize, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
@@ -25,10 +30,9 @@ PAGES = {
 BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>[^>]+) -->\s*)?^ *```python\n(?P<code>.*?)^ *```$", re.DOTALL | re.MULTILINE
 )
-# Blocks that are not run here, by reason.
+# Blocks that are not run with their page, by reason.
 NOT_RUN = {
-    "train.py writes that checkpoint": 1,
-    "takes two minutes": 1,
+    "takes two minutes": 1,  # before a release, below
     "needs huggingface_hub": 1,  # tests/nn/checkpoints/test_checkpoint.py runs it
     "tests/examples/test_export.py runs it on a file that export.py wrote": 1,
 }
@@ -54,6 +58,19 @@ def blocks_of(page: str) -> list[Block]:
     ]
 
 
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The present folder has a photo, a folder of photos, and what train.py writes."""
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for name in ("photo.jpg", "photos/a.jpg"):
+        shutil.copy(ROOT / "docs" / "predictions.jpg", name)
+    Path("runs/mine").mkdir(parents=True)
+    for name in ("checkpoint.pth", "best.pth"):
+        size = ImageSize(96, 128)
+        save_checkpoint(f"runs/mine/{name}", build_small_model(), ["a", "b", "c"], image_size=size)
+
+
 @pytest.mark.parametrize(
     "page",
     [
@@ -62,13 +79,24 @@ def blocks_of(page: str) -> list[Block]:
         if any(not block.reason for block in blocks_of(page))
     ],
 )
-def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copy(ROOT / "docs" / "predictions.jpg", tmp_path / "photo.jpg")
-    monkeypatch.chdir(tmp_path)
+def test_python_runs(page: str, trained: None) -> None:
     names: dict[str, object] = {"__name__": "__main__"}
     for block in blocks_of(page):
         if not block.reason:  # lines are counted as in the page, for whoever reads the traceback
             exec(compile("\n" * block.line + block.code, str(ROOT / page), "exec"), names)
+
+
+@pytest.mark.release
+def test_the_count_of_a_step_prints_what_its_page_says(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    page = "docs/how_to/plan_a_cluster.md"
+    (code,) = (block.code for block in blocks_of(page) if block.reason == "takes two minutes")
+    exec(compile(code, page, "exec"), {"__name__": "__main__"})
+    said = re.search(r"^    It prints.*?^    ```\n(.*?)^    ```$", PAGES[page], re.DOTALL | re.MULTILINE)
+    assert said is not None
+    assert capsys.readouterr().out == dedent(said[1])
 
 
 def test_blocks_that_are_not_run_are_counted() -> None:
@@ -89,6 +117,18 @@ def test_lines_of_the_five_jobs_are_counted() -> None:
         lines = [str(sum(map(bool, code.split("\n")))) for *_, code in blocks]
         counted.append([job.partition("\n")[0], *lines])
     assert said == counted
+
+
+@pytest.mark.slow
+def test_our_lines_of_the_five_jobs_run(trained: None) -> None:
+    ours = re.findall(r"^### sparse_rcnn\n+```py\n(.*?)^```$", PAGES["docs/why.md"], re.DOTALL | re.MULTILINE)
+    assert len(ours) == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # json.dump(..., open(...)) is short
+        for code in ours:
+            exec(code, {"__name__": "__main__"})
+            gc.collect()
+    assert all(Path(name).is_file() for name in ("found.png", "mine.onnx", "found.json"))
 
 
 def test_files_that_pages_name_exist() -> None:

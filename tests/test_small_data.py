@@ -30,7 +30,7 @@ def small_model(num_stages: int, proposals: str = "learned") -> SparseRCNN:
 def fit(
     model: SparseRCNN, dataset: torch.utils.data.Dataset, steps: int, batch_size: int, rate: float
 ) -> float:
-    """Trains with AdamW, linear warm-up and decay, gradients clipped; returns the last loss."""
+    """Trains with AdamW, linear warm-up and decay, and clipped gradients. Returns the last loss."""
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / 20, 2 * (1 - step / steps))

@@ -22,7 +22,7 @@ SHARED = ("conftest.py", "nn/conftest.py", "small_model.py", "strategies.py", "p
 
 
 def run(*arguments: str | Path, cwd: Path, path: Path | None = None, status: int = 0) -> str:
-    """What a Python process prints, which sees the packages installed here, but not the tree."""
+    """The output of a Python process that finds the installed packages, but not the tree."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
     environment["PYTHONPATH"] = str(path) if path else ""
     done = subprocess.run(
@@ -34,7 +34,7 @@ def run(*arguments: str | Path, cwd: Path, path: Path | None = None, status: int
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, since setuptools leaves folders in the tree and takes what lies in them."""
+    """Builds the wheel from a copy: setuptools leaves folders in the tree, and reads them the next time."""
     source = tmp_path_factory.mktemp("source")
     for folder in ("sparse_rcnn", "sparse_rcnn_commands"):
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -69,7 +69,7 @@ def test_wheel_holds_every_file_of_the_package_and_no_other(wheel: Path) -> None
 
 @pytest.fixture(scope="module")
 def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder where the wheel is installed, which holds the console command under ``bin``."""
+    """The folder where the wheel is installed. The console command is in its `bin`."""
     site = tmp_path_factory.mktemp("site")
     run("-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", site, wheel, cwd=site)
     return site

@@ -34,7 +34,7 @@ def gradients_of(step, arguments) -> dict[str, Tensor]:
 
 
 def largest_difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
-    """Of a gradient, relative to its norm, or to a thousandth of all norms where it cancels to nothing."""
+    """The largest difference of two gradients, relative to the norm, or to 1/1000 of all norms if larger."""
     assert found.keys() == expected.keys()
     norm = torch.stack([gradient.norm() for gradient in expected.values()]).norm().item()
     return max(

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from einops import rearrange
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -160,7 +161,7 @@ def _rgb_pixels(source: Image.Image, exif_orientation: ExifOrientation) -> Tenso
         )
     # Channels stay last in memory, which copies and resizes in a third of the time. NumPy copies in this
     # thread: torch would wake a pool of them in every worker.
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)  # [3, H, W]
+    return rearrange(torch.from_numpy(pixels.copy()), "h w c -> c h w")
 
 
 def _check_raster(image: Image.Image, max_pixels: int) -> None:

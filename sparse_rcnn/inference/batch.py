@@ -1,4 +1,4 @@
-"""From images to the detections of a batch, whatever detects."""
+"""Images as a batch, and the detections in a batch."""
 
 from collections.abc import Callable
 
@@ -20,14 +20,18 @@ def batch_of(images: list[Tensor], original_sizes: list[tuple[int, int]]) -> Bat
     """Images without targets as one batch.
 
     Args:
-        images: [3, h, w] each, uint8 or floating (all alike), resized as the detector wants them.
-        original_sizes: (height, width) of each before it was resized.
+        images: The resized images, each [3, h, w]. All are uint8, or all are floating.
+        original_sizes: (height, width) of each image before it was resized.
 
     Returns:
-        The batch, padded as `collate` pads.
+        The batch. `collate` pads it.
 
     Raises:
-        ValueError: As `collate`.
+        ValueError: If `collate` refuses the images.
+
+    Example:
+        >>> batch_of([torch.zeros(3, 60, 90)], [(120, 180)]).images.shape
+        torch.Size([1, 3, 64, 96])
     """
     boxes, labels = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
     sizes = zip(images, original_sizes, strict=True)
@@ -35,21 +39,28 @@ def batch_of(images: list[Tensor], original_sizes: list[tuple[int, int]]) -> Bat
 
 
 def detect_batch(detect: Detect, batch: Batch, device: torch.device) -> Detections:
-    """Detections of a batch.
+    """Finds objects in a batch.
 
     Args:
-        detect: Images [B, 3, H, W] and their true (height, width) [B, 2] in, boxes [B, D, 4], scores [B, D]
-            and labels [B, D] out.
-        batch: On the CPU.
-        device: Where `detect` wants it.
+        detect: A function of images [B, 3, H, W] and their true (height, width) [B, 2]. It returns boxes
+            [B, D, 4], scores [B, D] and labels [B, D].
+        batch: The batch, on the CPU.
+        device: The device of `detect`.
 
     Returns:
-        The detections on the CPU, boxes in pixels of the original images.
+        The detections on the CPU. Boxes are in pixels of the original images.
+
+    Example:
+        >>> def detect(images, sizes):
+        ...     return torch.tensor([[[0.0, 0.0, 30.0, 60.0]]]), torch.tensor([[0.9]]), torch.tensor([[1]])
+        >>> batch = batch_of([torch.zeros(3, 60, 90)], [(120, 180)])
+        >>> detect_batch(detect, batch, torch.device("cpu")).boxes
+        tensor([[[  0.,   0.,  60., 120.]]])
     """
     with torch.inference_mode():
         images = batch.images.to(device, non_blocking=True)
         boxes, scores, labels = detect(images, batch.image_sizes.to(device, non_blocking=True))
         boxes = rescale_boxes(boxes.cpu(), batch.image_sizes, batch.original_sizes)
         scores, labels = scores.cpu(), labels.cpu()
-    # Not inference tensors, which autograd and in-place arithmetic refuse.
+    # Copies are ordinary tensors. Autograd refuses those of inference mode.
     return Detections(boxes.clone(), scores.clone(), labels.clone())

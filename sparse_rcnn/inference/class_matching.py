@@ -1,4 +1,4 @@
-"""Classes by name: those of a detector and of a data set, and those that a caller wants."""
+"""Finds classes by name: those of a detector in a data set, and those that a caller wants."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,16 @@ def category_ids_of(
         dataset: The data set. Its classes may be fewer or in another order.
         wanted: The classes to evaluate. Both must have them. The default is all of the data set.
 
+    Returns:
+        K category ids, by label.
+
     Raises:
         ValueError: If a class is missing on one side. The message names it, and similar names.
+
+    Example:
+        >>> dataset = DetectionDataset.from_boxes(["photo.jpg"], [[]], [[]], ["cat", "dog"])
+        >>> category_ids_of(["dog", "cow", "cat"], dataset)
+        [2, None, 1]
     """
     ids, known = dataset.category_ids, dataset.class_names
     if wanted is None and list(class_names) == known:
@@ -51,14 +59,21 @@ def category_ids_of(
 
 
 def labels_of(classes: Iterable[str | int], class_names: Sequence[str]) -> list[int]:
-    """The labels that names or labels stand for; a name that several classes have stands for all of them.
+    """The labels of some classes. A name stands for all classes of that name.
 
     Args:
         classes: Names or labels.
-        class_names: By label.
+        class_names: The K names, by label.
+
+    Returns:
+        The labels.
 
     Raises:
         ValueError: If there is no such class.
+
+    Example:
+        >>> labels_of(["dog", 0], ["cat", "dog"])
+        [1, 0]
     """
     if isinstance(classes, str):
         raise ValueError(f"classes must be a list of names or labels, got {classes!r}: give [{classes!r}]")

@@ -1,4 +1,4 @@
-"""torch.compile for inference, with weights as constants if that is faster."""
+"""`torch.compile` for inference. On a CPU, weights become constants, which is faster."""
 
 import threading
 from collections.abc import Callable
@@ -11,26 +11,29 @@ from sparse_rcnn.nn import compile_detector
 
 __all__ = ["compile_for_inference"]
 
-_settings = threading.RLock()  # the settings below hold for the whole process
+_settings = threading.RLock()  # the settings below apply to the whole process
 
 
 def compile_for_inference(
     call: Callable[..., Any], device: torch.device, dynamic: bool
 ) -> Callable[..., Any]:
-    """`call`, a model or a function of one, as one graph; the first call compiles, which takes minutes.
+    """Compiles a model, or a function of a model, to one graph. The first call takes minutes.
 
-    On a CPU weights become constants of the graph, folded and packed by oneDNN, a copy for each graph (one
-    for batches of several images, another for single ones): they must not change any more. Calls must be
-    without gradients, and of several threads they take turns.
+    On a CPU, weights become constants of the graph. oneDNN folds and packs them. Do not change them
+    afterwards. Each graph has its own copy: one graph is for batches, another for single images. Call it
+    without gradients. Calls from several threads wait for each other.
 
     Args:
-        call: what to compile.
-        device: where its weights are.
-        dynamic: for images of any size (``compile_detector``), and not for inputs of the first call's size
-            only; on a GPU, without CUDA graphs.
+        call: The model or the function.
+        device: The device of its weights.
+        dynamic: True: for images of any size, by `compile_detector`, and without CUDA graphs on a GPU. False:
+            for inputs of the size of the first call.
 
     Returns:
-        The compiled call, which has the same results.
+        A function with the same results.
+
+    Example:
+        >>> detect = compile_for_inference(model, torch.device("cpu"), dynamic=True)  # doctest: +SKIP
     """
     compiler: Callable[..., Any] = partial(torch.compile, fullgraph=True, dynamic=False)
     if dynamic:
@@ -41,7 +44,7 @@ def compile_for_inference(
     compiled = compiler(call, backend=_packed)
 
     def run(*inputs: Any, **named: Any) -> Any:
-        # Not an option of torch.compile: weights become inputs before it is read (PyTorch 2.14).
+        # As an option of torch.compile it comes too late: the weights are inputs already (PyTorch 2.14).
         with _settings, torch._inductor.config.patch(freezing=True):
             return compiled(*inputs, **named)
 
@@ -49,12 +52,12 @@ def compile_for_inference(
 
 
 def _packed(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
-    """Inductor with oneDNN's packed products in place of MKL's, which are slower.
+    """Inductor with oneDNN's packed products. Those of MKL are slower.
 
-    It takes them if products may be in TF32. That is said while it compiles only: when the graph runs, oneDNN
-    asks again, and computes in float32.
+    Inductor takes them only if products may be in TF32. So TF32 is allowed while the graph is compiled. When
+    the graph runs, it is not allowed, and oneDNN computes in float32.
     """
-    from torch._inductor.compile_fx import compile_fx  # seconds: only for those who compile
+    from torch._inductor.compile_fx import compile_fx  # this import takes seconds
 
     products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     precision = products.fp32_precision

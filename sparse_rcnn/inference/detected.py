@@ -1,4 +1,4 @@
-"""What a detector finds in one photo."""
+"""The objects that a detector finds in one photo."""
 
 import io
 import json
@@ -14,24 +14,28 @@ from PIL import Image
 from torch import Tensor
 
 from sparse_rcnn.data.evaluation.coco_metrics import coco_results
+from sparse_rcnn.inference.box_drawing import draw_boxes
 from sparse_rcnn.inference.class_matching import labels_of
-from sparse_rcnn.inference.drawing import draw_boxes
 from sparse_rcnn.inference.photo import Photo
 from sparse_rcnn.ops.detections import Detections
 
 __all__ = ["MOST_SHOWN", "Detected", "Found"]
 
-MOST_SHOWN = 8  # objects that repr names
+MOST_SHOWN = 8  # objects that `repr` shows
 
 
 class Found(NamedTuple):
-    """One object.
+    """One object that was found.
 
     Attributes:
         box: (x1, y1, x2, y2) in pixels of the photo.
-        score: in 0..1.
-        label: in 0..K-1.
-        name: of its class.
+        score: Its score in 0..1.
+        label: Its label in 0..K-1.
+        name: The name of its class.
+
+    Example:
+        >>> Found((9.0, 9.0, 90.0, 90.0), 0.8, 1, "dog").name
+        'dog'
     """
 
     box: tuple[float, float, float, float]
@@ -41,22 +45,27 @@ class Found(NamedTuple):
 
 
 class Detected:
-    """The objects found in one photo, best first: D of them.
+    """The D objects that were found in one photo, best first.
 
-        found = detector("photo.jpg")
-        for box, score, label, name in found:
-            print(name, score, box)
-        cats = found.filter(classes=["cat"], threshold=0.5)
-
-    An index gives a `Found`; a slice, a mask [D] or a list of indices another ``Detected``.
+    An index gives a `Found`. A slice, a mask [D] or a list of indices gives another `Detected`.
 
     Attributes:
         boxes: [D, 4] xyxy in pixels of the photo, clipped to it.
         scores: [D] in 0..1, in descending order.
         labels: [D] int64 in 0..K-1.
         class_names: The K names, by label.
-        category_ids: The K ids of the data set that the detector was trained on, by label, if known.
-        photo: What it was found in.
+        photo: The photo.
+        category_ids: The K category ids of the training data, by label, or None.
+
+    Example:
+        >>> from sparse_rcnn import load_detector
+        >>> found = load_detector("mine.pth", "cpu")("photo.jpg", threshold=0.0)
+        >>> for box, score, label, name in found[:2]:
+        ...     print(name == found.class_names[label], 0 <= score <= 1, len(box))
+        True True 4
+        True True 4
+        >>> found.filter(classes=["dog"]).names.count("cat")
+        0
     """
 
     def __init__(
@@ -109,7 +118,7 @@ class Detected:
         return Detected(*parts, self.class_names, self.photo, self.category_ids)
 
     def without_pixels(self) -> "Detected":
-        """The same, without the pixels of a photo that can be read again."""
+        """The same objects. The pixels of the photo are left out if they can be read again."""
         photo = self.photo.without_pixels()
         return Detected(self.boxes, self.scores, self.labels, self.class_names, photo, self.category_ids)
 
@@ -117,8 +126,11 @@ class Detected:
         """The objects of some classes and of at least some score.
 
         Args:
-            classes: Names or labels; all unless given.
-            threshold: Lowest score kept.
+            classes: Names or labels. None keeps all.
+            threshold: The lowest score that is kept, 0..1.
+
+        Returns:
+            These objects.
 
         Raises:
             ValueError: If there is no such class.
@@ -129,17 +141,20 @@ class Detected:
         return self[kept]
 
     def draw(self) -> Image.Image:
-        """The photo with a frame and a caption per object; small photos are enlarged.
+        """Draws a frame and a caption for each object. Small photos are enlarged.
 
-        A photo that came from a file in a list or folder is read again.
+        If the photo came from a file in a list or a folder, the file is read again.
+
+        Returns:
+            The picture.
 
         Raises:
-            UnreadableImageError: If that file has gone or changed.
+            UnreadableImageError: If that file is missing or has changed.
         """
         return draw_boxes(self.photo.pixels(), self.boxes, self.labels, self.class_names, self.scores)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON: boxes in hundredths of a pixel, scores with four digits."""
+        """The objects as plain data for JSON. Boxes are rounded to 0.01 pixels, scores to four digits."""
         height, width = self.image_size
         detections = [
             {
@@ -153,15 +168,15 @@ class Detected:
         return {"image": self.photo.name, "height": height, "width": width, "detections": detections}
 
     def save_json(self, path: str | Path) -> None:
-        """Writes ``to_dict()`` as JSON.
+        """Writes the result of `to_dict` as JSON.
 
         Args:
-            path: Of the file; an existing one is overwritten.
+            path: The file. An existing one is overwritten.
         """
         Path(path).write_text(json.dumps(self.to_dict(), indent=2))
 
     def to_yolo(self) -> str:
-        """As YOLO's text: per line label, center x, center y, width, height (0..1 of the photo), score."""
+        """The objects as YOLO's lines: label, centre x and y, width, height (0..1 of the photo), score."""
         height, width = self.image_size
         lines = [
             f"{label} {(x1 + x2) / 2 / width:.6f} {(y1 + y2) / 2 / height:.6f} "
@@ -171,10 +186,13 @@ class Detected:
         return "".join(lines)
 
     def crops(self) -> list[Image.Image]:
-        """The part of the photo in each box, in whole pixels and at least one.
+        """Cuts the objects out of the photo.
+
+        Returns:
+            One picture for each box. It has whole pixels, and at least one.
 
         Raises:
-            UnreadableImageError: As `draw`.
+            UnreadableImageError: If the photo must be read again, and its file is missing or has changed.
         """
         pixels = self.photo.pixels()
         height, width = self.image_size
@@ -187,11 +205,14 @@ class Detected:
         return parts
 
     def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
-        """As COCO results: image_id, category_id, bbox (xywh) and score of each object.
+        """The objects as COCO results.
 
         Args:
-            image_id: Of the photo in the data set.
-            category_ids: By label; those that the checkpoint carries unless given.
+            image_id: The id of the photo in the data set.
+            category_ids: The K category ids, by label. The default is those of the checkpoint.
+
+        Returns:
+            One dict per object: image_id, category_id, bbox (xywh in pixels) and score.
 
         Raises:
             ValueError: If no category ids are given or known.
@@ -199,14 +220,14 @@ class Detected:
         ids = self.category_ids if category_ids is None else category_ids
         if ids is None:
             raise ValueError(
-                "the detector's file carries no category ids: give category_ids, one for each of "
+                "the detector's file has no category ids: give category_ids, one for each of "
                 f"{len(self.class_names)} classes"
             )
         found = Detections(self.boxes[None], self.scores[None], self.labels[None])
         return coco_results(found, [image_id], ids)
 
     def to_supervision(self) -> Any:
-        """As ``supervision.Detections``, with names under ``data["class_name"]``.
+        """The objects as `supervision.Detections`, with names under `data["class_name"]`.
 
         Raises:
             ImportError: If supervision is not installed.
@@ -233,7 +254,7 @@ class Detected:
         return f"Detected({what}{': ' if len(self) else ''}{', '.join(objects + more)})"
 
     def _repr_png_(self) -> bytes:
-        """For notebooks."""
+        """The picture that a notebook shows."""
         stream = io.BytesIO()
         self.draw().save(stream, "PNG")
         return stream.getvalue()

@@ -1,4 +1,4 @@
-"""A detector in a file, whatever the file: a checkpoint, or what was exported of one."""
+"""Loads a detector from a file: a checkpoint, or an exported file."""
 
 import warnings
 from pathlib import Path
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from sparse_rcnn.data.formats.coco_classes import COCO_CATEGORY_IDS, COCO_CLASS_NAMES
 from sparse_rcnn.inference.batch import Detect
 from sparse_rcnn.inference.compiling import compile_for_inference
-from sparse_rcnn.inference.detector import Detector
 from sparse_rcnn.inference.exported_file import file_format, read_exported
 from sparse_rcnn.inference.finite import refuse_not_finite
 from sparse_rcnn.inference.hub import download_folder
+from sparse_rcnn.inference.photo_detector import Detector
 from sparse_rcnn.inference.resaving import Origin
 from sparse_rcnn.nn.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from sparse_rcnn.nn.checkpoints.loading import build_from_checkpoint
@@ -28,7 +28,12 @@ Precision = Literal["fp32", "bf16"]
 
 
 class CheckpointRemark(UserWarning):
-    """What is odd about a checkpoint, and no error."""
+    """A warning about something in a checkpoint that is unusual but harmless.
+
+    Example:
+        >>> import warnings
+        >>> warnings.simplefilter("ignore", CheckpointRemark)  # do not show them
+    """
 
 
 def load_detector(
@@ -41,37 +46,40 @@ def load_detector(
     image_size: tuple[int | None, int | None] = (None, None),
     backbone: nn.Module | None = None,
 ) -> Detector:
-    """The detector in a file, ready for photos.
+    """Loads a detector from a file.
 
-    Norms and first stage are folded, and weights are channels-last: faster, and in float32 no other figures.
-
-        detector = load_detector("runs/mine/checkpoint.pth")
-        found = detector("photo.jpg", threshold=0.4)
-        found.draw().save("found.png")
+    Norms and the first stage are folded, and weights are channels-last. This is faster and changes figures by
+    rounding only.
 
     Args:
-        source: A checkpoint of this library, detectron2 or mmdetection (``.pth``, ``.safetensors``, or a
-            folder that holds ``model.safetensors``), or what was exported of one (``.onnx``, ``.pt2``,
-            ``.torchscript.pt``). Exported files are programs: load only those that you trust.
-        device: "cpu", "cuda", "cuda:1" ...; "auto" takes a GPU if there is one.
-        precision: "fp32", or "bf16": faster, and scores differ by up to about 0.01. For checkpoints only, as
-            is the next.
-        compile: Compile when the first image comes, which takes minutes.
-        max_detections: Per image; 100 unless given. An exported file has no more than it was exported with.
-        image_size: (shortest, longest) side in pixels that images are resized to; None takes the file's.
-        backbone: The module, where the model was built with one of its user's own.
+        source: A checkpoint of this library, detectron2 or mmdetection (`.pth`, `.safetensors`, or a folder
+            of a hub or of a run), or an exported file (`.onnx`, `.pt2`, `.torchscript.pt`). Of a run, its
+            `best.pth` is taken.
+            Exported files are programs: load only those that you trust.
+        device: "cpu", "cuda", "cuda:1" and so on. "auto" takes a GPU if there is one.
+        precision: "fp32", or "bf16", which is faster. Then scores differ by up to about 0.01. For checkpoints
+            only.
+        compile: Compile when the first image comes. This takes minutes. For checkpoints only.
+        max_detections: Detections per image (100). An exported file has at most the number with which it was
+            exported.
+        image_size: (shortest, longest) side in pixels to which images are resized. None takes the file's.
+        backbone: The module, if the model was built with a module as its backbone.
 
     Returns:
-        The detector.
+        The detector. It raises `NotFiniteError` if its results are not finite.
 
     Raises:
-        ValueError: If the file is missing, damaged or of no known kind, has fewer detections, is exported and
-            a precision or compiling is asked for; if there is no such device. The detector raises
-            ``NotFiniteError``, one of these, for results that are not finite.
+        ValueError: If the file is missing, damaged or of no known kind, if it has fewer detections, if a
+            precision or compiling is given for an exported file, or if there is no such device.
         ImportError: If the file needs a package that is not installed.
 
     Warns:
-        CheckpointRemark: For what is odd about a checkpoint, such as a file without a digest.
+        CheckpointRemark: If something in a checkpoint is unusual, such as a missing digest.
+
+    Example:
+        >>> detector = load_detector("mine.pth", device="cpu")
+        >>> found = detector("photo.jpg", threshold=0.4)
+        >>> found.draw().save("found.png")
     """
     place = choose_device(device)
     if precision not in ("fp32", "bf16"):
@@ -105,33 +113,41 @@ def load_detector(
 
 
 def from_pretrained(repo_id: str, *, revision: str | None = None, **options: Any) -> Detector:
-    """The detector in a repository of the Hugging Face hub.
-
-        detector = from_pretrained("owner/name")
+    """Loads a detector from a repository of the Hugging Face hub.
 
     Args:
         repo_id: "owner/name".
-        revision: Branch, tag or commit; the main branch unless given.
-        **options: As of `load_detector`.
+        revision: Branch, tag or commit. None is the main branch.
+        **options: The options of `load_detector`.
 
     Returns:
         The detector.
 
     Raises:
-        ValueError: As `load_detector`.
+        ValueError: As in `load_detector`.
         ImportError: If huggingface_hub or safetensors is not installed.
+
+    Example:
+        >>> detector = from_pretrained("owner/name")  # doctest: +SKIP
     """
     return load_detector(download_folder(repo_id, revision), **options)
 
 
 def choose_device(name: str | torch.device) -> torch.device:
-    """The device of that name, if it is there; "auto" is a GPU if there is one.
+    """Finds a device by its name.
 
     Args:
-        name: As PyTorch names it, or "auto".
+        name: A name that PyTorch knows, or "auto": a GPU if there is one, otherwise the CPU.
+
+    Returns:
+        The device.
 
     Raises:
-        ValueError: If PyTorch does not know or cannot use it.
+        ValueError: If PyTorch does not know the device or cannot use it.
+
+    Example:
+        >>> choose_device("cpu")
+        device(type='cpu')
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -142,7 +158,7 @@ def choose_device(name: str | torch.device) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {name}: PyTorch finds no GPU that it can use")
     if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)  # for what takes the current one: synchronising, AOTInductor
+        torch.cuda.set_device(device)  # synchronising and AOTInductor take the current one
     return device
 
 
@@ -156,19 +172,19 @@ def _from_checkpoint(
     names, ids = _classes_of(checkpoint)
     try:
         model = build_from_checkpoint(checkpoint, backbone)
-    except ValueError as error:  # a backbone of its user's own
+    except ValueError as error:  # the backbone that was given does not fit
         raise ValueError(f"{path}: {error}") from error
     image_size = model.image_size or ImageSize()
     del checkpoint
     model = fold_norms(model)
-    model = fold_first_stage(model)  # one after the other, so that no more than two are in memory
+    model = fold_first_stage(model)  # after the first fold, so that at most two models are in memory
     whole = EndToEndDetector(model.to(device).to(memory_format=torch.channels_last), max_detections)
     shortest, longest = image_size
     return Detector(whole, names, shortest, longest, device, ids, str(path), whole, origin)
 
 
 def _classes_of(checkpoint: Checkpoint) -> tuple[list[str], list[int] | None]:
-    """Names and category ids by label. The authors' files carry neither, and are COCO's."""
+    """Names and category ids by label. The authors' files have neither: their classes are COCO's."""
     names, ids = checkpoint.class_names, checkpoint.category_ids
     num_classes = checkpoint.config.num_classes
     if names is None and checkpoint.layout != "sparse_rcnn" and num_classes == 80:

@@ -1,4 +1,4 @@
-"""Images from the web, with a bound on size and time."""
+"""Downloads images, with a limit of size and of time."""
 
 import io
 import time
@@ -10,35 +10,35 @@ from pathlib import Path
 __all__ = ["CHUNK", "MAX_BYTES", "TIMEOUT", "check_scheme", "download_image", "is_url"]
 
 MAX_BYTES = 50_000_000
-TIMEOUT = 20.0  # seconds, for the whole of it
+TIMEOUT = 20.0  # seconds, for the whole download
 CHUNK = 1 << 16
 
 
 def is_url(name: str | Path) -> bool:
-    """Whether a name is a URL, of whatever scheme."""
+    """Whether a name is a URL of any scheme."""
     return isinstance(name, str) and "://" in name
 
 
 def check_scheme(url: str) -> None:
-    """Raises ValueError unless a URL is of http or https."""
+    """Raises ValueError if a URL begins neither with http:// nor with https://."""
     scheme = urllib.parse.urlsplit(url).scheme.lower()
     if scheme not in ("http", "https"):
         raise ValueError(f"{url}: a URL must begin with http:// or https://")
 
 
 def download_image(url: str, max_bytes: int = MAX_BYTES, timeout: float = TIMEOUT) -> io.BytesIO:
-    """What is at a URL.
+    """Downloads an image.
 
     Args:
-        url: Of scheme http or https; so are those that it is redirected to.
-        max_bytes: The most to read.
-        timeout: Seconds that the whole download may take.
+        url: It begins with http:// or https://. So must all URLs to which it is redirected.
+        max_bytes: The limit of its size in bytes.
+        timeout: The limit of the whole download in seconds.
 
     Returns:
-        The bytes as a file.
+        The bytes as a file in memory.
 
     Raises:
-        ValueError: If it is of another scheme, cannot be read, is larger, or takes longer.
+        ValueError: If the URL begins with something else, the download fails, or a limit is exceeded.
     """
     check_scheme(url)
     deadline = time.monotonic() + timeout

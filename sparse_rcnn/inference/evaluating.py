@@ -1,4 +1,4 @@
-"""A data set through a detector: its detections as COCO results."""
+"""Runs a detector on a data set. The detections come as COCO results."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -31,32 +31,39 @@ def detect_dataset(
     worker_init_fn: Callable[[int], None] | None = None,
     watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> list[dict[str, Any]]:
-    """COCO results of every ``world_size``-th batch of a data set.
+    """Detects objects in a data set, or in this process's share of its batches.
 
-    Whole batches are shared: an image's padding, and with it the last digits of its results, depends on the
-    others in its batch, and these do not change with the number of processes.
+    Processes share whole batches. So an image has the same neighbours and the same padding with any number of
+    processes, and its results are the same to the last digit.
 
     Args:
-        detect: the detector.
-        dataset: the images.
-        device: where the detector is.
-        batch_size: images in a batch.
-        workers: processes that read images.
-        rank: of this process.
-        world_size: number of processes.
-        unreadable: gets the id of each image that cannot be read, and what is wrong with it; such images are
+        detect: The detector, as for `detect_batch`.
+        dataset: The images.
+        device: The device of the detector.
+        batch_size: Images in a batch.
+        workers: Processes that read images.
+        rank: The number of this process.
+        world_size: The number of processes. Each takes every `world_size`-th batch.
+        unreadable: A dict that gets the id and the problem of each image that cannot be read. Such images are
             left out. Without it, the first one is an error.
-        category_ids: of each label, None to leave it out; those of the data set unless given.
-
-        worker_init_fn: of these processes, as of a ``DataLoader``.
-        watch: gets the batches and gives them again, such as a progress bar.
+        category_ids: The category id of each label. None leaves a label out. The default is that of the data
+            set.
+        worker_init_fn: Called in each process that reads, as by a `DataLoader`.
+        watch: A function that gets the batches and returns them, such as a progress bar.
 
     Returns:
-        One dict a detection, as of ``coco_results``.
+        One dict per detection, as from `coco_results`.
 
     Raises:
-        UnreadableImageError: for an image that cannot be read, unless ``unreadable`` is given.
-        NotFiniteError: naming the images, if the detector's figures are not finite (`refuse_not_finite`).
+        UnreadableImageError: If an image cannot be read, and `unreadable` is not given.
+        NotFiniteError: If boxes or scores are not finite. The message names the images.
+
+    Example:
+        >>> def detect(images, sizes):
+        ...     return torch.tensor([[[9.0, 9.0, 90.0, 90.0]]]), torch.tensor([[0.5]]), torch.tensor([[0]])
+        >>> dataset = DetectionDataset.from_boxes(["photo.jpg"], [[]], [[]], ["cat"])
+        >>> detect_dataset(detect, dataset, torch.device("cpu"))
+        [{'image_id': 1, 'category_id': 1, 'bbox': [9.0, 9.0, 81.0, 81.0], 'score': 0.5}]
     """
     batches = list(BatchSampler(range(len(dataset)), batch_size, drop_last=False))
     loader = DataLoader(
@@ -65,7 +72,7 @@ def detect_dataset(
         collate_fn=_collate,
         num_workers=workers,
         worker_init_fn=worker_init_fn,
-        generator=torch.Generator(),  # of its own: training's goes on as if nobody had looked
+        generator=torch.Generator(),  # its own one: evaluation does not change that of the training
         pin_memory=device.type == "cuda",
     )
     ids = dataset.category_ids if category_ids is None else category_ids
@@ -87,7 +94,7 @@ def detect_dataset(
 
 
 class _WithProblems(Dataset[Any]):
-    """Samples of a data set; for an image that cannot be read, its id and what is wrong with it."""
+    """Samples of a data set. An image that cannot be read gives its id and the problem."""
 
     def __init__(self, dataset: DetectionDataset) -> None:
         self.dataset = dataset
@@ -100,7 +107,7 @@ class _WithProblems(Dataset[Any]):
 
 
 def _collate(samples: Sequence[tuple[Any, Any]]) -> tuple[Batch | None, dict[int, str]]:
-    """A batch of the images that could be read, if any, and what is wrong with the others."""
+    """A batch of the images that could be read, if there are any, and the problems of the others."""
     problems = {first: second for first, second in samples if isinstance(second, str)}
     readable = [(first, second) for first, second in samples if not isinstance(second, str)]
     return collate(readable) if readable else None, problems

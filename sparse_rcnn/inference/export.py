@@ -1,8 +1,8 @@
 """Exports a detector to one file that runs without this package: image in, detections out, no NMS.
 
-All formats take ``images`` [B, 3, H, W] uint8 RGB, padded right and bottom, and ``image_sizes`` [B, 2] int64
-(height, width), for any B and any H and W above 32, and give boxes [B, D, 4] xyxy in pixels of the batch,
-scores [B, D] and labels [B, D].
+In all formats, inputs are `images` [B, 3, H, W] uint8 RGB, padded right and bottom, and `image_sizes` [B, 2]
+int64 (height, width). B is any number, H and W are any numbers above 32. Outputs are boxes [B, D, 4] xyxy in
+pixels of the batch, scores [B, D] and labels [B, D].
 """
 
 import importlib.util
@@ -21,17 +21,21 @@ from sparse_rcnn.inference.exported_file import METADATA_FILE
 __all__ = ["ANY_SIDE", "SUFFIXES", "format_of_name", "write_exported"]
 
 SUFFIXES = {"torchscript": ".torchscript.pt", "pt2": ".pt2", "onnx": ".onnx", "aoti": ".aoti.pt2"}
-ANY_SIDE = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 12)  # of images in exported programs
+# Whether the sides of images in exported programs need not be multiples of 32.
+ANY_SIDE = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 12)
 
 
 def format_of_name(path: str | Path) -> str:
-    """The format that a file's name asks for.
+    """Finds the format by the name of a file.
 
     Args:
-        path: That ends in .onnx, .torchscript.pt (or .pt), .aoti.pt2 or .pt2.
+        path: The file. Its name ends in .onnx, .torchscript.pt (or .pt), .aoti.pt2 or .pt2.
+
+    Returns:
+        "onnx", "torchscript", "aoti" or "pt2".
 
     Raises:
-        ValueError: If it ends otherwise.
+        ValueError: If the name ends in something else.
     """
     name = Path(path).name
     for format in ("aoti", "torchscript", "pt2", "onnx"):
@@ -46,11 +50,12 @@ def write_exported(
     """Writes a model in a format.
 
     Args:
-        path: Of the file.
+        path: The file.
         format: "torchscript", "pt2", "onnx" or "aoti".
-        model: From images and their sizes to detections, in evaluation mode.
-        device: Where it is.
-        metadata: Travels in the file as JSON: class_names, shortest_side, longest_side, max_detections.
+        model: A module from images and their sizes to detections, in evaluation mode.
+        device: The device of the model.
+        metadata: What the file holds besides, as JSON: class_names, shortest_side, longest_side,
+            max_detections.
 
     Raises:
         ValueError: If the format is unknown, or a compiler or package is missing.
@@ -63,9 +68,9 @@ def write_exported(
 
 
 def _with_free_sizes(export: Callable[..., Any], model: nn.Module, device: torch.device) -> Any:
-    """What ``export`` makes of the model as one graph whose batch, height and width are free."""
+    """Exports the model as one graph. Batch, height and width of the images may vary."""
     batch = torch.export.Dim("batch", min=1)
-    # From one cell of the coarsest level to two, arithmetic of shapes changes: such images are not worth it.
+    # Images up to 32 px have one cell on the coarsest level. PyTorch would need another graph for them.
     height, width = torch.export.Dim("height", min=33), torch.export.Dim("width", min=33)
     images = torch.zeros(2, 3, 128, 160, dtype=torch.uint8, device=device)
     inputs = (images, torch.tensor([[128, 160], [128, 160]], device=device))
@@ -75,7 +80,7 @@ def _with_free_sizes(export: Callable[..., Any], model: nn.Module, device: torch
     except (torch._dynamo.exc.UserError, torch.onnx.OnnxExporterError):
         if ANY_SIDE:
             raise
-        # PyTorch 2.11: sides must be multiples of 32, which collate makes
+        # PyTorch 2.11: sides must be multiples of 32. `collate` pads to such sides.
         shapes["images"][2] = 32 * torch.export.Dim("rows", min=2)
         shapes["images"][3] = 32 * torch.export.Dim("columns", min=2)
         return export(model, inputs, dynamic_shapes=shapes)
@@ -117,7 +122,7 @@ def _write_onnx(model: nn.Module, device: torch.device, path: Path, metadata: di
         verbose=False,
     )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "# The axis name")  # two inputs have one batch: so it is meant
+        warnings.filterwarnings("ignore", "# The axis name")  # both inputs have one batch
         program = _with_free_sizes(export, model, device)
     assert program is not None  # of torch.onnx.export with dynamo=True
     if any(node.op_type == "Loop" for node in program.model.graph):

@@ -1,12 +1,13 @@
-"""Compares what an exported file finds with what the model finds that it was made of."""
+"""Compares the results of an exported file with those of its model."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
-from sparse_rcnn.data.shapes.drawing import draw_shapes
+from sparse_rcnn.data.shapes.shape_drawing import draw_shapes
 from sparse_rcnn.inference.batch import Detect, batch_of
 from sparse_rcnn.inference.exported_file import read_exported
 from sparse_rcnn.nn.image_size import resize_image
@@ -26,10 +27,21 @@ BOX_TOLERANCE = 1e-2  # pixels
 
 
 def largest_differences(expected: tuple[Tensor, ...], found: tuple[Tensor, ...]) -> tuple[float, float, int]:
-    """Of scores, and of boxes in pixels where no near-tie of scores may swap places; and how many may.
+    """The largest differences between two results.
+
+    Two detections of nearly equal score may have exchanged their places. Their boxes and labels are not
+    compared.
+
+    Args:
+        expected: Boxes [B, D, 4], scores [B, D] and labels [B, D].
+        found: The same of the other result.
+
+    Returns:
+        The largest difference of scores, the largest difference of boxes in pixels, and the number of boxes
+        that are not compared.
 
     Raises:
-        ValueError: if a label differs where scores are apart, or a result is not finite.
+        ValueError: If the numbers of detections differ, compared labels differ, or a result is not finite.
     """
     boxes, scores, labels = (part.cpu() for part in expected)
     found_boxes, found_scores, found_labels = (part.cpu() for part in found)
@@ -40,7 +52,7 @@ def largest_differences(expected: tuple[Tensor, ...], found: tuple[Tensor, ...])
     score = (scores - found_scores).abs().max().item()
     gap = (scores[:, :-1] - scores[:, 1:]) > 2 * score  # [B, D-1]
     nothing = torch.ones_like(scores[:, :1], dtype=torch.bool)
-    # The last one may have lost its place to one that is not in the list.
+    # The last one may be another detection: the next one of nearly equal score is not in the list.
     clear = torch.cat((nothing, gap), dim=1) & torch.cat((gap, ~nothing), dim=1)  # [B, D]
     if not torch.equal(labels[clear], found_labels[clear]):
         raise ValueError("labels differ from the checkpoint's where their scores are apart")
@@ -49,10 +61,10 @@ def largest_differences(expected: tuple[Tensor, ...], found: tuple[Tensor, ...])
 
 
 def batches_of(photo: Tensor, shortest_side: int, longest_side: int) -> list[tuple[Tensor, Tensor]]:
-    """Images and sizes: the photo as it is evaluated, and two smaller ones of different sizes."""
+    """Two batches: the photo in its usual size, and two smaller images of different sizes."""
     image = _resized(photo, shortest_side, longest_side)
     small = _resized(photo, max(64, shortest_side // 2), longest_side)
-    # A part of it, mirrored: narrower, so that it has padding.
+    # A part of the photo, mirrored. It is narrower, so the batch has padding.
     narrow = small[..., : max(40, small.shape[-1] * 2 // 3)].flip(-1)
     batches = []
     for images in ([image], [small, narrow]):
@@ -62,13 +74,13 @@ def batches_of(photo: Tensor, shortest_side: int, longest_side: int) -> list[tup
 
 
 class Difference(NamedTuple):
-    """How far results of a batch are apart.
+    """The differences between two results of one batch.
 
     Attributes:
         batch: (B, H, W) of the images.
         score: The largest difference of scores.
         box: The largest difference of boxes in pixels.
-        num_tied: Boxes that are not compared, since their scores are equal within rounding.
+        num_tied: The number of boxes that are not compared, since their scores are equal within rounding.
     """
 
     batch: tuple[int, int, int]
@@ -83,25 +95,25 @@ def check_exported(
     """Reads an exported file and compares it with its model, on batches of one and of two images.
 
     Args:
-        model: What was exported.
-        path: Of the file.
-        device: Where the model is.
-        metadata: As it was exported with.
-        photo: [3, H, W] uint8; drawn shapes unless given.
+        model: The model that was exported.
+        path: The file.
+        device: The device of the model.
+        metadata: The metadata with which it was exported.
+        photo: [3, H, W] uint8. None draws shapes.
 
     Returns:
-        The differences of each batch.
+        The differences in each batch.
 
     Raises:
-        ValueError: If scores or boxes are further apart than rounding explains, or labels differ.
+        ValueError: If scores or boxes differ by more than rounding, or labels differ.
     """
     exported, _ = read_exported(path, device)
     if photo is None:
         drawn, _ = draw_shapes(0, "val", 0, 640, 20)
-        photo = torch.from_numpy(drawn).permute(2, 0, 1)
+        photo = rearrange(torch.from_numpy(drawn), "h w c -> c h w")
     found = []
     in_tf32 = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False  # rounds to 10 bits: differences would be its, not the file's
+    torch.backends.cudnn.allow_tf32 = False  # TF32 rounds to 10 bits: it would differ, not the file
     try:
         for images, sizes in batches_of(photo, metadata["shortest_side"], metadata["longest_side"]):
             inputs = images.to(device), sizes.to(device)

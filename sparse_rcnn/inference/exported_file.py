@@ -1,6 +1,6 @@
-"""Exported detectors, read again: TorchScript, pt2, AOTInductor and ONNX.
+"""Reads exported detectors: TorchScript, pt2, AOTInductor and ONNX.
 
-To serve a detector without this package, copy the few lines for your format.
+To use a detector without this package, copy the few lines for your format.
 """
 
 import json
@@ -17,21 +17,29 @@ from sparse_rcnn.inference.batch import Detect
 
 __all__ = ["METADATA_FILE", "METADATA_KEYS", "file_format", "read_exported"]
 
-METADATA_FILE = "sparse_rcnn.json"  # inside of TorchScript and exported programs
+METADATA_FILE = "sparse_rcnn.json"  # in TorchScript files and exported programs
 METADATA_KEYS = ("class_names", "shortest_side", "longest_side", "max_detections")
 
 
 def file_format(path: str | Path) -> str:
-    """checkpoint, torchscript, pt2, aoti or onnx, told by the file's name and what is in it.
+    """Finds the format of a file by its name and its content.
 
-    A checkpoint is read as plain data. The others are programs: run only those that you trust. So a file is
-    one of them only if its name says so, too.
+    A checkpoint is read as plain data. All other formats are programs: run only those that you trust. A file
+    counts as a program only if its name also says so.
 
     Args:
-        path: Of the file.
+        path: The file.
+
+    Returns:
+        "checkpoint", "torchscript", "pt2", "aoti" or "onnx".
 
     Raises:
         ValueError: If there is no such file, or it is a damaged archive.
+
+    Example:
+        >>> _ = Path("mine.onnx").write_bytes(b"")
+        >>> file_format("mine.onnx")
+        'onnx'
     """
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
@@ -57,19 +65,21 @@ def file_format(path: str | Path) -> str:
 def read_exported(
     path: str | Path, device: torch.device, max_detections: int | None = None
 ) -> tuple[Detect, dict[str, Any]]:
-    """The detector in an exported file.
+    """Reads an exported file.
 
     Args:
-        path: Of the file.
-        device: Where to run it. What AOTInductor compiled runs where it was compiled for.
-        max_detections: Per image, no more than it was exported with; as many unless given.
+        path: The file.
+        device: The device to run it on. A file of AOTInductor runs only on the kind of device for which it
+            was compiled.
+        max_detections: Detections per image. The default, and the limit, is the number with which it was
+            exported.
 
     Returns:
-        What detects, and the file's metadata: class names, image size and number of detections.
+        The detector, and the file's metadata: class names, image size and number of detections.
 
     Raises:
-        ValueError: If the file is damaged, says nothing of its classes and sizes, or has fewer detections.
-        ImportError: If it is ONNX and onnxruntime is not installed.
+        ValueError: If the file is damaged, has no metadata of this library, or has fewer detections.
+        ImportError: If it is an ONNX file and onnxruntime is not installed.
     """
     kind = file_format(path)
     readers = {"torchscript": _read_torchscript, "pt2": _read_pt2, "aoti": _read_aoti, "onnx": _read_onnx}
@@ -77,7 +87,7 @@ def read_exported(
         detect, metadata = readers[kind](str(path), device)
     except ImportError:
         raise
-    except Exception as error:  # damaged archives fail in any way
+    except Exception as error:  # damaged archives raise errors of all kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: cannot be loaded as {kind}: {reason}") from error
     missing = [key for key in METADATA_KEYS if key not in metadata]
@@ -93,7 +103,7 @@ def read_exported(
 
 
 def _at_least_64(detect: Detect) -> Detect:
-    """Exported programs take more than 32 px a side; a narrower strip gets some padding more."""
+    """Pads narrow images: exported programs need sides of more than 32 px."""
 
     def padded(images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         bottom, right = (64 - side if side <= 32 else 0 for side in images.shape[2:])
@@ -119,11 +129,11 @@ def _read_torchscript(path: str, device: torch.device) -> tuple[Detect, dict[str
 
 
 def _read_pt2(path: str, device: torch.device) -> tuple[Detect, dict[str, Any]]:
-    from torch.export.passes import move_to_device_pass  # seconds: only for such files
+    from torch.export.passes import move_to_device_pass  # this import takes seconds
 
     extra = {METADATA_FILE: ""}
     program = torch.export.load(path, extra_files=extra)
-    program = move_to_device_pass(program, device)  # tensors made inside of the graph, too
+    program = move_to_device_pass(program, device)  # also tensors that the graph makes
     return program.module(), json.loads(extra[METADATA_FILE] or "{}")
 
 

@@ -8,18 +8,37 @@ __all__ = ["NotFiniteError", "refuse_not_finite"]
 
 
 class NotFiniteError(ValueError):
-    """Boxes or scores of a detector are not finite."""
+    """Boxes or scores of a detector are not finite.
+
+    Example:
+        >>> issubclass(NotFiniteError, ValueError)
+        True
+    """
 
 
 def refuse_not_finite(detect: Detect, checkpoint: str) -> Detect:
-    """The detector. It raises `NotFiniteError` if its results are not finite.
+    """Makes a detector raise an error if its results are not finite.
 
-    A NaN scores 0, so that it outranks nothing (``select_detections``): a score of exactly 0 at the top of an
-    image is one.
+    `select_detections` gives a NaN the score 0, so that it is the last. If the best score of an image is
+    exactly 0, it was a NaN.
 
     Args:
-        detect: As for `detect_batch`.
+        detect: The detector, as for `detect_batch`.
         checkpoint: Its file, for the message.
+
+    Returns:
+        The detector with that check.
+
+    Raises:
+        NotFiniteError: By the detector that is returned.
+
+    Example:
+        >>> import torch
+        >>> def detect(images, sizes):
+        ...     return torch.zeros(1, 1, 4), torch.zeros(1, 1), torch.zeros(1, 1, dtype=torch.int64)
+        >>> refuse_not_finite(detect, "mine.pth")(torch.zeros(1, 3, 32, 32), torch.tensor([[32, 32]]))
+        Traceback (most recent call last):
+        sparse_rcnn.inference.finite.NotFiniteError: boxes or scores are not finite: ...
     """
 
     def checked(images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:

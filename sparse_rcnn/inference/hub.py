@@ -1,4 +1,4 @@
-"""A detector as a folder of a model hub: weights, config, and a card that says what it is."""
+"""A detector as a folder of a model hub: weights, config, and a card that describes it."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from sparse_rcnn.nn.checkpoints.checkpoint import CONFIG_FILE, FIELDS, FOLDER_FILES
+from sparse_rcnn.nn.checkpoints.checkpoint_folder import CONFIG_FILE, FIELDS, FOLDER_FILES
 from sparse_rcnn.nn.weight_file import read_checkpoint
 
 __all__ = ["MISSING", "MODEL_FILE", "PICTURE", "complete_folder", "download_folder", "upload_folder"]
@@ -23,10 +23,10 @@ def complete_folder(
     """Writes config and card beside the model in a folder.
 
     Args:
-        folder: With ``model.safetensors``.
+        folder: The folder with `model.safetensors`.
         repo_id: "owner/name", for the card.
-        metrics: As of ``detector.evaluate``, for the card.
-        picture: For the card.
+        metrics: The result of `Detector.evaluate`, for the card.
+        picture: An example, for the card.
     """
     content = read_checkpoint(folder / MODEL_FILE)
     fields = {name: content[name] for name in FIELDS if name in content}
@@ -37,15 +37,15 @@ def complete_folder(
 
 
 def upload_folder(repo_id: str, folder: Path, private: bool) -> str:
-    """Makes the repository if it is not there, and puts the folder into it.
+    """Uploads a folder to a repository, and makes the repository if there is none.
 
     Args:
         repo_id: "owner/name".
-        folder: What to upload.
-        private: Of a new repository.
+        folder: The folder.
+        private: Whether a new repository is private.
 
     Returns:
-        Its URL.
+        The URL of the repository.
 
     Raises:
         ImportError: If huggingface_hub is not installed.
@@ -61,14 +61,14 @@ def upload_folder(repo_id: str, folder: Path, private: bool) -> str:
 
 
 def download_folder(repo_id: str, revision: str | None) -> Path:
-    """The files of a repository that a detector needs.
+    """Downloads the files of a repository that a detector needs.
 
     Args:
         repo_id: "owner/name".
-        revision: Branch, tag or commit; the main branch unless given.
+        revision: Branch, tag or commit. None is the main branch.
 
     Returns:
-        The folder that holds them.
+        The folder with the files.
 
     Raises:
         ImportError: If huggingface_hub is not installed.

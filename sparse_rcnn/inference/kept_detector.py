@@ -1,4 +1,4 @@
-"""What becomes of a detector: its figures on a data set, files of it, and a place on the hub."""
+"""Evaluates a detector, exports and saves it, and uploads it to a hub."""
 
 import copy
 import tempfile
@@ -24,31 +24,31 @@ __all__ = ["KeptDetector"]
 
 
 class KeptDetector(ViewDetector):
-    """The part of a `Detector` that is measured, exported, saved and uploaded."""
+    """The part of a `Detector` that evaluates, exports, saves and uploads it."""
 
     def export(
         self, path: str | Path, format: str | None = None, image: Tensor | None = None
     ) -> list[Difference]:
-        """Writes one file that runs without this package: ``examples/export.py`` says which runs where.
-
-        The file is read again, and finds the same, or it is an error.
+        """Writes one file that runs without this package.
 
             detector.export("mine.onnx")
 
+        Then it reads the file and compares its results with those of the checkpoint, on two batches.
+
         Args:
-            path: Of the file, which ends in .onnx, .torchscript.pt, .pt2 or .aoti.pt2.
-            format: "onnx", "torchscript", "pt2" or "aoti"; told by the ending unless given.
-            image: A photo [3, H, W] uint8 to compare results on; one of drawn shapes unless given.
+            path: The file. Its name ends in .onnx, .torchscript.pt, .pt2 or .aoti.pt2.
+            format: "onnx", "torchscript", "pt2" or "aoti". By default, the name of the file gives it.
+            image: A photo [3, H, W] uint8 to compare results on. None draws shapes.
 
         Returns:
-            By how much what the file finds differs from what the checkpoint finds, for two batches.
+            The differences in each batch.
 
         Raises:
-            ValueError: If the detector is not of a checkpoint, the ending says no format, a compiler or
-                package is missing, or the file finds something else.
+            ValueError: If the detector is an exported file already, the name of the file gives no format, a
+                compiler or package is missing, or results differ by more than rounding.
         """
         if self.module is None:
-            raise ValueError(f"{self.source}: is exported already; load the checkpoint that it was made of")
+            raise ValueError(f"{self.source}: is an exported file; load its checkpoint")
         metadata = {
             "class_names": self.class_names,
             "shortest_side": self.shortest_side,
@@ -67,24 +67,23 @@ class KeptDetector(ViewDetector):
         workers: int = 0,
         classes: Sequence[str] | None = None,
     ) -> dict[str, float]:
-        """COCO's average precision and recall on a data set; classes are matched by name.
+        """COCO's average precision and recall on a data set. Classes are matched by name.
 
             detector.evaluate("data/shapes")["AP"]
 
         Args:
-            data: A data set, or what ``load_dataset`` takes. Its images are resized as this detector wants
-                them.
-            split: Of a directory.
-            batch_size: Images that are detected in at a time.
+            data: A data set, or a directory or file for `load_dataset`. Images are resized as for photos.
+            split: The split of a directory.
+            batch_size: Images in a batch.
             workers: Processes that read images.
-            classes: Those to evaluate; all of the data set unless given.
+            classes: The names of the classes to evaluate. The default is all of the data set.
 
         Returns:
-            As ``evaluate_coco``.
+            The metrics by name, as from `evaluate_coco`.
 
         Raises:
-            UnreadableImageError: For the first image that cannot be read.
-            ValueError: If the classes do not fit, or the data set is not in order.
+            UnreadableImageError: If an image cannot be read.
+            ValueError: If classes do not fit, or something in the data set is wrong.
             ImportError: If pycocotools is not installed.
         """
         from sparse_rcnn.data.loading.transforms import evaluation_transform  # imports torchvision
@@ -100,13 +99,14 @@ class KeptDetector(ViewDetector):
         return evaluate_coco(dataset, results, category_ids=chosen)
 
     def save(self, path: str | Path) -> None:
-        """Writes its checkpoint, with class names, image size and a digest; not the folded weights.
+        """Writes a checkpoint with class names, image size and a digest. Its weights are not folded.
 
         Args:
-            path: ``.safetensors`` for that format, which needs the package; any other for ``torch.save``'s.
+            path: The file. A name that ends in `.safetensors` gives that format, any other that of
+                `torch.save`.
 
         Raises:
-            ValueError: If it is not of a checkpoint, or that file has changed since it was loaded.
+            ValueError: If the detector is an exported file, or its checkpoint has changed since then.
             ImportError: If safetensors is needed and not installed.
         """
         if self.origin is None:
@@ -121,16 +121,16 @@ class KeptDetector(ViewDetector):
         metrics: Mapping[str, float] | None = None,
         picture: Image.Image | None = None,
     ) -> None:
-        """Writes the folder that `push_to_hub` uploads; ``load_detector`` takes it, too.
+        """Writes the folder that `push_to_hub` uploads. `load_detector` reads it, too.
 
         Args:
-            folder: Made if absent.
-            repo_id: "owner/name", for the card; the folder's name unless given.
-            metrics: As of `evaluate`, for the card.
-            picture: For the card, such as ``found.draw()``.
+            folder: The folder. It is made if there is none.
+            repo_id: "owner/name", for the card. The default is the name of the folder.
+            metrics: The result of `evaluate`, for the card.
+            picture: An example for the card, such as `found.draw()`.
 
         Raises:
-            ValueError: As `save`.
+            ValueError: As in `save`.
             ImportError: If safetensors is not installed.
         """
         folder = Path(folder)
@@ -146,19 +146,19 @@ class KeptDetector(ViewDetector):
         picture: Image.Image | None = None,
         private: bool = False,
     ) -> str:
-        """Uploads it with a card to the Hugging Face hub; ``from_pretrained`` loads it from there.
+        """Uploads the detector with a card to the Hugging Face hub. `from_pretrained` loads it from there.
 
         Args:
-            repo_id: "owner/name"; made if it is not there.
-            metrics: As of `evaluate`, for the card.
-            picture: For the card, such as ``found.draw()``.
-            private: Of a new repository.
+            repo_id: "owner/name". The repository is made if there is none.
+            metrics: The result of `evaluate`, for the card.
+            picture: An example for the card, such as `found.draw()`.
+            private: Whether a new repository is private.
 
         Returns:
-            Its URL.
+            The URL of the repository.
 
         Raises:
-            ValueError: As `save`.
+            ValueError: As in `save`.
             ImportError: If huggingface_hub or safetensors is not installed.
         """
         with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,7 @@
-"""Detections of several views of one photo made one list: merged across views, never within one.
+"""Merges the detections of several views of one photo.
 
-Within a view nothing is merged: the detector finds each object once, without NMS (paper, section 3.2).
+Detections of one view are never merged with each other: in one image, the detector finds each object once,
+without NMS (paper, section 3.2).
 """
 
 import torch
@@ -12,22 +13,22 @@ from sparse_rcnn.ops.iou import pairwise_iou
 __all__ = ["INSIDE", "SAME", "merge_augmented", "merge_tiles"]
 
 SAME = 0.5  # IoU of two boxes of one object
-INSIDE = 0.7  # share of a cut object's box inside of the other's
+INSIDE = 0.7  # if a box is cut: the share of the smaller box that lies in the other
 
 
 def merge_tiles(boxes: Tensor, scores: Tensor, labels: Tensor, views: Tensor, cut: Tensor) -> Detections:
-    """Greedy non-maximum merging across tiles.
+    """Merges boxes of one object that were found in several tiles.
 
-    The best box takes in, from each other view, boxes of its class with an IoU of at least 0.5, and boxes cut
-    by their tile's border of which at least 0.7 is common to both. Where one of the two is cut, the result is
-    the box around both; else the better one.
+    Boxes are taken by falling score. Each is merged with boxes of its class from other views if their IoU is
+    at least 0.5. If the border of a tile cuts one of the two, it is enough that at least 0.7 of the smaller
+    box lies in the other. Then the result is the box around both. Otherwise the result is the better box.
 
     Args:
         boxes: [D, 4] xyxy in pixels of the photo.
-        scores: [D].
-        labels: [D].
-        views: [D] number of the view that each comes from.
-        cut: [D] bool, whether the view's border cuts it.
+        scores: [D] in 0..1.
+        labels: [D] int64.
+        views: [D] the number of the view of each box.
+        cut: [D] bool, whether the border of its view cuts the box.
 
     Returns:
         Boxes [E, 4], scores [E] and labels [E], best first.
@@ -57,17 +58,18 @@ def merge_tiles(boxes: Tensor, scores: Tensor, labels: Tensor, views: Tensor, cu
 def merge_augmented(
     boxes: Tensor, scores: Tensor, labels: Tensor, views: Tensor, num_views: int
 ) -> Detections:
-    """Means over views that all show the whole photo.
+    """Takes means over views that all show the whole photo.
 
-    The best box takes in the best one of its class with an IoU of at least 0.5 from each other view. The
-    result has their mean box, weighted by scores, and their mean score; a view without one counts as 0.
+    Boxes are taken by falling score. Each is merged with the best box of its class from each other view, if
+    their IoU is at least 0.5. The result has the mean box, weighted by scores, and the mean score. A view
+    without such a box counts as a score of 0.
 
     Args:
         boxes: [D, 4] xyxy in pixels of the photo.
-        scores: [D].
-        labels: [D].
-        views: [D] number of the view that each comes from.
-        num_views: How many there are.
+        scores: [D] in 0..1.
+        labels: [D] int64.
+        views: [D] the number of the view of each box.
+        num_views: The number of views.
 
     Returns:
         Boxes [E, 4], scores [E] and labels [E], best first.
@@ -96,7 +98,7 @@ def merge_augmented(
 
 
 def _common_share(boxes: Tensor) -> Tensor:
-    """Intersection of each pair over the smaller one's area, [D, D]."""
+    """For each pair, the common area as a share of the smaller box, [D, D]."""
     upper = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
     lower = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     common = (lower - upper).clamp(min=0).prod(-1)

@@ -1,4 +1,4 @@
-"""A photo, its pixels in memory or in a file that is read again."""
+"""A photo. Its pixels are in memory, or in a file that is read again."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -13,17 +13,29 @@ __all__ = ["DEFAULT", "Photo", "ReadOptions"]
 
 
 class ReadOptions(NamedTuple):
-    """How photos are read."""
+    """How photos are read.
 
-    bgr: bool = False  # arrays and tensors, as OpenCV reads them
+    Attributes:
+        bgr: Whether arrays and tensors are BGR, as OpenCV reads them.
+        exif_orientation: As for `read_image`.
+        max_pixels: As for `read_image`.
+    """
+
+    bgr: bool = False
     exif_orientation: ExifOrientation = "apply"
     max_pixels: int = MAX_PIXELS
 
     def read(self, path: Path) -> Tensor:
-        """A photo's file, [3, H, W] uint8.
+        """Reads a file.
+
+        Args:
+            path: The file.
+
+        Returns:
+            [3, H, W] uint8 RGB.
 
         Raises:
-            UnreadableImageError: As ``read_image``.
+            UnreadableImageError: If the file is no image that can be read.
         """
         return read_image(path, exif_orientation=self.exif_orientation, max_pixels=self.max_pixels)
 
@@ -32,23 +44,31 @@ DEFAULT = ReadOptions()
 
 
 class Photo(NamedTuple):
-    """An image, or where to read it again."""
+    """An image, or the file to read it from again.
 
-    name: str  # a path, a URL, or "image 3" of a list
-    size: tuple[int, int]  # (height, width) in pixels
-    image: Tensor | None  # [3, H, W] RGB, uint8 0..255 or floating 0..1
-    path: Path | None = None  # of its file
+    Attributes:
+        name: A path, a URL, or a place such as "image 3" of a list.
+        size: (height, width) in pixels.
+        image: [3, H, W] RGB, uint8 0..255 or floating 0..1. None if it is to be read again.
+        path: Its file, if it has one.
+        options: How the file is read.
+    """
+
+    name: str
+    size: tuple[int, int]
+    image: Tensor | None
+    path: Path | None = None
     options: ReadOptions = DEFAULT
 
     def pixels(self) -> Tensor:
         """The image, [3, H, W] uint8.
 
         Raises:
-            UnreadableImageError: If its file has gone or changed.
+            UnreadableImageError: If its file is missing or has changed.
         """
         image = self.image
         if image is None:
-            assert self.path is not None  # only what has a file is forgotten
+            assert self.path is not None  # without_pixels() keeps the image if there is no file
             image = self.options.read(self.path)
             check_size(self.path, (image.shape[1], image.shape[2]), self.size)
         if image.is_floating_point():
@@ -56,10 +76,10 @@ class Photo(NamedTuple):
         return image.detach().cpu()
 
     def shown(self) -> Tensor:
-        """The image, which has just been read."""
+        """The image of a photo that has just been read."""
         assert self.image is not None
         return self.image
 
     def without_pixels(self) -> "Photo":
-        """Without the image, if it can be read again."""
+        """The photo without its image, if the image can be read again."""
         return self if self.path is None else self._replace(image=None)

@@ -1,4 +1,4 @@
-"""Photos from whatever holds them: files, folders, URLs, arrays, tensors, videos, and lists of these."""
+"""Reads photos from files, folders, URLs, arrays, tensors, videos, cameras, and lists of these."""
 
 import glob
 import os
@@ -34,7 +34,7 @@ ACCEPTED = (
 
 
 def is_single(source: Any) -> bool:
-    """Whether a source is one photo by itself, and not several or a stream of them."""
+    """Whether a source is a single photo, and neither several nor a stream."""
     if isinstance(source, (Image.Image, np.ndarray)):
         return True
     if isinstance(source, Tensor):
@@ -45,44 +45,48 @@ def is_single(source: Any) -> bool:
 
 
 def is_stream(source: Any) -> bool:
-    """Whether a source may have no end, or more frames than memory takes: a video, a camera, an iterator."""
+    """Whether a source is a video, a camera or an iterator: it may be too long for memory, or endless."""
     if isinstance(source, (str, Path)):
         return os.path.isfile(source) and _is_video(source)
     return (isinstance(source, Iterator) and not hasattr(source, "read")) or _is_camera(source)
 
 
 def photos_of(source: Any, options: ReadOptions) -> Iterator[Photo | UnreadableImageError]:
-    """The photos of a source, one after the other, each read when it is asked for.
+    """The photos of a source, one after the other. Each is read when it is asked for.
 
     Args:
-        source: See ``ACCEPTED``.
-        options: How they are read.
+        source: One of the forms in `ACCEPTED`.
+        options: How photos are read.
 
     Yields:
-        Photos, and errors in the place of those that cannot be read.
+        A photo, or the error if it cannot be read.
 
     Raises:
-        ValueError: If it is something else, or nothing is there.
+        ValueError: If the source has another form.
     """
     yield from _photos(source, options, "image")
 
 
 def find_images(pattern: str | Path) -> list[Path]:
-    """The file of that name, the images in the folder of that name, or the files that the glob matches.
+    """Finds images by the name of a file or a folder, or by a glob.
 
     Args:
-        pattern: A file, a folder, or a glob ("photos/**/*.jpg").
+        pattern: A file, a folder, or a glob such as "photos/**/*.jpg".
 
     Returns:
-        Paths, sorted.
+        The paths of the images, sorted.
 
     Raises:
         UnreadableImageError: If there is none.
+
+    Example:
+        >>> [path.name for path in find_images("*.jpg")]
+        ['photo.jpg']
     """
-    # os.path and not Path: it answers no where a name is too long to exist.
+    # os.path returns False if a name is too long. Path raises an error.
     if os.path.isdir(pattern):
         paths = Path(pattern).iterdir()
-        # Not hidden files, which a glob leaves out, too: some systems put one beside each photo.
+        # Hidden files are left out, as by a glob: some systems put one beside each photo.
         visible = (path for path in paths if path.is_file() and not path.name.startswith("."))
         found = sorted(path for path in visible if path.suffix.lower() in IMAGE_SUFFIXES)
     elif os.path.exists(pattern):
@@ -121,7 +125,7 @@ def _from_name(name: str | Path, options: ReadOptions) -> Iterator[Photo | Unrea
         try:
             with Image.open(download_image(str(name))) as image:
                 pixels = image_pixels(image, options.exif_orientation, options.max_pixels)
-        except Exception as error:  # decoders fail in any way
+        except Exception as error:  # decoders raise errors of all kinds
             yield UnreadableImageError(f"{name}: cannot be read as an image: {error}")
             return
         yield _photo(str(name), pixels)

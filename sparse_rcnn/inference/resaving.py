@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from torch import nn
 
-from sparse_rcnn.nn.checkpoints.checkpoint import checkpoint_file, load_checkpoint
+from sparse_rcnn.nn.checkpoints.checkpoint import load_checkpoint
+from sparse_rcnn.nn.checkpoints.checkpoint_folder import checkpoint_file
 from sparse_rcnn.nn.checkpoints.loading import build_from_checkpoint
 from sparse_rcnn.nn.checkpoints.saving import save_checkpoint
 from sparse_rcnn.nn.image_size import ImageSize
@@ -15,15 +16,21 @@ __all__ = ["Origin", "resave"]
 
 
 class Origin(NamedTuple):
-    """A checkpoint file as it was when it was read."""
+    """A checkpoint file as it was when it was read.
+
+    Attributes:
+        file: The file.
+        state: The time of its last change in nanoseconds, and its size in bytes.
+        backbone: The module, if the model has a backbone of the user's own.
+    """
 
     file: Path
-    state: tuple[int, int]  # nanoseconds of its last change, and bytes
+    state: tuple[int, int]
     backbone: nn.Module | None = None
 
     @classmethod
     def of(cls, path: Path, backbone: nn.Module | None = None) -> "Origin":
-        """That of a file or folder."""
+        """The origin that a file or folder is now."""
         file = checkpoint_file(path)
         return cls(file, _state_of(file), backbone)
 
@@ -35,17 +42,18 @@ def resave(
     category_ids: Sequence[int] | None,
     image_size: ImageSize,
 ) -> None:
-    """Writes the checkpoint to a file, with a digest.
+    """Writes the checkpoint to another file, with a digest.
 
     Args:
-        origin: Where it is.
-        path: ``.safetensors`` for that format; any other for ``torch.save``'s.
-        class_names: By label.
-        category_ids: By label, if known.
-        image_size: That images are resized to.
+        origin: The checkpoint.
+        path: The new file. A name that ends in `.safetensors` gives that format, any other that of
+            `torch.save`.
+        class_names: The K names, by label.
+        category_ids: The K category ids, by label, or None.
+        image_size: The size to which images are resized.
 
     Raises:
-        ValueError: If the file has gone or changed since.
+        ValueError: If the checkpoint is missing or has changed since it was read.
         ImportError: If safetensors is needed and not installed.
     """
     if not origin.file.is_file() or _state_of(origin.file) != origin.state:

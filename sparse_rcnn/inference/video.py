@@ -1,4 +1,4 @@
-"""Frames of videos and cameras, and videos of pictures, by PyAV."""
+"""Reads frames of videos and cameras, and writes videos. PyAV does the work."""
 
 import sys
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
@@ -17,10 +18,10 @@ VIDEO_SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpe
 
 
 def video_frames(path: str | Path) -> Iterator[Tensor]:
-    """The frames of a video file, decoded one at a time.
+    """The frames of a video file. They are decoded one at a time.
 
     Args:
-        path: Of the file.
+        path: The file.
 
     Yields:
         [3, H, W] uint8, RGB.
@@ -36,7 +37,7 @@ def camera_frames(number: int = 0) -> Iterator[Tensor]:
     """The frames of a camera, until the caller stops.
 
     Args:
-        number: Of the camera, from 0.
+        number: The number of the camera, from 0.
 
     Yields:
         [3, H, W] uint8, RGB.
@@ -57,10 +58,13 @@ def camera_frames(number: int = 0) -> Iterator[Tensor]:
 
 
 def frame_rate(path: str | Path) -> Fraction:
-    """Frames a second of a video file; 30 if it does not say.
+    """The frame rate of a video file.
 
     Args:
-        path: Of the file.
+        path: The file.
+
+    Returns:
+        Frames per second. 30 if the file does not say it.
 
     Raises:
         ValueError: If it is no video.
@@ -77,15 +81,15 @@ def frame_rate(path: str | Path) -> Fraction:
 
 
 class VideoFile:
-    """A video of pictures, written as they come: none is kept.
+    """Writes pictures to a video, one after the other. It keeps none of them in memory.
 
         with VideoFile("found.mp4", frame_rate("clip.mp4")) as video:
             for found in detector("clip.mp4"):
                 video.add(found.draw())
 
     Args:
-        path: Of the file; an existing one is overwritten.
-        rate: Frames a second.
+        path: The file. An existing one is overwritten.
+        rate: Frames per second.
 
     Raises:
         ImportError: If PyAV is not installed.
@@ -100,16 +104,16 @@ class VideoFile:
         self._size = (0, 0)
 
     def add(self, picture: Image.Image) -> None:
-        """Adds a frame; the first one tells the size, and others are resized to it."""
+        """Adds a frame. The first one gives the size of the video. Others are resized to it."""
         if self._size == (0, 0):
-            self._size = picture.width // 2 * 2, picture.height // 2 * 2  # such videos have even sides
+            self._size = picture.width // 2 * 2, picture.height // 2 * 2  # the codec needs even sides
             self._stream.width, self._stream.height = self._size
         if picture.size != self._size:
             picture = picture.resize(self._size)
         self._container.mux(self._stream.encode(self._av.VideoFrame.from_image(picture)))
 
     def close(self) -> None:
-        """Writes what is left, and closes the file."""
+        """Writes the last frames and closes the file."""
         if self._size != (0, 0):
             self._container.mux(self._stream.encode())
         self._container.close()
@@ -142,6 +146,6 @@ def _decode(av: Any, place: str, kind: str | None, name: str) -> Iterator[Tensor
             stream.thread_type = "AUTO"
             for frame in container.decode(stream):
                 pixels = frame.to_ndarray(format="rgb24")  # [H, W, 3]
-                yield torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+                yield torch.from_numpy(rearrange(pixels, "h w c -> c h w").copy())
     except (av.error.FFmpegError, OSError) as error:
         raise ValueError(f"{name} that cannot be read: {error}") from error

@@ -1,4 +1,4 @@
-"""From views of photos to the detections in them: of whole photos, of tiles, of other sizes and mirrored."""
+"""Detects objects in photos, as a whole, in tiles, or in several sizes and mirrored."""
 
 from collections.abc import Sequence
 
@@ -19,24 +19,11 @@ from sparse_rcnn.ops.resize import shortest_side_resize
 
 __all__ = ["LEAST_COUNTED", "ViewDetector"]
 
-LEAST_COUNTED = 0.01  # score of a detection that counts in means over views
+LEAST_COUNTED = 0.01  # means over views leave out detections of a lower score
 
 
 class ViewDetector:
-    """The part of a `Detector` that detects in photos which have been read.
-
-    Args:
-        detect: Images [B, 3, H, W] uint8 and their true (height, width) [B, 2] in, boxes [B, D, 4] xyxy in
-            pixels of the batch, scores [B, D] in descending order and labels [B, D] out.
-        class_names: The K names, by label.
-        shortest_side: Of the images that it gets, in pixels.
-        longest_side: Most that their longer side may have.
-        device: Where it is.
-        category_ids: Of the data set that it was trained on, by label, if known.
-        source: Its file, for messages.
-        module: Of a checkpoint: the model that detects, folded, in eager PyTorch.
-        origin: Of a checkpoint: its file.
-    """
+    """The part of a `Detector` that finds objects in photos in memory. `Detector` has the arguments."""
 
     def __init__(
         self,
@@ -68,7 +55,7 @@ class ViewDetector:
     def _detect_in_tiles(
         self, photos: list[Photo], tile: int, overlap: float, least: float
     ) -> list[Detected]:
-        """Of each photo and its tiles, a batch of as many tiles as photos at a time."""
+        """Merged detections of each photo and its tiles. A batch has as many tiles as there are photos."""
         results = []
         for photo in photos:
             views = tiles_of(photo.shown(), tile, overlap)
@@ -90,7 +77,7 @@ class ViewDetector:
     def _in_photo(
         self, views: list[View], photo: Photo, batch_size: int, least: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Boxes, scores, labels and numbers of the views of all detections of at least some score."""
+        """Detections in all views that score at least `least`: boxes, scores, labels, numbers of views."""
         rows = []
         for start in range(0, len(views), batch_size):
             part = views[start : start + batch_size]

@@ -1,4 +1,4 @@
-"""Several views of a photo, for one result: overlapping tiles of a large one, or other sizes and mirrored."""
+"""Several views of a photo: overlapping tiles, or the photo in other sizes and mirrored."""
 
 from typing import NamedTuple
 
@@ -7,26 +7,34 @@ from torch import Tensor
 
 __all__ = ["SCALES", "View", "augmented", "tiles_of"]
 
-SCALES = (0.75, 1.0, 1.25)  # of the detector's image size, each as it is and mirrored
+SCALES = (0.75, 1.0, 1.25)  # factors of the detector's image size
 
 
 class View(NamedTuple):
-    """A part of a photo as the detector sees it."""
+    """A part of a photo that the detector gets.
 
-    image: Tensor  # [3, h, w], not resized yet
-    x: int = 0  # of its upper left corner in the photo, in pixels
+    Attributes:
+        image: [3, h, w], not resized yet.
+        x: Left border in pixels of the photo.
+        y: Upper border in pixels of the photo.
+        mirrored: Whether left and right are exchanged.
+        scale: A factor of the detector's image size.
+    """
+
+    image: Tensor
+    x: int = 0
     y: int = 0
     mirrored: bool = False
-    scale: float = 1.0  # of the detector's image size
+    scale: float = 1.0
 
     def to_photo(self, boxes: Tensor) -> Tensor:
-        """Boxes of the view in pixels of the photo.
+        """Converts boxes to pixels of the photo.
 
         Args:
             boxes: [D, 4] xyxy in pixels of the view.
 
         Returns:
-            [D, 4] xyxy.
+            [D, 4] xyxy in pixels of the photo.
         """
         x1, y1, x2, y2 = boxes.unbind(1)
         if self.mirrored:
@@ -35,12 +43,12 @@ class View(NamedTuple):
         return torch.stack([x1 + self.x, y1 + self.y, x2 + self.x, y2 + self.y], 1)
 
     def cuts(self, boxes: Tensor, size: tuple[int, int], margin: float = 2.0) -> Tensor:
-        """Which boxes end at a border of the view that is none of the photo: their objects may go on.
+        """Which boxes the border of the view may cut. The border of the photo does not count.
 
         Args:
             boxes: [D, 4] xyxy in pixels of the photo.
             size: (height, width) of the photo.
-            margin: Pixels that a box may end before the border.
+            margin: A box that ends less than so many pixels before the border counts as cut.
 
         Returns:
             [D] bool.
@@ -60,18 +68,19 @@ class View(NamedTuple):
 
 
 def tiles_of(image: Tensor, side: int, overlap: float) -> list[View]:
-    """A photo, and square tiles that cover it; the photo alone if one tile holds it.
+    """Cuts a photo into overlapping square tiles.
 
     Args:
         image: [3, H, W].
-        side: Of a tile in pixels.
-        overlap: Of neighbours, as a share of the side; an object smaller than that is whole in some tile.
+        side: The side of a tile in pixels.
+        overlap: The overlap of neighbours, as a share of the side. An object that is smaller than the overlap
+            lies whole in at least one tile.
 
     Returns:
-        The views.
+        The whole photo, and then the tiles. There are none if one tile would hold the photo.
 
     Raises:
-        ValueError: If a tile is smaller than 32 px, or the overlap not in 0..0.9.
+        ValueError: If a tile is smaller than 32 px, or the overlap is not in 0..0.9.
     """
     if not isinstance(side, int) or side < 32:
         raise ValueError(f"tile must be at least 32 px, got {side!r}")
@@ -89,10 +98,13 @@ def tiles_of(image: Tensor, side: int, overlap: float) -> list[View]:
 
 
 def augmented(image: Tensor) -> list[View]:
-    """A photo in several sizes, each as it is and mirrored.
+    """A photo in three sizes, each as it is and mirrored.
 
     Args:
         image: [3, H, W].
+
+    Returns:
+        Six views.
     """
     return [
         View(image.flip(2) if mirrored else image, mirrored=mirrored, scale=scale)
@@ -102,7 +114,7 @@ def augmented(image: Tensor) -> list[View]:
 
 
 def _starts(length: int, side: int, overlap: float) -> list[int]:
-    """Evenly spaced, the first at 0 and the last so that it ends at the end."""
+    """Where tiles begin: evenly spaced from 0. The last tile ends where the photo ends."""
     if length <= side:
         return [0]
     step = max(1, int(side * (1 - overlap)))

@@ -66,7 +66,7 @@ def match_proposals(
 
 
 def require_targets(target_boxes: Tensor, target_labels: Tensor, valid: Tensor, num_classes: int) -> None:
-    """Refuses valid targets with a label out of range or a box that is none, where values can be read."""
+    """Raises ValueError for a valid target with a wrong label or a malformed box, if values can be read."""
     if not readable(target_boxes, target_labels, valid):
         return
     require_labels(target_labels[valid], num_classes)

@@ -125,7 +125,7 @@ def set_prediction_loss(
 
 
 def require_scalar(name: str, value: Tensor | float) -> None:
-    """Refuses what is not one finite number, by a ValueError."""
+    """Raises ValueError unless the value is one finite number."""
     if torch.compiler.is_compiling():
         return
     try:

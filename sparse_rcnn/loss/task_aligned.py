@@ -2,8 +2,9 @@
 
     t = s^α · IoU^β        s: score of the target's class
 
-Each target takes the positions inside of it whose alignment t is largest. A position that several targets
-want goes to the one with the largest IoU. The class score learns the IoU (Zhang et al. 2021, VarifocalNet).
+Each target takes the positions inside its box whose alignment t is largest. If several targets take one
+position, the position belongs to the target with the largest IoU. The class score learns the IoU (Zhang et
+al. 2021, VarifocalNet).
 """
 
 from typing import NamedTuple
@@ -33,9 +34,9 @@ class DenseLoss(NamedTuple):
     """Weighted losses of dense predictions.
 
     Attributes:
-        total: scalar, the sum of the other two.
-        classification: scalar, varifocal loss.
-        giou: scalar, generalized IoU loss.
+        total: Scalar, the sum of the other two.
+        classification: Scalar, the varifocal loss.
+        giou: Scalar, the generalized IoU loss.
     """
 
     total: Tensor
@@ -54,28 +55,28 @@ def task_aligned_assignment(
     alpha: float = 0.5,
     beta: float = 4.0,
 ) -> tuple[Tensor, Tensor]:
-    """Assigns to each target the positions that already predict it best.
+    """Assigns to each target the positions that predict it best.
 
-    All shapes are static: there is no loop over images and no ``nonzero``.
+    All shapes are static: there is no loop over images and no `nonzero`.
 
     Args:
-        logits: ``[B, P, K]`` class logits of all positions.
-        boxes: ``[B, P, 4]`` xyxy in pixels.
-        points: ``[P, 2]`` (x, y) in pixels, the middle of each position.
-        target_boxes: ``[B, M, 4]`` xyxy in pixels; M may be 0.
-        target_labels: ``[B, M]`` int64 in 0..K-1; anything where not valid.
-        target_valid: ``[B, M]`` bool, False for padding.
-        most: the most positions that a target takes.
-        alpha: exponent of the score.
-        beta: exponent of the IoU.
+        logits: `[B, P, K]` class logits of all positions.
+        boxes: `[B, P, 4]` xyxy in pixels.
+        points: `[P, 2]` (x, y) in pixels, the centre of each position.
+        target_boxes: `[B, M, 4]` xyxy in pixels. M may be 0.
+        target_labels: `[B, M]` int64 in 0..K-1. Padding may have any values.
+        target_valid: `[B, M]` bool, False for padding.
+        most: The largest number of positions of a target.
+        alpha: Exponent of the score.
+        beta: Exponent of the IoU.
 
     Returns:
-        ``[B, P]`` int64, the target of each position or -1, and ``[B, P]`` its IoU with that target, 0
-        without one. No gradient.
+        `[B, P]` int64, the target of each position, or -1. `[B, P]`, the IoU with that target, or 0. Neither
+        has a gradient.
 
     Raises:
-        ValueError: if the shapes or types do not fit, a number is out of range, a valid label is not in
-            0..K-1, or a valid box is none (values are checked on the CPU, outside of a compiled graph).
+        ValueError: If shapes or types do not fit, or a number is out of range. On the CPU and outside of a
+            graph, also if a valid label is not in 0..K-1 or a valid box is malformed.
 
     Example:
         >>> logits, boxes = torch.zeros(1, 2, 1), torch.tensor([[[0.0, 0, 8, 8], [40, 40, 48, 48]]])
@@ -98,11 +99,11 @@ def task_aligned_assignment(
         above = (points > target_boxes[:, :, None, :2]).all(dim=-1)
         below = (points < target_boxes[:, :, None, 2:]).all(dim=-1)
         inside = above & below & target_valid[:, :, None]  # [B, M, P]
-        # -1 where a target may not take a position: behind every alignment, which is at least 0.
+        # A position that a target may not take gets -1, since an alignment is at least 0.
         alignment = torch.where(inside, scores.pow(alpha) * iou.pow(beta), torch.full_like(iou, -1.0))
         best = alignment.topk(min(most, num_points), dim=2).indices
         taken = torch.zeros_like(inside).scatter(2, best, torch.ones_like(best, dtype=torch.bool)) & inside
-        # A target 0 that takes what nobody wants: the result is one lower, -1 for it, and M may be 0.
+        # Another target comes first: it takes the positions that no target takes. So M may be 0.
         wanted = torch.where(taken, iou, torch.full_like(iou, -1.0))
         nobody = torch.full([batch, 1, num_points], -0.5, dtype=iou.dtype, device=iou.device)
         quality, owner = torch.cat((nobody, wanted), dim=1).max(dim=1)  # [B, P]
@@ -125,25 +126,26 @@ def dense_prediction_loss(
     """Loss of dense predictions: varifocal loss of the classes, GIoU loss of the assigned boxes.
 
     Args:
-        logits: ``[B, P, K]``.
-        boxes: ``[B, P, 4]`` xyxy in pixels.
-        points: ``[P, 2]`` (x, y) in pixels.
-        target_boxes: ``[B, M, 4]`` xyxy in pixels; M may be 0.
-        target_labels: ``[B, M]`` int64 in 0..K-1; anything where not valid.
-        target_valid: ``[B, M]`` bool, False for padding.
-        num_targets: scalar normaliser, as in `set_prediction_loss`: losses of
-            parts of a batch add up to that of the whole.
-        classification_weight: of the varifocal loss.
-        giou_weight: of the GIoU loss.
-        most: the most positions that a target takes.
-        least_quality: of an assigned position: its class learns something before its box is any good.
+        logits: `[B, P, K]` class logits of all positions.
+        boxes: `[B, P, 4]` xyxy in pixels.
+        points: `[P, 2]` (x, y) in pixels, the centre of each position.
+        target_boxes: `[B, M, 4]` xyxy in pixels. M may be 0.
+        target_labels: `[B, M]` int64 in 0..K-1. Padding may have any values.
+        target_valid: `[B, M]` bool, False for padding.
+        num_targets: Scalar, the number of targets of the whole batch, as in `set_prediction_loss`. Losses of
+            parts of a batch then add up to the loss of the whole.
+        classification_weight: Weight of the varifocal loss.
+        giou_weight: Weight of the GIoU loss.
+        most: The largest number of positions of a target.
+        least_quality: The lowest IoU that the class score of an assigned position learns. So the class learns
+            something while the boxes are still bad.
 
     Returns:
-        The weighted losses, divided by ``num_targets`` and half of ``most``: about what the positions of the
-        targets weigh.
+        The weighted losses, divided by `num_targets` and by half of `most`. This is about the weight of the
+        positions of all targets.
 
     Raises:
-        ValueError: as `task_aligned_assignment`, or if ``num_targets`` is not finite.
+        ValueError: As in `task_aligned_assignment`, or if `num_targets` is not finite.
 
     Example:
         >>> logits, boxes = torch.zeros(1, 1, 1), torch.tensor([[[0.0, 0, 8, 8]]])

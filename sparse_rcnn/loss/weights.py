@@ -32,7 +32,7 @@ class LossWeights(NamedTuple):
 
 
 def require_alpha(name: str, alpha: float) -> None:
-    """Refuses what is neither in 0..1 nor -1, by a ValueError."""
+    """Raises ValueError unless alpha is in 0..1 or -1."""
     require_number(name, alpha, -float("inf"), float("inf"))  # before it is compared: a tensor may be empty
     if alpha != -1:
         require_number(name, alpha, 0.0, 1.0)

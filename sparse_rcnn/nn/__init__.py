@@ -5,8 +5,8 @@ from sparse_rcnn.nn.backbones.contract import PyramidBackbone
 from sparse_rcnn.nn.box_head import BoxHead
 from sparse_rcnn.nn.build import build_sparse_rcnn
 from sparse_rcnn.nn.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from sparse_rcnn.nn.checkpoints.fields import checkpoint_class_names
 from sparse_rcnn.nn.checkpoints.loading import build_from_checkpoint, load_weights
-from sparse_rcnn.nn.checkpoints.names import checkpoint_class_names
 from sparse_rcnn.nn.checkpoints.published import (
     from_detectron2,
     from_mmdetection,
@@ -21,7 +21,7 @@ from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.dynamic_interaction import DynamicInteraction
 from sparse_rcnn.nn.head import Head, Predictions
 from sparse_rcnn.nn.image_size import ImageSize
-from sparse_rcnn.nn.inference.compiling import compile_detector
+from sparse_rcnn.nn.inference.dynamic_sizes import compile_detector
 from sparse_rcnn.nn.inference.end_to_end import EndToEndDetector
 from sparse_rcnn.nn.inference.first_stage import fold_first_stage
 from sparse_rcnn.nn.inference.image_list import ImageListDetector

@@ -18,18 +18,18 @@ from sparse_rcnn.ops.boxes import at_least_float32, clip_boxes
 __all__ = ["FOCAL_PRIOR", "TOWER_WIDTH", "DensePredictions", "DenseProposals", "tower"]
 
 FOCAL_PRIOR = 0.01  # probability of every class at the start
-TOWER_WIDTH = 96  # channels at most, so that the head costs less than the stages that it replaces
+TOWER_WIDTH = 96  # limit of the channels: the head then costs less than the stages that it replaces
 
 
 class DensePredictions(NamedTuple):
-    """What every position of the pyramid predicts.
+    """The predictions of every position of the pyramid.
 
     Attributes:
-        logits: ``[B, P, K]`` before the sigmoid.
-        boxes: ``[B, P, 4]`` xyxy in pixels of the padded batch, not clipped, at least float32.
-        points: ``[P, 2]`` (x, y) in pixels, the middle of each position.
-        features: ``[B, P, 2 W]``, of both towers.
-        peaks: ``[B, P]`` bool, where the best score is the largest of its 3 × 3 neighbours.
+        logits: `[B, P, K]` before the sigmoid.
+        boxes: `[B, P, 4]` xyxy in pixels of the padded batch, not clipped, at least float32.
+        points: `[P, 2]` (x, y) in pixels, the centre of each position.
+        features: `[B, P, 2 W]`, those of both towers.
+        peaks: `[B, P]` bool, whether the best score is the largest of its 3 × 3 neighbours.
 
     Example:
         >>> proposals = DenseProposals(num_proposals=5, hidden_dim=8, num_classes=3, levels=(0,))
@@ -48,15 +48,15 @@ class DenseProposals(nn.Module):
     """A dense head on the pyramid, and the choice of its best distinct positions as proposals.
 
     Args:
-        num_proposals: N.
-        hidden_dim: channels of pyramid and features, C.
-        num_classes: K.
-        levels: indices of the pyramid's levels that it reads; level i has stride ``4 * 2**i``.
-        layers: of the towers of classes and of boxes: 3 × 3 convolution to W channels, C or 96 at most, group
-            norm, ReLU.
+        num_proposals: Number of proposals, N.
+        hidden_dim: Channels of pyramid and features, C.
+        num_classes: Number of classes, K.
+        levels: Indices of the pyramid's levels that it reads. Level i has a stride of `4 * 2**i` pixels.
+        layers: Layers of the tower of classes, and of that of boxes. A layer is a 3 × 3 convolution to W
+            channels, a group norm and a ReLU. W is C, but at most 96.
 
     Raises:
-        ValueError: if a number is too small.
+        ValueError: If a number is too small.
 
     Example:
         >>> proposals = DenseProposals(num_proposals=5, hidden_dim=8, num_classes=3, levels=(0,))
@@ -98,11 +98,11 @@ class DenseProposals(nn.Module):
         """Proposals of a batch.
 
         Args:
-            image_sizes: ``[B, 2]`` (height, width) in pixels.
-            levels: feature pyramid, ``[B, C, H/4, W/4]`` first.
+            image_sizes: `[B, 2]` (height, width) in pixels.
+            levels: The feature pyramid. The first level is `[B, C, H/4, W/4]`.
 
         Returns:
-            boxes ``[B, N, 4]`` xyxy in pixels, clipped to the image, and features ``[B, N, C]``.
+            Boxes `[B, N, 4]` xyxy in pixels, clipped to the image, and features `[B, N, C]`.
         """
         return self.choose(self.predict(levels), image_sizes)
 
@@ -110,7 +110,7 @@ class DenseProposals(nn.Module):
         """Classes and boxes of every position, for the loss and for `choose`.
 
         Args:
-            levels: as in `forward`.
+            levels: As in `forward`.
 
         Returns:
             The predictions of all levels that are read, one after the other.
@@ -140,18 +140,18 @@ class DenseProposals(nn.Module):
         )
 
     def choose(self, dense: DensePredictions, image_sizes: Tensor) -> tuple[Tensor, Tensor]:
-        """The N best peaks as proposals.
+        """Takes the N best peaks as proposals.
 
-        Fewer peaks than N: other positions follow, the least likely first, because the likely ones are
-        beside a peak and would find the same object twice. Positions in the padding come next. Fewer
-        positions than N: boxes of the whole image without a feature come last.
+        If there are fewer peaks than N, other positions follow, the least likely first: likely ones are
+        beside a peak and would find the same object twice. Positions in the padding come next. If there are
+        fewer positions than N, boxes of the whole image without a feature come last.
 
         Args:
-            dense: what `predict` gives.
-            image_sizes: ``[B, 2]`` (height, width) in pixels.
+            dense: The result of `predict`.
+            image_sizes: `[B, 2]` (height, width) in pixels.
 
         Returns:
-            as `forward`. Gradients flow through the features, not through the boxes.
+            As in `forward`. Gradients flow through the features, not through the boxes.
         """
         number = self.num_proposals
         width_height = image_sizes.flip(1)[:, None, :]  # [B, 1, 2]
@@ -159,7 +159,7 @@ class DenseProposals(nn.Module):
         scores = at_least_float32(dense.logits.detach()).amax(dim=2).sigmoid()
         rank = torch.where(dense.peaks, scores, -scores)  # [B, P], -1..1
         rank = torch.where(inside, rank, rank - 2)
-        rank = F.pad(rank, (0, number), value=-4.0)  # so that there are N in any case
+        rank = F.pad(rank, (0, number), value=-4.0)  # there are always N of them
         top = rank.topk(number, dim=1).indices[:, :, None]  # [B, N, 1]
         whole = torch.cat((torch.zeros_like(width_height), width_height), dim=2).to(dense.boxes)  # [B, 1, 4]
         boxes = torch.cat((dense.boxes.detach(), whole.expand(-1, number, -1)), dim=1)
@@ -170,12 +170,15 @@ class DenseProposals(nn.Module):
 
 
 def tower(channels: int, width: int, layers: int) -> nn.Sequential:
-    """Convolutions on a level of the pyramid.
+    """Builds the convolutions for the levels of the pyramid.
 
     Args:
-        channels: that it takes.
-        width: channels that it gives.
-        layers: how many.
+        channels: Channels of its input.
+        width: Channels of its output.
+        layers: Number of layers.
+
+    Returns:
+        The module.
     """
     parts: list[nn.Module] = []
     for index in range(layers):

@@ -1,6 +1,5 @@
 """Sparse R-CNN: images in, logits and boxes of every stage out (Sun et al. 2021, Sparse R-CNN)."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,17 +9,16 @@ from torch import Tensor, nn
 from sparse_rcnn.nn.dense_proposals import DensePredictions, DenseProposals
 from sparse_rcnn.nn.head import Predictions
 from sparse_rcnn.nn.image_size import ImageSize
+from sparse_rcnn.nn.input_checks import check_has_values, check_image_sizes, check_range
 from sparse_rcnn.nn.model_config import ModelConfig
-from sparse_rcnn.ops.argument_checks import readable, require_real
+from sparse_rcnn.ops.argument_checks import require_real
 from sparse_rcnn.ops.positional_encoding import add_positional_encoding
 
-__all__ = ["BRIGHTEST", "DARKEST", "PIXEL_MEAN", "PIXEL_STD", "SparseRCNN", "whole_image_sizes"]
+__all__ = ["PIXEL_MEAN", "PIXEL_STD", "SparseRCNN", "whole_image_sizes"]
 
 # ImageNet statistics of RGB in 0..255, as published.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
-# Allowed values of floating images, where 0 is black and 1 is white. Resizing and noise can exceed 0..1.
-DARKEST, BRIGHTEST = -0.5, 10.0
 
 
 class SparseRCNN(nn.Module):
@@ -124,7 +122,15 @@ class SparseRCNN(nn.Module):
         return self.head(levels, boxes, features), dense
 
     def pyramid(self, images: Tensor, image_sizes: Tensor) -> list[Tensor]:
-        """The feature pyramid for proposals and head. The arguments are those of `forward`."""
+        """The feature pyramid for proposals and head.
+
+        Args:
+            images: As in `forward`.
+            image_sizes: `[B, 2]` as in `forward`, on the device of the images.
+
+        Returns:
+            Four levels, from `[B, C, H/4, W/4]` to `[B, C, H/32, W/32]`.
+        """
         levels: list[Tensor] = self.backbone(self.normalize(images, image_sizes))
         if self.positional_encoding:
             levels = add_positional_encoding(levels, image_sizes)
@@ -133,7 +139,8 @@ class SparseRCNN(nn.Module):
     def _checked_sizes(self, images: Tensor, image_sizes: Tensor | None) -> Tensor:
         """Does all checks of `forward`, and returns the sizes on the images' device."""
         if not torch.jit.is_scripting():
-            _check_model(self.pixel_mean, images)
+            require_real("images", images)
+            check_has_values(self.pixel_mean, images)
         if images.dim() != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be [B, 3, H, W], got {images.shape}")
         if image_sizes is None:
@@ -143,8 +150,8 @@ class SparseRCNN(nn.Module):
         if list(image_sizes.shape) != [images.shape[0], 2]:
             raise ValueError(f"image_sizes must be [{images.shape[0]}, 2], got {image_sizes.shape}")
         if not torch.jit.is_scripting():
-            _check_image_sizes(image_sizes, images.shape[2], images.shape[3])
-            _check_range(images, image_sizes, self.training)
+            check_image_sizes(image_sizes, images.shape[2], images.shape[3])
+            check_range(images, image_sizes, self.training)
         return image_sizes.to(images.device)
 
     def normalize(self, images: Tensor, image_sizes: Tensor) -> Tensor:
@@ -185,59 +192,3 @@ def _fill_pixel_statistics(model: SparseRCNN, _: Any = None) -> None:
         dtype = model.pixel_mean.dtype
         model.pixel_mean = torch.tensor(PIXEL_MEAN, dtype=dtype, device=like.device).view(3, 1, 1)
         model.pixel_std = torch.tensor(PIXEL_STD, dtype=dtype, device=like.device).view(3, 1, 1)
-
-
-def _check_model(buffer: Tensor, images: Tensor) -> None:
-    require_real("images", images)
-    if buffer.is_meta and not images.is_meta:
-        raise ValueError(
-            "the model is on the meta device and has no values: call model.to_empty(device=...) and "
-            "model.load_state_dict(...), or model.load_state_dict(..., assign=True)"
-        )
-
-
-def _check_image_sizes(image_sizes: Tensor, height: int, width: int) -> None:
-    if not readable(image_sizes):
-        return
-    fits = (image_sizes[:, 0] <= height) & (image_sizes[:, 1] <= width) & (image_sizes >= 1).all(dim=1)
-    if not fits.all():
-        index = int((~fits).nonzero()[0, 0])
-        raise ValueError(
-            f"image_sizes[{index}] is {image_sizes[index].tolist()}, "
-            f"but must be at least 1 and at most the padded batch's {[height, width]}"
-        )
-
-
-def _check_range(images: Tensor, image_sizes: Tensor, training: bool) -> None:
-    # Images in a wrong range are too bright or too dark for the model: it would find little, without an
-    # error.
-    if images.dtype == torch.uint8 or not readable(images, image_sizes):
-        return
-    if images.shape[2] * images.shape[3] == 0:
-        raise ValueError(f"images must have at least one pixel, got {images.shape}")
-    if images.shape[0] == 0:
-        return
-    floating = images.is_floating_point()
-    darkest, brightest = (DARKEST, BRIGHTEST) if floating else (0, 255)
-    if _within(images, darkest, brightest):
-        return
-    if training and bool(images.isnan().any()):
-        return  # the loss is NaN, and a trainer skips the step and names the images
-    for index, (height, width) in enumerate(image_sizes.tolist()):
-        inside = images[index, :, : int(height), : int(width)]  # padding may hold anything
-        if not _within(inside, darkest, brightest):
-            low, high = inside.min().item(), inside.max().item()
-            looks = "0..255: divide by 255, or give uint8" if floating else "more than 8 bits"
-            if not math.isfinite(low) or not math.isfinite(high):
-                looks = "no image: it is not finite"
-            elif low < darkest and high <= brightest:
-                looks = "already normalised: the model does that itself"
-            kind = "floating point must be 0..1" if floating else "integers must be 0..255"
-            raise ValueError(
-                f"images of {kind}, but images[{index}] looks like {looks} (it holds {low:g}..{high:g})"
-            )
-
-
-def _within(images: Tensor, low: float, high: float) -> bool:
-    lowest, highest = images.aminmax()
-    return bool(lowest >= low) and bool(highest <= high)  # NaN is not

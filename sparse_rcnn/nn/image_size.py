@@ -64,13 +64,13 @@ def resize_image(image: Tensor, height: int, width: int, bytes_on_cpu: bool = RE
 
 
 def as_levels(image: Tensor) -> Tensor:
-    """An image in uint8 if it holds whole levels of 0..255, as image files do; others in floating point.
+    """Converts an image to uint8 if it has whole levels of 0..255, as image files have.
 
     Args:
-        image: ``[3, H, W]`` of any type; floating pixels are in 0..1.
+        image: `[3, H, W]` of any type. Floating pixels are in 0..1.
 
     Returns:
-        ``[3, H, W]``, ``uint8`` 0..255 or floating 0..1.
+        `[3, H, W]`, `uint8` 0..255. If there are other values, floating 0..1.
     """
     if image.dtype == torch.uint8 or image.requires_grad:
         return image

@@ -1,4 +1,4 @@
-"""The positions of a level: their middles, the boxes around them, and the peaks of their scores."""
+"""The positions of a level: their centres, the boxes around them, and the peaks of their scores."""
 
 import torch
 import torch.nn.functional as F
@@ -8,13 +8,13 @@ __all__ = ["boxes_around", "cell_centers", "score_peaks"]
 
 
 def score_peaks(scores: Tensor) -> Tensor:
-    """Where a score is the largest among its 3 × 3 neighbours; of equal neighbours, the first alone.
+    """Where a score is the largest of its 3 × 3 neighbours. Among equal neighbours, only the first counts.
 
     Args:
-        scores: ``[B, H, W]``.
+        scores: `[B, H, W]`.
 
     Returns:
-        ``[B, H, W]`` bool. No two of them are neighbours.
+        `[B, H, W]` bool. No two peaks are neighbours.
 
     Example:
         >>> score_peaks(torch.tensor([[[0.1, 0.9, 0.9, 0.2, 0.3]]]))
@@ -29,17 +29,17 @@ def score_peaks(scores: Tensor) -> Tensor:
 def boxes_around(
     points: Tensor, log_sides: Tensor, stride: float, reach: float = 4.0, limit: float = 6.0
 ) -> Tensor:
-    """Boxes by their distances from a point.
+    """Boxes from the distances of their sides to a point.
 
     Args:
-        points: ``[P, 2]`` (x, y) in pixels.
-        log_sides: ``[B, P, 4]`` logarithms of the distances to left, top, right and bottom; 0 is ``reach``.
-        stride: of the level in pixels.
-        reach: the distance that 0 stands for, in strides.
-        limit: the largest logarithm, so that no box is infinite.
+        points: `[P, 2]` (x, y) in pixels.
+        log_sides: `[B, P, 4]` logarithms of the distances to left, top, right and bottom.
+        stride: The stride of the level in pixels.
+        reach: The distance for a logarithm of 0, in strides.
+        limit: The largest logarithm, so that no box is infinite.
 
     Returns:
-        ``[B, P, 4]`` xyxy in pixels.
+        `[B, P, 4]` xyxy in pixels.
     """
     sides = log_sides.clamp(max=limit).exp() * (reach * stride)
     left_top, right_bottom = sides.chunk(2, dim=2)
@@ -47,16 +47,16 @@ def boxes_around(
 
 
 def cell_centers(height: int, width: int, stride: float, like: Tensor) -> Tensor:
-    """The middle of each cell of a level, row by row.
+    """The centre of each cell of a level, row by row.
 
     Args:
-        height: of the level, in cells.
-        width: of the level, in cells.
-        stride: side of a cell in pixels.
-        like: gives the type and the device.
+        height: Height of the level in cells.
+        width: Width of the level in cells.
+        stride: Side of a cell in pixels.
+        like: A tensor of the wanted type and device.
 
     Returns:
-        ``[height * width, 2]`` (x, y) in pixels.
+        `[height * width, 2]` (x, y) in pixels.
     """
     y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) * stride
     x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) * stride

@@ -111,7 +111,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _digest_of(content: dict[str, Any]) -> Any:
-    """The digest that a file holds; None if it holds none, not even under a name with a wrong letter."""
+    """The digest in a file, also under a name with a wrong letter. None if there is none."""
     for key, value in content.items():
         if len(str(key)) == len(DIGEST_KEY) and sum(map(operator.ne, str(key), DIGEST_KEY)) <= 1:
             return value

@@ -26,7 +26,7 @@ UPRIGHT = {
 
 
 def write_png(path, values, bits, color_type):
-    """Writes what Pillow cannot: channels of 16 bits."""
+    """Writes a file with channels of 16 bits. Pillow cannot do this."""
     rows = values.astype(">u2" if bits == 16 else np.uint8)
     raw = b"".join(b"\0" + row.tobytes() for row in rows)
     header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bits, color_type, 0, 0, 0)
@@ -76,7 +76,7 @@ def test_a_turn_that_the_size_does_not_tell_gets_a_remark(tmp_path):
 def test_16_bits_a_channel_are_read_if_they_are_used(tmp_path, color_type, channels, bits):
     values = np.random.default_rng(1).integers(0, 2**bits, (20, 30, channels))
     if channels in (2, 4):
-        values[..., -1] = 65535  # opaque: says nothing of the depth
+        values[..., -1] = 65535  # opaque, which does not show the depth
     path = tmp_path / "deep.png"
     write_png(path, values, 16, color_type)
     if bits < 16:

@@ -145,7 +145,7 @@ def test_rows_live_in_processes_of_their_own() -> None:
     first, second = (run() for run in runs)
     assert len({os.getpid(), first[0], second[0]}) == 3
     assert (first[1:], second[1:]) == (("a", 3, 1), ("b, memory kept", 3, 1))
-    assert runs[0]() == (first[0], "a", 3, 2)  # the process stays, and what it has built
+    assert runs[0]() == (first[0], "a", 3, 2)  # the process and its model are kept
 
 
 @pytest.mark.slow

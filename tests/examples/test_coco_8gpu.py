@@ -33,7 +33,7 @@ def test_two_processes_train_and_evaluate_py_finds_the_same_figures(tmp_path: Pa
     trunk = torch.load(tmp_path / "trunk.pth", weights_only=True)
     name = "layer4.1.conv2.weight"
     moved = (checkpoint.weights[f"backbone.trunk.{name}"] - trunk[name]).abs().max().item()
-    assert 0 < moved < 4 * 2.5e-5 * 1.1  # four steps of AdamW, each of its rate at most
+    assert 0 < moved < 4 * 2.5e-5 * 1.1  # a step of AdamW is at most its learning rate
 
     options = ("runs/coco_8gpu/checkpoint.pth", "--data", "shapes", "--workers", "0", "--device", "cpu")
     again = run_script("evaluate.py", *options, cwd=tmp_path)

@@ -173,7 +173,7 @@ def test_fp16_with_average_recomputation_accumulation_and_compiling(trained: Pat
 def test_fine_tuning_with_other_classes_says_what_starts_anew(trained: Path) -> None:
     checkpoint = trained / "runs" / "shapes" / "checkpoint.pth"
     state = torch.load(checkpoint, weights_only=True)
-    state["class_names"] = ["a", "b", "c", "d", "e", "f"]  # as many, but others
+    state["class_names"] = ["a", "b", "c", "d", "e", "f"]  # the same number of other names
     del state["digest"]  # of what it was
     torch.save(state, trained / "others.pth")
     done = run_script(
@@ -260,8 +260,8 @@ def test_compiled_training_is_the_same_training(trained_by_two: Path, processes:
         for name in ("compiled", "two" if processes == 2 else "shapes")
     )
     assert found["model"].keys() == expected["model"].keys()
-    # Weights hardly move in 4 iterations of warm-up; the sums of gradients tell. After 2 iterations
-    # they agree to 5e-6; then rounding makes a target change its proposal now and then.
+    # Weights hardly move in 4 iterations of warm-up, so the sums of gradients are compared. After 2
+    # iterations they agree to 5e-6. Later, rounding sometimes gives a target another proposal.
     mine, theirs = (
         torch.cat([state["exp_avg"].flatten() for state in checkpoint["optimizer"]["state"].values()])
         for checkpoint in (found, expected)
@@ -336,7 +336,7 @@ def test_bad_input_ends_with_one_line_that_names_it(
     options = ("--shapes-images", "16") if script == "train.py" else ()
     said = failure_of(script, *arguments, *options)
     assert message in said.splitlines()[-1]
-    assert (trained / "runs" / "shapes" / "checkpoint.pth").is_file()  # a wrong command moves nothing
+    assert (trained / "runs" / "shapes" / "checkpoint.pth").is_file()  # not moved by a wrong command
 
 
 def test_a_full_disk_is_noticed_before_training(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

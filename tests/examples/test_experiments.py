@@ -42,7 +42,7 @@ summary = {"AP": precision, "AP50": 0.5, "minutes": 2.0}
 with (output.parent / "calls").open("a") as calls:
     calls.write(f"{arguments.seed} ")
 """
-# examples/, and whatever a user has in PYTHONPATH already.
+# examples/, and the user's own PYTHONPATH.
 EXAMPLES_FIRST = os.pathsep.join([str(Path(runs.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
 
 
@@ -104,7 +104,7 @@ def test_every_model_is_what_its_options_say(scale: str) -> None:
             with torch.device("meta"):
                 build_detector(built)
         seen.add(str((sorted(config.items()), options.get("crop"), options.get("iterations"))))
-    # Only the built-in shapes know no crop, and only photos have one backbone for both of the paper's.
+    # Only the built-in shapes have no crop. Only photos have one backbone in the place of the paper's two.
     assert len(MODELS) - len(seen) == {"paper": 0, "shapes": 1, "photos": 2}[scale]
 
 
@@ -202,7 +202,7 @@ def test_table_trains_what_is_missing_and_tells_what_came_of_it(tmp_path: Path) 
     assert "--iterations was 900, not 2000" in found[1]
     assert first._replace(words=[*first.words, "--workers", "3"]).result() is not None  # changes nothing
 
-    # A run that fails is told, and the table is made of what there is.
+    # A failed run causes a message. The table has the other runs.
     failing = make_run(output, "sparse-rcnn", 7)
     (problem,) = train_missing([*everything, failing], 1)
     assert problem.startswith("sparse-rcnn, seed-7: train.py ended with 1: error: seed 7; see ")
@@ -267,7 +267,7 @@ def test_train_is_train_py(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-# In place of train.py: takes a second to save what it has when it is interrupted.
+# In place of train.py: when it is interrupted, it needs a second to save its state.
 SLOW_TO_SAVE = """
 import signal, sys, time
 from pathlib import Path

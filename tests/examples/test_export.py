@@ -117,7 +117,7 @@ def assert_documented_code_runs(path: Path, image: Path, cwd: Path) -> None:
     with Image.open(image) as picture:
         picture.resize((128, 128)).save(
             cwd / "photo.jpg"
-        )  # PIL's resizing is not torchvision's: there is none
+        )  # PIL resizes in another way than torchvision, so nothing is resized
     code = block[1].replace("s > 0.3", "s > 0.01") + "import sys; assert 'torch' not in sys.modules"
     printed = re.findall(
         r"\('(\w+)', (?:np\.float32\()?([\d.]+)\)?, array\(\[(.*?)\]", run_python(code, cwd=cwd)
@@ -250,7 +250,7 @@ def test_detect_and_evaluate_take_the_file_like_its_checkpoint(
     found = detections_of(exported[1], trained, tmp_path)
     for mine, theirs in zip(found, detections_of_checkpoint, strict=True):
         assert len(mine) == len(theirs) > 0
-        # In descending order of the score, which rounding changes where two are alike.
+        # By falling score. Rounding may exchange two of nearly equal score.
         for (score, _, _), (expected, _, _) in zip(mine, theirs, strict=True):
             assert score == pytest.approx(expected, abs=2e-4)
         same = [
@@ -293,7 +293,7 @@ def test_aoti_without_a_compiler_says_so(trained: Path, monkeypatch: pytest.Monk
 @pytest.mark.release
 @pytest.mark.parametrize("kind", ["torchscript", "pt2", "onnx", "aoti"])
 def test_the_published_model_of_100_proposals(kind: str, tmp_path: Path) -> None:
-    """export.py's own comparison, at the published size; its figures stand in docs/one_graph.md."""
+    """The comparison by export.py, at the published size. docs/one_graph.md has its figures."""
     model = build_published_model("r50_100", num_heads=8)
     torch.save({"model": to_detectron2(model.state_dict())}, tmp_path / "model.pth")
     done = run_script("export.py", "model.pth", "--format", kind, cwd=tmp_path)

@@ -19,7 +19,7 @@ from processes import FAULTY, TWO_PROCESSES, run_script, run_two
 from sparse_rcnn import load_detector
 from sparse_rcnn.data import ShapesDataset, TrainingSampler, evaluation_transform
 
-# Three epochs of 16 images; a checkpoint in the middle of each.
+# Three epochs of 16 images, with a checkpoint in the middle of each.
 OPTIONS = (
     *("--shapes-images", "16", "--iterations", "10", "--batch-size", "4", "--log-interval", "1"),
     *("--hidden-dim", "32", "--num-proposals", "5", "--num-stages", "2", "--eval-interval", "0"),
@@ -125,7 +125,7 @@ def test_any_number_of_processes_and_parts_makes_the_same_steps(place_of_two: Pa
     expected = end_of(place_of_two / "runs" / "one")
     for name in ("two", "parts"):
         torch.testing.assert_close(end_of(place_of_two / "runs" / name), expected, rtol=0, atol=1e-5)
-        # Clipping and AdamW hide the scale of the gradient; its norm does not. (Later, rounding has grown.)
+        # Clipping and AdamW hide the scale of the gradient, but its norm shows it. Later, rounding grows.
         for key in ("loss", "gradient_norm"):
             mine, theirs = (values_of(place_of_two / "runs" / run, key)[:3] for run in (name, "one"))
             assert mine == pytest.approx(theirs, rel=1e-3)
@@ -163,7 +163,7 @@ def test_a_process_without_targets_makes_the_same_steps(place_of_two: Path) -> N
 
 
 def annotate_as_detected(data: Path, checkpoint: Path) -> None:
-    """Makes the objects of the validation images what the model finds there, moved a little."""
+    """Annotates the validation images with the model's own detections, moved a little."""
     file = data / "annotations" / "instances_val2017.json"
     content = json.loads(file.read_text())
     dataset = ShapesDataset(data, "val", 16, transform=evaluation_transform(128, 128))

@@ -27,7 +27,7 @@ from sparse_rcnn.inference import batch_of, load_detector
 from sparse_rcnn.nn import to_detectron2, to_mmdetection
 from sparse_rcnn.ops import pairwise_iou
 
-# Of files that this one writes, without a digest.
+# The remark on files that this test writes, without a digest.
 pytestmark = pytest.mark.filterwarnings("ignore::sparse_rcnn.inference.CheckpointRemark")
 CPU = torch.device("cpu")
 NAMES = ["apple", "boat", "cat"]
@@ -58,7 +58,7 @@ def image_file(directory: Path) -> Path:
 
 @pytest.fixture
 def run(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The script in a directory of its own."""
+    """Runs the script in another directory."""
 
     def run_main(*arguments: str | Path) -> Path:
         command = ["visualize_stages.py", str(directory / "checkpoint.pth"), *map(str, arguments)]
@@ -83,7 +83,7 @@ def test_the_figure_has_a_blank_panel_and_one_for_each_stage(run, image_file: Pa
     height, width = zoom * image.shape[1], zoom * image.shape[2]
     assert found.shape[2] == 4 * (width + 8) + 8  # learned, 1, 2, 4
     assert found.shape[1] > height + 2 * 8  # and titles
-    # The photo of the last panel is an enlarged image below few boxes; the canvas of the first is white.
+    # The last panel shows the enlarged photo below few boxes. The canvas of the first is white.
     photo = v2.functional.resize(image, [height, width]).int()
     blank, last = (found[:, -8 - height : -8, 8 + k * (width + 8) :][:, :, :width] for k in (0, 3))
     assert (blank == 255).all(0).float().mean() > 0.5
@@ -93,7 +93,7 @@ def test_the_figure_has_a_blank_panel_and_one_for_each_stage(run, image_file: Pa
 
 
 def picture_of(stages: list[int], threshold: float = 0.3) -> Image.Image:
-    """Of two proposals in three stages; the second is never named."""
+    """Predictions of two proposals in three stages. The second proposal never has a name."""
     boxes = torch.tensor([[0.1, 0.4, 0.6, 0.9], [0.3, 0.3, 0.9, 0.8]]).repeat(4, 1, 1)
     scores = torch.tensor([[0.8, 0.8], [0.4, 0.1], [0.6, 0.1], [0.9, 0.1]])
     captions = [["", ""], *([[f"cat {score:.2f}", ""] for score in scores[1:, 0]])]
@@ -203,7 +203,7 @@ def test_published_layouts_give_the_same_stages(tmp_path: Path, published: Calla
     batch = batch_of([resized], [(50, 70)])
     with torch.no_grad():
         logits, boxes = model(batch.images, batch.image_sizes)
-    assert batch.images.shape[3] > width  # padded, which boxes_norm are not divided by
+    assert batch.images.shape[3] > width  # the batch is padded; boxes_norm are divided by the image's size
     scale = torch.tensor([width, height, width, height])
     torch.testing.assert_close(found.boxes_norm[1:], boxes[:, 0] / scale, rtol=1e-4, atol=1e-4)
     center, size = model.proposals.boxes_norm_cxcywh.detach().split(2, dim=1)

@@ -32,7 +32,7 @@ PATIENCE = 120  # seconds in which a run must come to its next step
 
 
 class Run:
-    """A run in a directory of its own, which is started again and again with the same command."""
+    """A run in its own directory. The same command starts it again, as often as needed."""
 
     def __init__(self, output: Path, iterations: int) -> None:
         self.output = output
@@ -51,7 +51,7 @@ class Run:
         return len(file.read_text(errors="replace").splitlines()) if file.exists() else 0
 
     def end(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """All that it wrote down but for times, and its last checkpoint but for times and its directory."""
+        """Its log without times, and its last checkpoint without times and directory."""
         entries = [json.loads(line) for line in (self.output / "metrics.jsonl").read_text().splitlines()]
         for entry in entries:
             for key in ("images_per_second", "memory_gb"):
@@ -64,7 +64,7 @@ class Run:
 
 
 def kill_at_random(run: Run, generator: random.Random) -> bool:
-    """Starts a run and kills it; False if it came to its end before."""
+    """Starts a run and kills it. Returns False if the run was complete before."""
     before, process, began = run.num_entries(), run.start(), time.monotonic()
     if generator.random() < 0.15:  # while it starts
         time.sleep(generator.uniform(0.5, 8))

@@ -46,7 +46,7 @@ NUMBERS = [
     torch.ones(()),
 ]
 THINGS = [None, "boxes", 3, [1.0, 2.0], (), {}, np.zeros((2, 4)), [torch.zeros(2, 4)]]
-# Where finite numbers may give NaN: squares and products of features, as in any network, and what is said.
+# Functions where finite numbers may give NaN: they multiply features, as any network does.
 FINITE_BELOW = {
     "apply_deltas": 1e15,
     "dynamic_interaction": 1e6,
@@ -230,7 +230,7 @@ def is_finite_below(tensor: Tensor, limit: float) -> bool:
 
 
 def check_call(name, function, arguments, limit: float) -> str:
-    """Whether a call was refused or not; an AssertionError if it broke a promise."""
+    """Whether a call was refused. Raises AssertionError if it broke a promise."""
     finite = all(is_finite_below(tensor, limit) for tensor in tensors_of(arguments))
     start = time.monotonic()
     try:

@@ -72,8 +72,8 @@ def places(value, path=()):
 
 
 def changed(content, generator):
-    """A copy with one entry replaced, removed, added or stretched; and what was done."""
-    # The same weight for each field of the top, or nearly all would be single tensors.
+    """A copy with one entry replaced, removed, added or stretched, and the name of the change."""
+    # Each field at the top is equally likely. Otherwise nearly all changes would be in single tensors.
     top = generator.choice(list(content))
     path = (top, *generator.choice(list(places(content[top]))))
     copied = shallow = dict(content)
@@ -107,7 +107,7 @@ def flipped(data, generator):
 
 
 def mutate(kind, content, model, path, generator):
-    """Writes a file of that kind; returns what it must be if it can be read, and what was done."""
+    """Writes a file of that kind. Returns the content that it must have if it can be read, and the change."""
     if kind in ("flip .pth", "cut .pth", "bytes .pth"):
         torch.save({**content, "digest": content_digest(content)}, path)
     elif kind in ("flip .safetensors", "cut .safetensors", "header .safetensors"):
@@ -160,7 +160,7 @@ def mutate(kind, content, model, path, generator):
 
 
 def outcome(path, before, content):
-    """What a reader says of a file: "" if it was read and works; anything but a named refusal fails."""
+    """The error of a reader, "" if the file was read and works. Errors must name the file."""
     said = ""
     for read in (load_checkpoint, read_run) if path.suffix == ".pth" else (load_checkpoint,):
         try:
@@ -174,9 +174,9 @@ def outcome(path, before, content):
             assert len(text) < 2500, f"{len(text)} characters: {text[:200]}"
             said += f"{read.__name__}{text[len(str(path)) :]}; "
             continue
-        if before is not None:  # damaged, yet read: then nothing of its content is
+        if before is not None:  # the file is damaged but was read, so its content must be whole
             same = content_digest(read_checkpoint(path)) == before
-            # The digest's own name may be what changed: that gets a remark.
+            # The change may be in the name of the digest. Then there is a remark.
             noticed = any("has no digest" in remark for remark in load_checkpoint(path).remarks)
             assert same or noticed, "a changed content passed silently"
         if read is load_checkpoint:
@@ -231,4 +231,4 @@ def test_changed_checkpoints_are_refused_by_name_or_read_as_they_are(tmp_path, c
         refused[kind] = refused.get(kind, 0) + bool(said)
     print({kind: f"{refused[kind]} of {total[kind]} refused" for kind in total})
     assert failures == []
-    assert sum(refused.values()) > CASES / 3  # else it changes nothing
+    assert sum(refused.values()) > CASES / 3  # otherwise the damage has no effect

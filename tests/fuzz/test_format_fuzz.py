@@ -79,7 +79,7 @@ def check(data: DetectionDataset) -> None:
 
 
 def attempt(layout: Path, file: Path, rng: random.Random) -> str:
-    """Loads a layout of which one file has a fault; what came of it."""
+    """Loads a layout in which one file has a fault. Returns the result."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", DatasetRemark)
@@ -91,7 +91,7 @@ def attempt(layout: Path, file: Path, rng: random.Random) -> str:
         else:
             check(data)
             return "loads"
-    # Unless it is the layout that cannot be told any more, the file is named.
+    # The error names the file, unless the layout is not recognised any more.
     assert file.name in message or str(layout) in message, f"unnamed: {message}"
     assert len(message) < 3000, f"endless: {message[:3000]}"
     return "names the file" if file.name in message else "names the folder"

@@ -1,4 +1,4 @@
-"""Damaged image files: each is read, or refused with its name; nothing crashes, hangs or passes for another.
+"""Damaged image files: each is read, or refused by name. Nothing crashes, hangs or gives another image.
 
 Seconds here. By hand, over more files: python tests/fuzz/test_image_fuzz.py 3500 [SEED]
 """
@@ -92,7 +92,7 @@ def damaged(content: bytes, generator: random.Random) -> tuple[bytes, str]:
 
 
 def write_files(directory: Path, count: int, seed: int) -> list[tuple[Path, str, str]]:
-    """Files with damage, and what is no file at all: each with its format and kind of damage."""
+    """Damaged files, pipes and folders, each with its format and the kind of damage."""
     generator = random.Random(seed)
     files = []
     for number in range(count):
@@ -111,7 +111,7 @@ def write_files(directory: Path, count: int, seed: int) -> list[tuple[Path, str,
 
 
 def tried(call, path: Path, **options):
-    """What a call makes of a file; None if it is refused, which must be by its name."""
+    """The result of a call on a file. None if the file is refused. The error must name it."""
     try:
         return call(path, **options)
     except UnreadableImageError as error:
@@ -121,7 +121,7 @@ def tried(call, path: Path, **options):
 
 
 def outcome(path: Path) -> tuple[int, int] | None:
-    """(height, width) of a file that can be read; None if it is refused."""
+    """(height, width) of a file. None if it is refused."""
     sizes = {}
     for orientation in ("ignore", "apply"):
         size = tried(read_image_size, path, exif_orientation=orientation)
@@ -166,7 +166,7 @@ def time_limit(path: Path):
 
 
 def check_files(directory: Path, count: int, seed: int) -> Counter:
-    """Files through `read_image`, a data set and detect.py; how many of each format were read or refused."""
+    """Reads files by `read_image`, a data set and detect.py. Counts the read and refused ones by format."""
     files = write_files(directory, count, seed)
     found, counts = [], Counter()
     for path, suffix, kind in files:
@@ -199,7 +199,7 @@ def check_files(directory: Path, count: int, seed: int) -> Counter:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # Pillow has words of its own on damaged TIFF and EXIF
+@pytest.mark.filterwarnings("default")  # Pillow warns of damaged TIFF and EXIF
 def test_damaged_image_files_are_read_or_refused_by_name(tmp_path):
     counts = check_files(tmp_path, 60, seed=0)
     assert sum(counts.values()) == 64

@@ -19,7 +19,7 @@ DEVICE = os.environ.get("SPARSE_RCNN_TEST_DEVICE") or ("cuda" if torch.cuda.is_a
 def pytest_collection_modifyitems(items):
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            # A GPU's remarks (of its compiler, of streams) differ from card to card: they are no errors.
+            # Warnings of a GPU (compiler, streams) differ from card to card, so they are no errors.
             # On a CPU, these tests repeat others in small.
             mark = pytest.mark.filterwarnings("default") if DEVICE == "cuda" else pytest.mark.slow
             item.add_marker(mark)

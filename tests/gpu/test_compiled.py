@@ -33,7 +33,7 @@ def assert_same_detections(found, expected):
 
 
 def backend_of(device):
-    """On a CPU, tests/nn/test_one_graph.py has what comes behind the tracing."""
+    """On a CPU, this traces only. tests/nn/test_one_graph.py tests the rest."""
     return "inductor" if device.type == "cuda" else "eager"
 
 
@@ -86,7 +86,7 @@ def test_own_capture_of_eager_inference(detector, batches, gpu):
 
 
 def test_graphed_callables_train(gpu):
-    """Forward and backward of the model as CUDA graphs; the loss between them waits for the host."""
+    """Forward and backward pass of the model as CUDA graphs. The loss between them waits for the host."""
     batch = training_batch(gpu)
     expected = gradients_of(small_step(gpu), batch)
     step = small_step(gpu)

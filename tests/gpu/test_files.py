@@ -24,7 +24,7 @@ def detector():
     [("pt2", "cpu"), ("pt2", "device"), ("aoti", "device"), ("onnx", "cpu"), ("torchscript", "cpu")],
 )
 def test_file(kind, written_on, detector, device, tmp_path, record_property):
-    if device.type == "cpu" and kind != "torchscript":  # the cheapest, which shows that this test runs
+    if device.type == "cpu" and kind != "torchscript":  # the cheapest format shows that this test works
         pytest.skip("tests/examples/test_export.py has it on a CPU")
     place = device if written_on == "device" else torch.device("cpu")
     path = tmp_path / f"detector{SUFFIXES[kind]}"

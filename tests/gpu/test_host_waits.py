@@ -13,7 +13,7 @@ from sparse_rcnn.nn import EndToEndDetector, fold_first_stage, fold_norms
 
 @contextlib.contextmanager
 def waits():
-    """Counts by place in the code what waits inside."""
+    """Counts the waits inside, by their place in the code."""
     torch.cuda.synchronize()
     found = collections.Counter()
     with warnings.catch_warnings(record=True) as seen:

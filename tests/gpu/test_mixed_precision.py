@@ -5,7 +5,7 @@ from training_batch import gradients_of, largest_difference, small_step, trainin
 
 
 def train(step, batch, dtype, device, iterations=12):
-    """Losses of some steps; the scaler skips those that overflow."""
+    """Losses of some steps. The scaler skips steps that overflow."""
     parameters = [parameter for parameter in step.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, 1e-4, fused=True)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16, init_scale=16.0)

@@ -34,7 +34,7 @@ def test_weights_are_packed_constants_of_every_graph(model: nn.Sequential) -> No
         return model(images.mean((1, 3)) + image_sizes[:, :1])
 
     compiled = compile_for_inference(detect, CPU, dynamic=True)
-    # One image is a graph of its own; a batch as high as wide is none.
+    # A single image needs another graph. A square batch does not.
     inputs = [
         (torch.randn(rows, 3, 64, width), torch.ones(rows, 2)) for rows, width in ((64, 64), (1, 9), (7, 30))
     ]

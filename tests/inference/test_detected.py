@@ -89,7 +89,7 @@ def test_as_coco_results(found):
     assert [one["category_id"] for one in (first, second, third)] == [3, 7, 3]
     assert [one["category_id"] for one in found.to_coco(42, [1, 2, 5])] == [5, 1, 5]
     found.category_ids = None
-    with pytest.raises(ValueError, match="carries no category ids: give category_ids, one for each of 3"):
+    with pytest.raises(ValueError, match="has no category ids: give category_ids, one for each of 3"):
         found.to_coco(42)
 
 

@@ -11,7 +11,7 @@ from sparse_rcnn.inference.views import View, augmented, tiles_of
 
 
 def find_squares(images, image_sizes):
-    """A box around what is red, and one around what is green."""
+    """A box around the red pixels, and one around the green pixels."""
     rows = []
     for image, (height, width) in zip(images, image_sizes.tolist(), strict=True):
         found = []
@@ -33,7 +33,7 @@ def detector():
 @pytest.fixture
 def large():
     image = torch.zeros(3, 430, 610, dtype=torch.uint8)
-    image[1, 60:90, 250:290] = 250  # cut by a border of tiles, and whole in none of one column
+    image[1, 60:90, 250:290] = 250  # a border cuts it in each tile of one column
     image[0, 300:340, 20:50] = 250
     return image
 
@@ -110,7 +110,7 @@ def test_means_over_views():
     [
         ({"tile": 31}, "tile must be at least 32 px, got 31"),
         ({"tile": 64, "overlap": 0.95}, r"overlap must be in 0\.\.0\.9, got 0\.95"),
-        ({"tile": 64, "augment": True}, "tile and augment are one or the other"),
+        ({"tile": 64, "augment": True}, "tile and augment cannot be used together"),
     ],
 )
 def test_options_out_of_bounds(detector, large, options, message):

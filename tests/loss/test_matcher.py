@@ -18,7 +18,7 @@ def cases(draw, classes=3, max_targets=4):
     boxes = torch.tensor(draw(st.lists(box, min_size=total, max_size=total)), dtype=torch.float64)
     generator = torch.Generator().manual_seed(draw(seeds()))
     logits = torch.randn(stages, batch, count, classes, generator=generator, dtype=torch.float64)
-    # No label outside of the classes, which the matcher does not promise to take.
+    # All labels are classes: the matcher does not promise to take others.
     labels = targets.labels.clamp(max=classes - 1)
     sizes = torch.randint(32, 80, (batch, 2), generator=generator)
     return logits, boxes.reshape(stages, batch, count, 4), targets.boxes, labels, targets.valid, sizes
@@ -79,7 +79,7 @@ def test_proposals_can_come_in_any_order(case, seed):
 
 
 def make_case(num_targets=2, count=3):
-    """Proposal n is the target n exactly, and sure of its class."""
+    """Proposal n is exactly target n, with a high score."""
     boxes = torch.tensor([[10.0 * n, 10.0 * n, 10.0 * n + 8, 10.0 * n + 8] for n in range(5)])
     labels = torch.arange(5) % 2
     logits = torch.where(torch.nn.functional.one_hot(labels, 2).bool(), 4.0, -4.0)

@@ -70,7 +70,7 @@ def list_of_dicts(target_boxes, labels, valid):
 
 
 def make_case(count=5, num_targets=3, stages=2, dtype=torch.float64):
-    """Two images; the second has a padded target, if there are any."""
+    """Two images. The second has a padded target, if there are targets."""
     generator = torch.Generator().manual_seed(0)
 
     def boxes(*shape):
@@ -222,7 +222,7 @@ def test_stages_are_matched_and_weighed_on_their_own():
 @pytest.mark.parametrize("channel", [0, 1])
 def test_predictions_that_are_not_finite_make_their_stage_nan(channel, matched, value, name):
     case = make_case()
-    case[3].zero_()  # so that channel 0 is the class of every target, and 1 the class of none
+    case[3].zero_()  # channel 0 is the class of all targets, channel 1 of none
     good = set_prediction_loss(*case, torch.tensor(5.0))
     indices = match_proposals(*case)[0, 0].tolist()
     proposal = indices[0] if matched else next(n for n in range(5) if n not in indices)

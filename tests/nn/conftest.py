@@ -7,7 +7,7 @@ from small_model import build_small_model
 
 @pytest.fixture
 def build_small():
-    """A function from what differs from a small size to a seeded model, a new one with each call."""
+    """A function of changed options. Each call returns a new small model with the same seed."""
     return build_small_model
 
 

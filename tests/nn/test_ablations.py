@@ -47,7 +47,7 @@ def unused(model):
     ids=lambda changes: "-".join(changes) or "whole",
 )
 def test_every_parameter_has_a_gradient(changes):
-    # DistributedDataParallel waits forever, or raises, for a parameter that no loss reaches.
+    # If a parameter gets no gradient, DistributedDataParallel waits forever or raises an error.
     assert unused(build_small_model(**changes)) == set()
 
 
@@ -79,7 +79,7 @@ def test_feature_reuse_widens_the_second_layer():
 
 
 def stages_see(model):
-    """The features that each stage is given and those that it returns."""
+    """The features that each stage gets and returns."""
     seen = []
     for stage in model.head.stages:
         stage.register_forward_hook(lambda _, inputs, outputs: seen.append((inputs[2], outputs[2])))

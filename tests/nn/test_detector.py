@@ -183,7 +183,7 @@ def test_floating_images_of_0_to_255_are_refused(build_small):
         model(images, sizes)
     images[1] /= 255
     images[..., 90:] = 255  # padding does not matter
-    images[0, 0, 0, 0] = 1.5  # nor does what resizing adds
+    images[0, 0, 0, 0] = 1.5  # values that resizing may add are accepted
     model(images, sizes)
 
 

@@ -18,7 +18,7 @@ VARIANTS = {
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
-    """All but the one that PyTorch's attention reads, and whose type says so."""
+    """All layers, except the one that PyTorch's attention reads. Its type shows this."""
     return {
         name: layer
         for name, layer in model.named_modules()
@@ -66,7 +66,7 @@ def test_adapters_take_the_places_of_linear_layers(variant):
     for name, layer in layers.items():
         model.set_submodule(name, Adapted(layer))
     found = model(images, sizes)
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)  # an adapter begins with nothing
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)  # a new adapter changes nothing
     (found.logits.sum() + found.boxes.sum()).backward()
     for name in layers:
         assert model.get_submodule(name).up.weight.grad.abs().sum() > 0, name

@@ -35,7 +35,7 @@ def test_plain_data_and_back(build_small):
     config = build_small(pool_size=5).config
     assert config.pool_size == 5
     assert ModelConfig.from_dict(config.to_dict()) == config
-    # As older files have it: with the trunk's weights, and without what there was not yet.
+    # As in older files: with `backbone_weights`, and without newer options.
     older = {"num_stages": 2, "backbone_weights": "imagenet"}
     assert ModelConfig.from_dict(older) == ModelConfig(num_stages=2)
     with pytest.raises(ValueError, match="config has no option 'num_queries'"):

@@ -65,7 +65,7 @@ def marked(images, sizes, boxes, labels, valid, num_targets) -> tuple[Tensor, ..
 
 
 def num_compiled(module: nn.Module) -> int:
-    """How many graphs the compiler keeps for a class of module: one more each time that it compiled again."""
+    """The number of graphs that the compiler keeps for a class of module."""
     return len(_debug_get_cache_entry_list(type(module).forward.__code__))
 
 
@@ -87,7 +87,7 @@ def assert_same_gradients(found, expected, tolerance=1e-4):
     assert found.keys() == expected.keys()
     norm = torch.stack([gradient.norm() for gradient in expected.values()]).norm()
     for name, gradient in expected.items():
-        # Gradients that cancel to nothing have no relative error of their own.
+        # A gradient whose terms cancel to 0 has no relative error.
         scale = max(gradient.norm().item(), 1e-3 * norm.item())
         assert (found[name] - gradient).norm().item() <= tolerance * scale, name
 
@@ -115,7 +115,7 @@ def test_model_then_selection_without_graph_breaks(model):
 def test_sizes_and_batches_compile_twice_at_most():
     generator = random.Random(0)
     # For one image on a CPU, PyTorch chooses convolutions by C * H * W > 20480: with the paper's 256 channels
-    # all are above it from 320 px on. And it takes equal sizes in the first call for a rule.
+    # all are above it from 320 px on. And it assumes that sizes are always equal if the first ones are.
     others = [(32 * generator.randint(10, 15), 32 * generator.randint(10, 15)) for _ in range(11)]
     sizes = [(320, 480), *others]
     assert any(height == width for height, width in sizes)
@@ -128,7 +128,7 @@ def test_sizes_and_batches_compile_twice_at_most():
             found = compiled(*batch)
             if trial % 3 == 0:
                 assert_same_detections(found, detector(*batch))
-    # One image, and several: a dimension of 1 broadcasts, so it is a graph of its own.
+    # One image, and several: a dimension of 1 broadcasts, so it needs another graph.
     assert num_compiled(detector) == 2
     assert not counters["graph_break"]
 
@@ -145,7 +145,7 @@ def test_batches_of_several_compile_once(detector):
 
 @pytest.mark.slow
 def test_images_of_all_sizes_in_any_order():
-    """Single images below 320 px make up to a graph for every choice of PyTorch's convolutions."""
+    """Single images below 320 px need a graph for each combination of PyTorch's convolutions."""
     generator = random.Random(3)
     model = build_small_model(backbone="resnet10", backbone_norm="frozen", num_stages=1, hidden_dim=64)
     detector = EndToEndDetector(model.eval(), max_detections=10)
@@ -202,7 +202,7 @@ def test_bfloat16_autocast_is_as_close_as_eager(detector):
         with torch.autocast("cpu", torch.bfloat16):
             eager, found = detector.model(images, sizes), compiled(images, sizes)
     assert found.boxes.dtype == torch.float32
-    # Both are rounded everywhere, and not alike: what counts is that neither is further off.
+    # Both round at different places. Neither may have the larger error.
     for mine, theirs, truth in zip(found, eager, exact, strict=True):
         error = (theirs.float() - truth).abs().mean().item()
         assert 0 < (mine.float() - truth).abs().mean().item() <= 2 * error
@@ -271,7 +271,7 @@ def test_training_recipe_compiles_once():
 
 @pytest.mark.slow
 def test_without_marks_sizes_compile_a_few_times():
-    """What a user gets who marks nothing: PyTorch finds out one after the other what varies."""
+    """If nothing is marked, PyTorch finds out step by step which sizes vary."""
     step = TrainingStep(build_small_model(backbone="resnet10", hidden_dim=8, num_stages=1))
     compiled = torch.compile(step, fullgraph=True, backend="eager")
     for height, width, count in [(64, 96, 16), (96, 96, 16), (96, 128, 32), (160, 64, 48), (64, 64, 16)]:
@@ -285,7 +285,7 @@ def test_inductor_trains():
     step = TrainingStep(build_small_model(backbone="resnet10", backbone_norm="frozen", num_stages=1))
     arguments = (*random_batch(2, 64, 96), *make_targets(2, 5))
     expected = gradients(step, arguments)
-    step.compile(fullgraph=True)  # in place: names stay what they are
+    step.compile(fullgraph=True)  # in place, which keeps the names
     assert_same_gradients(gradients(step, arguments), expected)
     assert not counters["graph_break"]
 

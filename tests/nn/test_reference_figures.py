@@ -156,7 +156,7 @@ def test_detections(case, predictions, image):
     count = len(scores)
     found = select_detections(predictions.logits[-1], predictions.boxes[-1], case.image_sizes, count)
     torch.testing.assert_close(found.scores[image], scores, rtol=0, atol=case.facts.score_tolerance)
-    # Where the reference's neighbours in rank are closer than the tolerance, their order is rounding.
+    # If the scores of two neighbours are closer than the tolerance, rounding decides their order.
     ranked = case.tensor("logits")[-1, image].sigmoid().flatten().topk(count + 1).values
     gaps = ranked[:-1] - ranked[1:] > max(1e-5, case.facts.score_tolerance / 3)
     settled = gaps & torch.cat((torch.tensor([True]), gaps[:-1]))
@@ -210,7 +210,7 @@ def test_total_gradient_norm(case, training):
 
 @pytest.mark.parametrize("case", WITH_TARGETS, indirect=True)
 def test_gradient_norm_of_every_parameter(case, training):
-    # The conversion of checkpoints gives gradients their published names; what has none is a placeholder.
+    # The conversion of checkpoints gives gradients their published names. Others have placeholders.
     theirs = to_detectron2({**case.model.state_dict(), **training.gradients})
     is_gradient = {id(gradient) for gradient in training.gradients.values()}
     norms = {key: value.norm().item() for key, value in theirs.items() if id(value) in is_gradient}

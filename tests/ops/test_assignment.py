@@ -57,7 +57,7 @@ def test_no_cuda_graph_takes_it_in():
 
 
 def test_by_hand():
-    # Greedy takes 1 and then has to take 9; the best sum is 2 + 2.
+    # A greedy choice takes 1 and then must take 9. The best sum is 2 + 2.
     cost = torch.tensor([[1.0, 2.0], [2.0, 9.0]])
     assert assign(cost).tolist() == [1, 0]
 

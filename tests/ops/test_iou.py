@@ -15,7 +15,7 @@ EPS = 1e-12
 
 
 def loop_iou_and_giou(box1, box2):
-    """In plain Python; a box with swapped corners is empty, and the ratio of two empty areas is 0."""
+    """In plain Python. A box with swapped corners is empty. The ratio of two empty areas is 0."""
 
     def area(x1, y1, x2, y2):
         return max(x2 - x1, 0.0) * max(y2 - y1, 0.0)
@@ -83,7 +83,7 @@ def test_torchvision_agrees_where_it_is_finite(pairwise, reference, boxes1, boxe
     expected, result = reference(boxes1, boxes2), pairwise(boxes1, boxes2)
     finite = expected.isfinite()
     assert_close(result[finite], expected[finite], rtol=EPS, atol=EPS)
-    # What torchvision has no number for is a pair of empty boxes, in the same place or nearly so.
+    # torchvision has no number for pairs of empty boxes at nearly the same place.
     empty = (box_area(boxes1)[:, None] == 0) & (box_area(boxes2) == 0)
     assert (finite | empty).all()
 

@@ -54,7 +54,7 @@ def make_boxes(seed=0, batch=2, dtype=torch.float64, huge=1e6):
 
 
 def published_level(box, num_levels):
-    """floor(4 + log2(sqrt(area) / 224 + 1e-8)), limited to the levels there are; 0 is the finest."""
+    """floor(4 + log2(sqrt(area) / 224 + 1e-8)), limited to existing levels. 0 is the finest."""
     x1, y1, x2, y2 = box
     level = math.floor(4 + math.log2(math.sqrt(max((x2 - x1) * (y2 - y1), 0.0)) / 224 + 1e-8))
     return min(max(level, 2), num_levels + 1) - 2
@@ -199,7 +199,7 @@ def test_half_precision_features_keep_their_type_and_full_precision_boxes(dtype)
     expected = pyramid_roi_align(flatten_pyramid(features), boxes)
     result = pyramid_roi_align(flatten_pyramid([level.to(dtype) for level in features]), boxes)
     assert result.dtype == dtype
-    # Were the boxes in half precision too, samples would move by whole cells, and values by about 1.
+    # With boxes in half precision, samples would move by whole cells, and values by about 1.
     assert_close(result.float(), expected, rtol=0, atol=0.05)
 
 

@@ -19,7 +19,7 @@ TIDE_NAMES = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
 
 
 def tide_figures(truth, results, iou=0.5):
-    """AP, the gain of each repair and the number of errors of each kind, as tidecv says."""
+    """AP, the gain of each repair and the number of errors of each kind, by tidecv."""
     from tidecv import TIDE, Data
 
     annotated, found = Data("truth"), Data("found")
@@ -114,7 +114,7 @@ def image_ratio(image, objects, found, score):
 
 
 def lvis_scene(truth, results, seed):
-    """With frequencies, and with classes that images lack or that are not annotated throughout."""
+    """A ground truth with frequencies, absent classes, and classes that are not fully annotated."""
     random = np.random.default_rng(seed)
     ids = [category["id"] for category in truth["categories"]]
     for number, category in enumerate(truth["categories"]):

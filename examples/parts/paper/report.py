@@ -19,7 +19,7 @@ from parts.paper.models import Scale
 from parts.paper.peers import PEERS
 from parts.paper.runs import Run
 from parts.paper.tables import TABLES, Row
-from sparse_rcnn.data.shapes.drawing import CLASS_NAMES
+from sparse_rcnn.data.shapes.shape_drawing import CLASS_NAMES
 from sparse_rcnn.nn import ModelConfig
 
 matplotlib.use("Agg")

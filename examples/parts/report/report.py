@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parts.report.boxes import KINDS, found_columns, object_columns
+from parts.report.box_columns import KINDS, found_columns, object_columns
 from parts.report.figures import figures_of
 from parts.report.page import write_page
 from parts.report.thumbnails import write_thumbnails

@@ -1,4 +1,4 @@
-"""Whether scores say how often a detection is right: reliability by bins, and the expected calibration error.
+"""How often detections of a score are right: reliability by bins, and the expected calibration error.
 
 ECE = sum over bins of n_b / n · |right_b - score_b|, with the share of right detections and the mean score of
 a bin (Guo et al., "On Calibration of Modern Neural Networks", section 2).

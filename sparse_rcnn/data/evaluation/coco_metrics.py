@@ -15,7 +15,7 @@ from sparse_rcnn.ops.detections import Detections
 
 __all__ = ["AP", "AR", "EVALUATORS", "SUMMARY", "coco_results", "evaluate_coco", "format_metrics"]
 
-# By module; what to install for it.
+# By the name of the module: the package to install.
 EVALUATORS = {"pycocotools": "pycocotools", "faster_coco_eval": "faster-coco-eval"}
 
 AP, AR = "Average Precision  (AP)", "Average Recall     (AR)"

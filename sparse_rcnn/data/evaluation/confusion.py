@@ -1,4 +1,4 @@
-"""Confusion matrix of a detector: which class was found where which class is, with background on both sides.
+"""Confusion matrix of a detector: classes of objects against classes that were found, and background.
 
 Pairs of any two classes are taken by IoU. Pairs of the same class come first: so a detection is confused with
 another class only if no object of its own class is left for it. What lies in a crowd region of its class and

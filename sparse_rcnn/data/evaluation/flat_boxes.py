@@ -83,7 +83,7 @@ def flat_boxes(
     image_ids: Sequence[int] | None = None,
     category_ids: Sequence[int] | None = None,
 ) -> EvaluatedBoxes:
-    """Ground truth and results as arrays; arguments and errors are those of `evaluate_coco`.
+    """Ground truth and results as arrays. Arguments and errors are those of `evaluate_coco`.
 
     Returns:
         Of each class and image, the `max_detections` best detections. Of equal scores, the first in the

@@ -1,4 +1,4 @@
-"""LVIS's average precision: by how frequent a class is, and counted only where a class was looked for.
+"""LVIS's average precision of rare, common and frequent classes, in images where they were looked for.
 
 Gupta et al., "LVIS: A Dataset for Large Vocabulary Instance Segmentation", section 3. Of each image, the 300
 best detections of all classes together count. A detection counts only if its class is annotated in the image,
@@ -84,7 +84,7 @@ def evaluate_lvis(
 
 
 def _best(boxes: EvaluatedBoxes, max_detections: int) -> EvaluatedBoxes:
-    """The best detections of each image; no crowd regions, which LVIS does not have."""
+    """The best detections of each image. LVIS has no crowd regions."""
     if max_detections < 1:
         raise ValueError(f"max_detections must be at least 1, got {max_detections}")
     kept = rank_in_group(boxes.found.image) < max_detections
@@ -93,7 +93,7 @@ def _best(boxes: EvaluatedBoxes, max_detections: int) -> EvaluatedBoxes:
 
 
 def _looked_for(boxes: EvaluatedBoxes, truth: dict[str, Any]) -> EvaluatedBoxes:
-    """Without detections of classes of which it is not known whether they are in the image."""
+    """The detections whose class is known to be in the image or not. Others do not count."""
     known = _listed(boxes, truth, "neg_category_ids")
     known[boxes.truth.image, boxes.truth.label] = True
     kept = known[boxes.found.image, boxes.found.label]

@@ -28,12 +28,12 @@ class Match(NamedTuple):
 
     @property
     def right(self) -> np.ndarray:
-        """[D] bool: it finds an object."""
+        """[D] bool: whether a detection finds an object."""
         return (self.truth >= 0) & ~self.ignored
 
     @property
     def wrong(self) -> np.ndarray:
-        """[D] bool: it finds nothing, and is not ignored."""
+        """[D] bool: whether a detection finds no object and is not ignored."""
         return (self.truth < 0) & ~self.ignored
 
 

@@ -1,4 +1,4 @@
-"""What every reader gives: images, classes and objects. They are not checked yet."""
+"""The result of every reader: images, classes and objects. They are not checked yet."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

@@ -11,10 +11,10 @@ from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptio
 from sparse_rcnn.data.formats.coco_mending import Mending, merge_repeated
 from sparse_rcnn.data.formats.coco_reader import read_coco
 from sparse_rcnn.data.formats.image_folders import image_folders, split_of_file, word_of
-from sparse_rcnn.data.formats.image_names import locate_images
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
 from sparse_rcnn.data.formats.json_sections import read_sections
 from sparse_rcnn.data.formats.layout import Format, Layout, Reader, split_of
+from sparse_rcnn.data.formats.located_images import locate_images
 
 __all__ = ["COCO_FORMAT", "HEAD", "OTHER_TASKS", "recognise"]
 

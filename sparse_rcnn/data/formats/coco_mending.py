@@ -13,10 +13,11 @@ import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages
 from sparse_rcnn.data.formats.coco_fields import is_box, is_id, is_length, is_number
+from sparse_rcnn.data.formats.coco_segmentation import box_around
 
 __all__ = ["FIRST_OF_NAMES", "UNSAID", "Mending", "merge_repeated"]
 
-FIRST_OF_NAMES = 10**9  # image ids that are no numbers are counted from here
+FIRST_OF_NAMES = 10**9  # ids of images whose own ids are no numbers begin here
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # "007" is a name
 UNSAID = (None, "", 0, "0")
 
@@ -50,7 +51,7 @@ class Mending:
         ]
 
     def images(self, entries: list[Any], first: int) -> list[Any]:
-        """Entries of "images", with ids and sizes as COCO has them where there is no doubt."""
+        """Entries of "images". Ids and sizes are converted to integers if there is no doubt."""
         return [self._image(entry, number) for number, entry in enumerate(entries, start=first)]
 
     def annotations(
@@ -75,7 +76,7 @@ class Mending:
         return kept
 
     def categories(self, entries: list[Any]) -> list[Any]:
-        """Entries of "categories", mended, each once."""
+        """Entries of "categories", mended. Repeated ones are left out."""
         kept: list[Any] = []
         for entry in entries:
             if isinstance(entry, dict):
@@ -94,7 +95,7 @@ class Mending:
         return kept
 
     def numbered(self, ids: np.ndarray) -> np.ndarray:
-        """Ids of annotations; all are numbered anew if one occurs twice."""
+        """Ids of annotations. If one occurs twice, all get new numbers."""
         ordered = ids if np.greater(np.diff(ids), 0).all() else np.sort(ids)
         again = ordered[1:][ordered[1:] == ordered[:-1]]
         if not len(again):
@@ -137,13 +138,13 @@ class Mending:
             if None not in numbers:
                 self.note("boxes are text", box)
                 mended["bbox"] = numbers
-        if box in (None, []) and (around := _box_around(entry.get("segmentation"))) is not None:
+        if box in (None, []) and (around := box_around(entry.get("segmentation"))) is not None:
             self.note("annotations have no bbox: the box around the segmentation is taken", mended["id"])
             mended["bbox"] = around
         return mended
 
     def _integers(self, entry: dict[str, Any], fields: tuple[str, ...]) -> dict[str, int]:
-        """Those of some fields that hold a whole number in another form, such as 7.0 or "7"."""
+        """The fields that hold a whole number in another form, such as 7.0 or "7", as integers."""
         found = {}
         for field in fields:
             value = entry.get(field)
@@ -201,42 +202,3 @@ def _number(value: Any) -> float | None:
     except ValueError:
         return None
     return number if is_number(number) else None
-
-
-def _box_around(segmentation: Any) -> list[float] | None:
-    """The box around polygons or a run-length mask; None if it is neither."""
-    if isinstance(segmentation, list) and segmentation:
-        polygons = segmentation if isinstance(segmentation[0], list) else [segmentation]
-        points = [value for polygon in polygons if isinstance(polygon, list) for value in polygon]
-        if len(points) < 6 or len(points) % 2 or not all(map(is_number, points)):
-            return None
-        xs, ys = points[::2], points[1::2]
-        return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
-    try:
-        height, counts = int(segmentation["size"][0]), segmentation["counts"]
-        ends = np.cumsum(counts if isinstance(counts, list) else _run_lengths(counts))
-    except (KeyError, TypeError, ValueError, IndexError):
-        return None
-    first, last = ends[0:-1:2], ends[1::2] - 1  # pixels, column by column
-    first, last = first[last >= first], last[last >= first]
-    if not len(first) or height < 1:
-        return None
-    left, right = int(first.min()) // height, int(last.max()) // height
-    whole = (first // height != last // height).any()  # a run over the end of a column
-    top, bottom = (0, height - 1) if whole else (int((first % height).min()), int((last % height).max()))
-    return [float(side) for side in (left, top, right - left + 1, bottom - top + 1)]
-
-
-def _run_lengths(text: str) -> list[int]:
-    """COCO's compressed run lengths: five bits a character, differences from the fourth on."""
-    counts: list[int] = []
-    number = shift = 0
-    for sign in text:
-        bits = ord(sign) - 48
-        number |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            number -= (1 << shift) if bits & 16 else 0
-            counts.append(number + (counts[-2] if len(counts) > 2 else 0))
-            number = shift = 0
-    return counts

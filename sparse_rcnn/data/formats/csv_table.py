@@ -66,7 +66,7 @@ def _rows(text: str) -> list[list[str]]:
 
 
 def _columns(head: list[str]) -> dict[str, int] | None:
-    """The place of each column by what it holds; None if the table is about something else."""
+    """The index of each known column. None if the table has no boxes."""
     names = [name.strip().lower() for name in head]
     found = {
         kind: names.index(name) for kind, known in COLUMNS.items() for name in known[::-1] if name in names
@@ -105,7 +105,7 @@ def _parse(file: Path) -> list[Entry]:
 
 
 def _shape(fields: Mapping[str, str], where: str, fractions: bool) -> Shape | None:
-    """The box of a line; None where its fields are empty: an image without objects."""
+    """The box of a line. None if its fields are empty: the image has no objects."""
     kinds = next(kinds for kinds in BOXES if all(kind in fields for kind in kinds))
     if not any(fields[kind].strip("{}") for kind in kinds):
         return None

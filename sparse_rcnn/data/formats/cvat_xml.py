@@ -11,8 +11,8 @@ import numpy as np
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions, make_objects
 from sparse_rcnn.data.formats.coco_fields import LARGEST_NUMBER
 from sparse_rcnn.data.formats.flat import FlatStrings
-from sparse_rcnn.data.formats.image_names import locate_images
 from sparse_rcnn.data.formats.layout import Format, Layout, Reader, split_of
+from sparse_rcnn.data.formats.located_images import locate_images
 from sparse_rcnn.data.formats.text_file import decoded
 from sparse_rcnn.data.formats.voc_page import parse_xml
 

@@ -62,7 +62,7 @@ def read_data_yaml(file: Path) -> DataFile:
             gone = f"{file}: field {field!r}: there is no {values[places.index(None)]!r} in {root}"
             if split == "train":
                 raise ValueError(gone)
-            remarks.append(gone)  # Roboflow names all three, whatever it exports
+            remarks.append(gone)  # Roboflow names all three in any export
             continue
         splits[field if split in splits else split] = [str(place) for place in places]
     if not splits:

@@ -1,4 +1,4 @@
-"""What looks wrong with a data set: to be read before training."""
+"""Remarks on what looks wrong in a data set. Read them before training."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -21,7 +21,7 @@ __all__ = [
     "remarks_of",
 ]
 
-TINY = 2.0  # pixels: hardly anybody draws a smaller box
+TINY = 2.0  # pixels: people hardly draw smaller boxes
 MANY = 0.05  # a greater share of boxes is more likely a fault than chance
 MOST_COMPARED = 20_000  # images whose contents are compared, unless more are asked for
 
@@ -135,7 +135,7 @@ def _of_boxes(dataset: DetectionDataset) -> list[str]:
     boxes = dataset.annotations.boxes[dataset.is_target]
     sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
     if written.max() <= 1:
-        return ["all coordinates are below 1: are they fractions of the image, where pixels belong?"]
+        return ["all coordinates are below 1: are they fractions of the image, and not pixels?"]
     remarks = []
     tiny = int(np.count_nonzero(sides < TINY))
     median = float(np.median(sides))
@@ -151,15 +151,15 @@ def _of_boxes(dataset: DetectionDataset) -> list[str]:
         share = dataset.num_clipped / len(written)
         boxes_leave = counted(dataset.num_clipped, "box leaves its", "boxes leave their")
         remark = f"{boxes_leave} image and are clipped ({share:.0%})"
-        sizes = np.asarray(dataset.image_sizes.array)  # type: ignore[attr-defined]
+        sizes = dataset.image_sizes.array
         limits = sizes[dataset.annotations.image_indices[dataset.is_target]][:, ::-1]  # [M, 2] width, height
-        # Would they be corners? Then the second is right of and below the first, and inside.
+        # If they are corners, the second one is inside the image, to the right of the first and below it.
         # The fields may be COCO's (x, y, width, height) or YOLO's (first the centre).
         for first in (written[:, :2], written[:, :2] + written[:, 2:] / 2):
             corners = (written[:, 2:] > first).all(axis=1) & (written[:, 2:] <= limits + 1).all(axis=1)
             if corners.mean() > 1 - MANY:
                 break
         if corners.mean() > 1 - MANY:
-            remark += "; read as corners (xyxy) all would fit: are they, where width and height belong?"
+            remark += "; as corners (xyxy), all would fit: are they corners, and not width and height?"
         remarks.append(remark)
     return remarks

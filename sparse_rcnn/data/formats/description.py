@@ -1,4 +1,4 @@
-"""A data set in one table: to be read before training."""
+"""A data set in one table. Read it before training."""
 
 from collections.abc import Mapping
 
@@ -69,8 +69,7 @@ def _rows(splits: Mapping[str, DetectionDataset]) -> list[tuple[str, ...]]:
 
 
 def _median_size(dataset: DetectionDataset) -> str:
-    sizes = np.asarray(dataset.image_sizes.array)  # type: ignore[attr-defined]
-    return " x ".join(f"{side:g}" for side in np.median(sizes, axis=0)[::-1])
+    return " x ".join(f"{side:g}" for side in np.median(dataset.image_sizes.array, axis=0)[::-1])
 
 
 def _median_box(dataset: DetectionDataset) -> str:

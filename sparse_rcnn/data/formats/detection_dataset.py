@@ -86,7 +86,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             image_paths if isinstance(image_paths, FlatStrings) else FlatStrings(image_paths)
         )
         self.image_ids: Sequence[int] = FlatRows(image_ids)
-        self.image_sizes: Sequence[tuple[int, int]] = FlatRows(image_sizes)
+        self.image_sizes = FlatRows(image_sizes)
         self.remarks = list(remarks)
         for remark in self.remarks:
             warnings.warn(remark, DatasetRemark, stacklevel=3)
@@ -159,7 +159,19 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         return self.read(index, self.transform)
 
     def read(self, index: int, transform: Transform | None) -> tuple[Tensor, Target]:
-        """Reads one image and its targets with another transform than that of the data set."""
+        """Reads one image and its targets with another transform than that of the data set.
+
+        Args:
+            index: The index of the image.
+            transform: The transform, or None.
+
+        Returns:
+            As `dataset[index]`.
+
+        Raises:
+            UnreadableImageError: As `dataset[index]`.
+            ValueError: As `dataset[index]`.
+        """
         index = range(len(self))[index]  # IndexError past the end, and negative indices as in a list
         path, size = self.image_paths[index], self.image_sizes[index]
         image = read_image(path, exif_orientation=self.exif_orientation, max_pixels=self.max_pixels)

@@ -1,4 +1,4 @@
-"""What simple formats say, image by image, and the one reader that they share.
+"""The reader that simple formats share. Such formats list objects image by image.
 
 A format gives a function from a file to its entries. Classes are the sorted names in all files of the data
 set, so that all splits have the same.
@@ -16,9 +16,10 @@ from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptio
 from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_folders import image_folders, split_of_file
-from sparse_rcnn.data.formats.image_names import images_below, locate_images, missing_message, suffix_order
+from sparse_rcnn.data.formats.image_names import images_below, missing_message, suffix_order
 from sparse_rcnn.data.formats.image_sizes import keep_readable, sizes_or_headers
 from sparse_rcnn.data.formats.layout import ImageIndex, Layout, files_below, split_of_path
+from sparse_rcnn.data.formats.located_images import locate_images
 
 __all__ = ["Entry", "Parse", "Shape", "layout_of_entries"]
 
@@ -168,7 +169,7 @@ def _beside(
 
 
 def _unnamed(parsed: dict[Path, list[Entry]], images: Path) -> list[str]:
-    """A remark on images that no file names; nobody said that nothing is in them."""
+    """A remark on images that no file names. It is not known whether they have objects."""
     named = {
         stem
         for some in parsed.values()

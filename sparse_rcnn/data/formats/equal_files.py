@@ -1,4 +1,4 @@
-"""Image files of equal contents in different splits: figures of such a validation set are too good."""
+"""Image files of equal contents in different splits. Figures on such a validation set are too good."""
 
 import hashlib
 import os

@@ -68,7 +68,7 @@ class FlatStrings(Sequence[str]):
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        # "surrogatepass": names of files that are not UTF-8, and halves of pairs in JSON, come through, too.
+        # "surrogatepass" keeps names of files that are not UTF-8, and halves of pairs in JSON.
         parts = [text.encode("utf-8", "surrogatepass") for text in texts]
         ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
         self._shared = SharedArrays(ends, np.frombuffer(b"".join(parts), dtype=np.uint8))

@@ -1,4 +1,4 @@
-"""Images held out for validation where a data set has no split: a function of a seed and of their names."""
+"""Holds images out for validation if a data set has no split. Seed and names decide which."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ __all__ = ["choose_held_out", "read_split", "split_names", "write_split"]
 def choose_held_out(
     names: Sequence[str], image_indices: np.ndarray, labels: np.ndarray, share: float, seed: int = 0
 ) -> np.ndarray:
-    """Chooses images so that every class that has two images is on both sides.
+    """Chooses images. Each class with at least two images is in both parts.
 
     Images come in an order that their names and the seed decide, whatever the order of the files. From the
     rarest class on, images are taken until validation has its share of the images of the class; then more
@@ -85,7 +85,7 @@ def split_names(content: AnnotatedImages, root: Path) -> list[str]:
 
 
 def _relative(paths: Iterable[str], root: Path) -> list[str]:
-    """As of `os.path.relpath`, which takes a minute for millions, for what lies below by its name."""
+    """`os.path.relpath` for paths below a folder, in less time: it takes a minute for millions of paths."""
     start = os.path.join(os.path.normpath(root), "")
     return [
         (path[len(start) :] if path.startswith(start) else os.path.relpath(path, root)).replace(os.sep, "/")

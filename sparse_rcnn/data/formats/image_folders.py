@@ -1,4 +1,4 @@
-"""What the place of an annotation file says: its split, and the folders in which its images may be."""
+"""The split of an annotation file, and the folders of its images, from the place of the file."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ IMAGE_FOLDERS = ("", "images", "Images", "image", "imgs", "img", "JPEGImages", "
 
 
 def split_of_file(file: Path, root: Path) -> str:
-    """What its name says, or the folder that it lies in."""
+    """The split in the name of a file, or in the name of its folder."""
     if split := split_of(re.sub(r"\.coco$", "", file.stem)):
         return split
     folders = file.parent.relative_to(root).parts

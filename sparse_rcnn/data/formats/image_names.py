@@ -1,33 +1,29 @@
-"""Where the images are that an annotation file names, whatever machine it was written on."""
+"""Names of image files: which ones are images, which of them exist, and how messages show them."""
 
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from sparse_rcnn.data.formats.counted import counted
-from sparse_rcnn.data.formats.layout import of_split
 from sparse_rcnn.data.image_check import MOST_NAMED
 
 __all__ = [
     "IMAGE_SUFFIXES",
-    "SAMPLE",
     "Folders",
     "first_names",
     "images_below",
     "is_image",
     "listing",
-    "locate_images",
+    "loose_name",
     "missing_message",
     "refuse_missing",
     "shortened",
     "suffix_order",
 ]
 
-# By preference, where one image lies there in several formats. Others that PIL reads are no photographs.
+# If an image exists in several formats, the first one counts. Other formats of PIL are no photographs.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jfif", ".ppm", ".pgm", ".gif")
-SAMPLE = 64  # names by which folders are compared before all names are looked for
 
 
 def is_image(name: str) -> bool:
@@ -62,7 +58,7 @@ def listing(directory: str | Path) -> set[str]:
 
 
 class Folders:
-    """Asks whether files exist, by one listing a folder: a stat for each takes minutes on a network drive."""
+    """Finds whether files exist. It lists each folder once, which is faster than to ask for each file."""
 
     def __init__(self) -> None:
         self._known: dict[str, set[str]] = {}
@@ -85,8 +81,8 @@ class Folders:
         if folder not in self._alike:
             found = self._alike[folder] = {}
             for other in sorted(filter(is_image, self._known[folder])):
-                found.setdefault(_loose(other), []).append(os.path.join(folder, other))
-        return self._alike.get(folder, {}).get(_loose(name), [])
+                found.setdefault(loose_name(other), []).append(os.path.join(folder, other))
+        return self._alike.get(folder, {}).get(loose_name(name), [])
 
 
 def refuse_missing(image_dir: Path, names: Sequence[str], file: Path) -> None:
@@ -112,132 +108,7 @@ def shortened(name: str, most: int = 200) -> str:
     return name if len(name) <= most else f"{name[:most]}..."
 
 
-def locate_images(
-    names: Sequence[str],
-    candidates: Iterable[Path],
-    root: Path,
-    file: Path,
-    allow_missing: bool,
-    split: str | None = None,
-) -> tuple[list[str], list[str]]:
-    """Finds the images of a file.
-
-    Names are tried below each of the candidate folders. Only if no image is found so, they are looked for by
-    their last part anywhere below the root; else a missing image would be taken from another folder.
-
-    Args:
-        names: As written; with slashes or backslashes, relative or absolute.
-        candidates: Folders that names may be relative to, by preference.
-        root: Folder that is searched for what is not found there.
-        file: For messages.
-        allow_missing: Keep names of files that are not there.
-        split: Of the file; folders of other splits are not searched.
-
-    Returns:
-        A path for each name, and remarks.
-
-    Raises:
-        ValueError: Naming images that are nowhere, or in several places.
-    """
-    folders = Folders()
-    bases = list(dict.fromkeys(os.path.normpath(base) for base in candidates if base.is_dir()))
-    plain = [_plain(name) for name in names]
-    some = plain[:: max(1, len(plain) // SAMPLE)]
-    share = {base: sum(folders.has(os.path.join(base, name)) for name in some) for base in bases}
-    bases.sort(key=lambda base: -share[base])
-    best: list[str] = []
-    hits = -1
-    for base in bases:
-        paths = [os.path.join(base, name) for name in plain]
-        found = sum(map(folders.has, paths))
-        if found > hits:
-            best, hits = paths, found
-        if found == len(plain):
-            return paths, []
-        if not share[base]:
-            break  # nor will the rest have any
-    if not best:
-        best = [os.path.join(root, name) for name in plain]
-    anywhere = of_split(images_below(root), split) if hits <= 0 else []
-    return _search(names, plain, best, anywhere, root, file, allow_missing, folders)
-
-
-def _plain(name: str) -> str:
-    """Slashes for backslashes, no drive, root or "../", and of a URL its path."""
-    name = name.split("?d=")[-1].replace("\\", "/")
-    if "://" in name:
-        name = unquote(urlsplit(name).path)
-    parts = [part for part in name.split("/") if part not in ("", ".", "..")]
-    if parts and len(parts[0]) == 2 and parts[0][1] == ":":
-        parts = parts[1:]
-    return "/".join(parts)
-
-
-def _search(
-    names: Sequence[str],
-    plain: list[str],
-    paths: list[str],
-    anywhere: list[str],
-    root: Path,
-    file: Path,
-    allow_missing: bool,
-    folders: Folders,
-) -> tuple[list[str], list[str]]:
-    """Looks anywhere for images that are not where they should be."""
-    loosely: dict[str, list[str]] = {}  # whatever the suffix, and the case of letters
-    by_name: dict[str, list[str]] = {}
-    for relative in anywhere:
-        by_name.setdefault(os.path.basename(relative), []).append(relative)
-        loosely.setdefault(_loose(relative), []).append(relative)
-    missing: list[str] = []
-    moved = renamed = 0
-    for number, path in enumerate(paths):
-        if folders.has(path):
-            continue
-        if len(near := folders.alike(path)) == 1:
-            paths[number] = near[0]
-            moved += 1
-            renamed += 1
-            continue
-        found = []
-        if anywhere:
-            found = _most_alike(plain[number], by_name.get(os.path.basename(plain[number]), []))
-        if anywhere and not found:
-            found = _most_alike(plain[number], loosely.get(_loose(plain[number]), []))
-            renamed += bool(found)
-        if len(found) == 1:
-            paths[number] = os.path.join(root, found[0])
-            moved += 1
-        elif found:
-            raise ValueError(
-                f"{file}: image {names[number]!r} is in several places: {', '.join(found[:MOST_NAMED])}; "
-                "give the folder of the images (--train-images and --val-images of train.py)"
-            )
-        else:
-            missing.append(names[number])
-    if missing and not allow_missing:
-        folder = os.path.normpath(paths[0][: -len(plain[0])])
-        where = f"in {folder}" + (f", nor elsewhere in {root}" if not anywhere or folder == str(root) else "")
-        raise ValueError(missing_message(missing, len(names), where, file))
-    how = f", {renamed} of them with another suffix or in another spelling" if renamed else ""
-    said = counted(moved, "image is", "images are")
-    remarks = [f"{file}: {said} not where it says; found by name in {root}{how}"]
-    return paths, remarks if moved else []
-
-
-def _loose(name: str) -> str:
-    """What is left of a name where suffixes, cases and spellings of letters, and "%20" differ."""
+def loose_name(name: str) -> str:
+    """A name without suffix, in one spelling: without differences of case, Unicode form and "%20"."""
     base = unicodedata.normalize("NFC", unquote(os.path.basename(name)))
     return (os.path.splitext(base)[0] if is_image(base) else base).casefold()
-
-
-def _most_alike(name: str, places: list[str]) -> list[str]:
-    """Of several places, those that share the most folders with the name, counted from its end."""
-    wanted = name.split("/")[::-1]
-
-    def shared(place: str) -> int:
-        pairs = zip(wanted, place.split("/")[::-1], strict=False)
-        return next((count for count, (a, b) in enumerate(pairs) if a != b), len(wanted))
-
-    most = max(map(shared, places), default=0)
-    return [place for place in places if shared(place) == most]

@@ -98,7 +98,7 @@ def check_headers(
     exif_orientation: ExifOrientation,
     max_pixels: int,
 ) -> None:
-    """As `check_image_files`, but skips files that were right before and have not changed.
+    """`check_image_files` without files that were right before and have not changed.
 
     Args:
         paths: Image files.
@@ -151,7 +151,7 @@ def _cache_file(paths: Sequence[str], options: ReadOptions) -> Path:
 
 
 def _remembered(file: Path, stats: np.ndarray) -> np.ndarray | None:
-    """What was remembered, 0 where a file has changed since."""
+    """The remembered sizes. A file that has changed has 0."""
     try:
         with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as content:
             before, sizes = content["stats"], content["sizes"]

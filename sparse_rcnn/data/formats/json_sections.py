@@ -137,7 +137,7 @@ class _Sections:
             self._more(2 * len(self.text) - 2 * self.at)
 
     def _cut_before(self, end: int) -> int:
-        """The end of the last entry before a place in the text; the text's own end, where the file ends."""
+        """The end of the last entry before a place in the text. In the end of the file, that of the text."""
         while (brace := self.text.rfind("{", self.at + 1, end)) > 0:
             before = self.text[max(self.at, brace - 200) : brace].rstrip(" \t\n\r")
             if before.endswith(",") and before[:-1].rstrip(" \t\n\r").endswith("}"):
@@ -184,7 +184,7 @@ class _Sections:
             self._more(len(self.text))
 
     def _next(self) -> str:
-        """The next sign that is no space; nothing at the end."""
+        """The next character that is no space. "" at the end."""
         while True:
             match = _SPACE.match(self.text, self.at)
             self.at = match.end() if match else self.at

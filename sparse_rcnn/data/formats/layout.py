@@ -1,4 +1,4 @@
-"""What a format is: a way to recognise its layout in a folder, and a reader for each split.
+"""A format of data sets: it recognises its layout in a folder, and has a reader for each split.
 
 A new format is one file with a `Format` and a line in `load.py`:
 
@@ -67,7 +67,7 @@ class Reader(Protocol):
     """Reads one split."""
 
     def __call__(self, options: ReadOptions) -> AnnotatedImages:
-        """Reads it; raises ValueError that names file, entry, field and value."""
+        """Reads the split. Raises ValueError that names file, entry, field and value."""
 
 
 class Layout(NamedTuple):

@@ -164,7 +164,7 @@ def _no_such_split(layout: Layout, split: str, path: Path) -> ValueError:
 
 
 def _without_missing(content: AnnotatedImages) -> AnnotatedImages:
-    """Without images whose files are not there."""
+    """The images whose files exist."""
     has = partial(Folders.has, Folders())
     there = np.array([has(path) for path in content.paths], dtype=bool)
     if there.all():
@@ -176,7 +176,7 @@ def _without_missing(content: AnnotatedImages) -> AnnotatedImages:
 
 
 def _without_impossible(content: AnnotatedImages) -> AnnotatedImages:
-    """Without images that have a box that is not finite, or of a negative width or height."""
+    """The images in which all boxes are finite and have no negative width or height."""
     boxes = content.objects.boxes
     wrong = ~np.isfinite(boxes).all(axis=1) | np.less(boxes[:, 2:], 0).any(axis=1)
     if not wrong.any():

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 __all__ = ["COUNTED_FROM", "UNSAID", "VocObject", "VocPage", "parse_xml", "read_page"]
 
 COUNTED_FROM = "counted_from"  # written by this library's converter: the number of the first pixel
-# What tools write for "nobody said"; the object is then not difficult.
+# Values of tools for "not known". The object is then not difficult.
 UNSAID = ("", "unspecified", "unknown", "none", "null")
 
 

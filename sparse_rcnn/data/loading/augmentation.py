@@ -46,6 +46,9 @@ def strong_transform(
         max_size: Greatest length of the longest side in pixels.
         vertical_flip: Also a vertical flip, half of the time.
 
+    Returns:
+        A transform of (image, {"boxes", "labels"}).
+
     Example:
         >>> transform = strong_transform((224, 256), 512)
         >>> image = tv_tensors.Image(torch.zeros(3, 300, 400, dtype=torch.uint8))
@@ -118,7 +121,7 @@ def mosaic_of(samples: Sequence[tuple[Tensor, Target]]) -> tuple[Tensor, Target]
     """Four images around one point, at half their size.
 
     Args:
-        samples: Four images ``[3, H, W]`` of the same type and their targets: top left, top right, bottom
+        samples: Four images `[3, H, W]` of the same type and their targets: top left, top right, bottom
             left, bottom right.
 
     Returns:

@@ -122,8 +122,11 @@ def training_transform(
         min_sizes: Lengths of the shortest side to draw from, in pixels.
         max_size: Greatest length of the longest side in pixels.
         crop: Also the random crop of the 300-proposal recipe, half of the time.
-        vertical_flip: Also a vertical flip, half of the time. Not the paper's, but twice the data where
-            images have no up, such as those of microscopes and satellites.
+        vertical_flip: Also a vertical flip, half of the time. The paper has none. It doubles the data if
+            images have no upper side, such as those of microscopes and satellites.
+
+    Returns:
+        A transform of (image, {"boxes", "labels"}).
 
     Example:
         >>> training_transform(800)(torch.zeros(3, 480, 640)).shape
@@ -143,6 +146,13 @@ def training_transform(
 def evaluation_transform(size: int = 800, max_size: int | None = 1333) -> v2.Transform:
     """The resizing of the paper's evaluation: shortest side 800, longest at most 1333 pixels.
 
+    Args:
+        size: Length of the shortest side in pixels.
+        max_size: Greatest length of the longest side in pixels. None for no limit.
+
+    Returns:
+        A transform of (image, {"boxes", "labels"}).
+
     Example:
         >>> evaluation_transform()(torch.zeros(3, 480, 640)).shape
         torch.Size([3, 800, 1067])
@@ -156,7 +166,7 @@ def _uniform(low: int, high: int) -> int:
 
 
 def _clipped(boxes: tv_tensors.BoundingBoxes) -> tv_tensors.BoundingBoxes:
-    # Explicitly, not by crop's own clamping: whether that clamps is an attribute of the boxes since 0.23.
+    # Not by crop's own clamping: since torchvision 0.23, an attribute of the boxes decides whether it clamps.
     height, width = boxes.canvas_size
     xyxy = v2.functional.convert_bounding_box_format(boxes, new_format=tv_tensors.BoundingBoxFormat.XYXY)
     limits = xyxy.new_tensor([width, height, width, height])

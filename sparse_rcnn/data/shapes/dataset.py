@@ -10,7 +10,7 @@ from PIL import Image
 
 from sparse_rcnn.data.formats.coco import CocoDetection
 from sparse_rcnn.data.formats.transform import Transform
-from sparse_rcnn.data.shapes.drawing import CLASS_NAMES, DRAWING_VERSION, SPLITS, draw_shapes
+from sparse_rcnn.data.shapes.shape_drawing import CLASS_NAMES, DRAWING_VERSION, SPLITS, draw_shapes
 
 __all__ = ["JPEG_QUALITY", "NUM_IMAGES", "SETTINGS_FILE", "ShapesDataset"]
 

@@ -86,5 +86,5 @@ class FrozenNorm2d(nn.Module):
         self._prepare()
 
     def extra_repr(self) -> str:
-        """For ``repr``."""
+        """What `repr` shows."""
         return f"{len(self.weight)}, eps={self.eps}"

@@ -73,7 +73,7 @@ class InvertedResidual(nn.Module):
         before: Channels of its input.
         channels: Channels of its output.
         stride: 1 or 2.
-        expansion: The inner width over ``before``.
+        expansion: The inner width, as a multiple of `before`.
         norm: From a number of channels to a norm.
     """
 

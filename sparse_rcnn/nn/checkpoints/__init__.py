@@ -1,8 +1,8 @@
 """Checkpoints of every layout: ours, detectron2's (the authors') and mmdetection's."""
 
 from sparse_rcnn.nn.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from sparse_rcnn.nn.checkpoints.fields import checkpoint_class_names
 from sparse_rcnn.nn.checkpoints.loading import build_from_checkpoint, load_weights
-from sparse_rcnn.nn.checkpoints.names import checkpoint_class_names
 from sparse_rcnn.nn.checkpoints.published import (
     from_detectron2,
     from_mmdetection,

@@ -1,16 +1,15 @@
 """The content of a checkpoint, checked before a model is built from it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from reprlib import repr as short
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from sparse_rcnn.nn.checkpoints.checkpoint_folder import checkpoint_file, with_config_file
 from sparse_rcnn.nn.checkpoints.empty_model import empty_model
-from sparse_rcnn.nn.checkpoints.names import checkpoint_class_names
+from sparse_rcnn.nn.checkpoints.fields import known_category_ids, known_class_names, known_image_size
 from sparse_rcnn.nn.checkpoints.published import (
     from_detectron2,
     from_mmdetection,
@@ -19,26 +18,18 @@ from sparse_rcnn.nn.checkpoints.published import (
     unwrap,
 )
 from sparse_rcnn.nn.digest import DIGEST_KEY
-from sparse_rcnn.nn.image_size import LARGEST_SIDE, ImageSize
+from sparse_rcnn.nn.image_size import ImageSize
 from sparse_rcnn.nn.model_config import OWN_BACKBONE, ModelConfig
 from sparse_rcnn.nn.state_dict import require_finite, require_same_keys
 from sparse_rcnn.nn.weight_file import read_checkpoint
 
 __all__ = [
-    "CONFIG_FILE",
-    "FIELDS",
-    "FOLDER_FILES",
     "Checkpoint",
-    "checkpoint_file",
     "expected_state_dict",
     "load_checkpoint",
     "our_state_dict",
     "validate_checkpoint",
 ]
-
-FOLDER_FILES = ("model.safetensors", "checkpoint.pth")  # the files that a folder may hold
-CONFIG_FILE = "config.json"  # in a folder of a hub: the header of model.safetensors as text
-FIELDS = ("config", "class_names", "category_ids", "image_size")
 
 
 class Checkpoint(NamedTuple):
@@ -76,9 +67,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Reads and checks a checkpoint file of this library, detectron2 or mmdetection.
 
     Args:
-        path: of a ``.pth`` or ``.safetensors`` file of this library, detectron2 or mmdetection; or of a
-            folder with ``model.safetensors`` (and ``config.json``, if its header says nothing) or
-            ``checkpoint.pth``.
+        path: A `.pth` or `.safetensors` file, or a folder. From a folder, the first of these is taken:
+            `model.safetensors` (with `config.json`, if its header says nothing), `best.pth` or
+            `checkpoint.pth`.
 
     Returns:
         The checkpoint. Its `remarks` say what is unusual, such as a file without a digest.
@@ -98,27 +89,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     file = checkpoint_file(path)
     content = read_checkpoint(file)
     try:
-        return validate_checkpoint(_with_fields(content, file.with_name(CONFIG_FILE), Path(path).is_dir()))
+        return validate_checkpoint(with_config_file(content, file) if Path(path).is_dir() else content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def checkpoint_file(path: str | Path) -> Path:
-    """The checkpoint file of a path. In a folder, such as that of a run or a hub, it is the file inside.
-
-    Args:
-        path: of a file or folder.
-
-    Raises:
-        ValueError: if the folder holds none.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        return path
-    for name in FOLDER_FILES:
-        if (path / name).is_file():
-            return path / name
-    raise ValueError(f"{path}: the folder holds no {' or '.join(FOLDER_FILES)}")
 
 
 def validate_checkpoint(content: Mapping[str, Any]) -> Checkpoint:
@@ -150,9 +123,9 @@ def validate_checkpoint(content: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(
         weights,
         config,
-        _class_names(content, config.num_classes),
-        _category_ids(content, config.num_classes),
-        _image_size(content),
+        known_class_names(content, config.num_classes),
+        known_category_ids(content, config.num_classes),
+        known_image_size(content),
         layout,
         remarks,
         content,
@@ -186,22 +159,6 @@ def expected_state_dict(config: ModelConfig) -> dict[str, Tensor]:
     return entries
 
 
-def _with_fields(content: dict[str, Any], file: Path, in_folder: bool) -> dict[str, Any]:
-    """The content, with the fields of a hub's config.json. Both must agree."""
-    if not in_folder or not file.is_file():
-        return content
-    try:
-        fields = json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{CONFIG_FILE} is no JSON: {error}") from error
-    fields = {name: fields[name] for name in FIELDS if isinstance(fields, dict) and name in fields}
-    for name, value in fields.items():
-        if name in content and content[name] != value:
-            raise ValueError(f"{CONFIG_FILE} has another {name} than the checkpoint beside it")
-    whole = content if "model" in content or not fields else {"model": content}
-    return {**fields, **whole}
-
-
 def _remarks(content: Mapping[str, Any]) -> list[str]:
     remarks = []
     if content.get(DIGEST_KEY) is None:
@@ -211,33 +168,3 @@ def _remarks(content: Mapping[str, Any]) -> list[str]:
     elif "image_size" not in content:
         remarks.append("has no image_size: the paper's 800 and 1333 are used")
     return remarks
-
-
-def _class_names(content: Mapping[str, Any], num_classes: int) -> list[str] | None:
-    names = checkpoint_class_names(content)
-    if names is not None and len(names) != num_classes:
-        raise ValueError(f"class_names has {len(names)} names, but the model has {num_classes} classes")
-    return names
-
-
-def _category_ids(content: Mapping[str, Any], num_classes: int) -> list[int] | None:
-    ids = content.get("category_ids")
-    if ids is None:
-        return None
-    if not isinstance(ids, (list, tuple)) or not all(type(number) is int for number in ids):
-        raise ValueError(f"category_ids must be a list of whole numbers, got {short(ids)}")
-    if len(ids) != num_classes or len(set(ids)) != num_classes:
-        raise ValueError(f"category_ids must be {num_classes} different numbers, got {short(ids)}")
-    return list(ids)
-
-
-def _image_size(content: Mapping[str, Any]) -> ImageSize:
-    size = content.get("image_size", ImageSize()._asdict())
-    if not isinstance(size, Mapping) or set(size) != set(ImageSize._fields):
-        raise ValueError(f"image_size must be a dict of shortest_side and longest_side, got {short(size)}")
-    for name, side in size.items():
-        if type(side) is not int or not 1 <= side <= LARGEST_SIDE:
-            raise ValueError(
-                f"image_size: {name} must be a whole number of 1 to {LARGEST_SIDE}, got {short(side)}"
-            )
-    return ImageSize(**size)

@@ -9,7 +9,7 @@ __all__ = ["Undrawn"]
 
 
 class Undrawn(TorchFunctionMode):
-    """Within it, nothing is drawn at random: a model is built, and its weights have any values.
+    """While it is entered, no random numbers are drawn. A model that is built has weights of any values.
 
     Drawing the weights of a ResNet-50 with 6 stages takes a second. On the device "meta", where there is
     nothing to draw, it makes PyTorch import its compiler, which takes two.
@@ -22,7 +22,7 @@ class Undrawn(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Calls everything but the functions that draw."""
+        """Calls all functions except those that draw."""
         if getattr(function, "__name__", "").endswith(("normal_", "uniform_")):  # of tensors and of nn.init
             return args[0] if args else (kwargs or {})["tensor"]
         return function(*args, **(kwargs or {}))

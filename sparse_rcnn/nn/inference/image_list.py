@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from sparse_rcnn.loss.set_loss import set_prediction_loss
 from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.image_size import ImageSize, as_levels, resize_image
-from sparse_rcnn.ops.argument_checks import require_boxes
-from sparse_rcnn.ops.boxes import rescale_boxes
+from sparse_rcnn.nn.inference.target_lists import pad_targets
 from sparse_rcnn.ops.detections import select_detections
 from sparse_rcnn.ops.resize import shortest_side_resize
 
@@ -119,7 +118,7 @@ class ImageListDetector(nn.Module):
     def _losses(
         self, batch: Tensor, image_sizes: Tensor, original_sizes: Tensor, targets: list[dict[str, Tensor]]
     ) -> dict[str, Tensor]:
-        boxes, labels, valid = self._pad_targets(targets, original_sizes, image_sizes)
+        boxes, labels, valid = pad_targets(targets, original_sizes, image_sizes, self.category_ids)
         device = batch.device
         predictions = self.model(batch, image_sizes)
         num_classes = predictions.logits.shape[-1]
@@ -194,54 +193,3 @@ class ImageListDetector(nn.Module):
         for index, image in enumerate(images):
             batch[index, :, : image.shape[1], : image.shape[2]] = image
         return batch, image_sizes
-
-    def _pad_targets(
-        self, targets: list[dict[str, Tensor]], original_sizes: Tensor, image_sizes: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        if len(targets) != len(image_sizes):
-            raise ValueError(
-                f"one target per image is needed, got {len(targets)} for {len(image_sizes)} images"
-            )
-        most = 0
-        for index, target in enumerate(targets):
-            self._check_target(index, target, original_sizes[index])
-            most = max(most, len(target["labels"]))
-        boxes = torch.zeros(len(targets), most, 4)
-        labels = torch.zeros(len(targets), most, dtype=torch.int64)
-        valid = torch.zeros(len(targets), most, dtype=torch.bool)
-        for index, target in enumerate(targets):
-            count = len(target["labels"])
-            boxes[index, :count] = target["boxes"].detach().cpu().to(torch.float32)
-            labels[index, :count] = self._labels_of(index, target["labels"].cpu())
-            valid[index, :count] = True
-        return rescale_boxes(boxes, original_sizes, image_sizes), labels, valid
-
-    def _labels_of(self, index: int, ids: Tensor) -> Tensor:
-        if len(self.category_ids) == 0:
-            return ids
-        same = ids[:, None] == self.category_ids.cpu()[None, :]  # [M, K]
-        unknown = ids[~same.any(dim=1)]
-        if len(unknown) > 0:
-            raise ValueError(f"targets[{index}]['labels'] has {int(unknown[0])}, which is no category id")
-        return same.to(torch.int64).argmax(dim=1)
-
-    def _check_target(self, index: int, target: dict[str, Tensor], size: Tensor) -> None:
-        if "boxes" not in target or "labels" not in target:
-            raise ValueError(f"targets[{index}] must have 'boxes' and 'labels', got {list(target.keys())}")
-        boxes, labels = target["boxes"], target["labels"]
-        if boxes.dim() != 2 or boxes.shape[1] != 4 or list(labels.shape) != [boxes.shape[0]]:
-            raise ValueError(
-                f"targets[{index}] must have boxes [M, 4] and labels [M], "
-                f"got {boxes.shape} and {labels.shape}"
-            )
-        if labels.is_floating_point() or labels.dtype == torch.bool:
-            raise ValueError(f"targets[{index}]['labels'] must be integers, got {labels.dtype}")
-        require_boxes(f"targets[{index}]['boxes']", boxes)
-        bad = ~torch.isfinite(boxes).all(dim=1) | (boxes[:, 2:] <= boxes[:, :2]).any(dim=1)
-        if bad.any():
-            box = int(bad.nonzero()[0, 0])
-            corners: list[float] = boxes[box].cpu().to(torch.float64).tolist()
-            raise ValueError(
-                f"targets[{index}]['boxes'][{box}] is {corners}: a box must be finite and of positive width "
-                f"and height (x1, y1, x2, y2); its image is {int(size[0])} high and {int(size[1])} wide"
-            )

@@ -55,7 +55,7 @@ def fold_norms(model: Model) -> Model:
 
 
 def _is_batch_norm(module: nn.Module) -> bool:
-    # By name: torchvision's, which a backbone of its user's own may have, is not imported for it.
+    # By name, so that torchvision is not imported. The user's own backbone may have its norm.
     is_torchvisions = any(kind.__name__ == "FrozenBatchNorm2d" for kind in type(module).__mro__)
     return isinstance(module, (nn.BatchNorm2d, FrozenNorm2d)) or is_torchvisions
 

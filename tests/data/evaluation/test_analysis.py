@@ -1,4 +1,4 @@
-"""`analyse` against pycocotools, and what must hold whatever is detected."""
+"""`analyse` against pycocotools, and rules that hold for any detections."""
 
 import copy
 import math
@@ -192,7 +192,7 @@ def test_by_hand():
     assert errors.missed.tolist() == [False, False, False, True, False]
     assert analysis.match.ignored.tolist() == [False] * 6 + [True]
     assert analyse(truth, results, threshold=0.75).shown_errors.counts.tolist() == [0, 0, 0, 1, 0, 3]
-    # cat: one of two found; dog: one is taken for a cat, one is missed, one is where nothing is.
+    # cat: one of two is found. dog: one is called a cat, one is missed, and one detection is on background.
     assert analysis.confusion.matrix.tolist() == [[1, 0, 1], [1, 0, 1], [3, 1, 0]]
     assert analysis.boxes.image_ids[analysis.confusion.image[analysis.confusion.cell(1, 2)]].tolist() == [2]
     assert analysis.recall_by_size.objects.tolist() == [3, 0, 1]

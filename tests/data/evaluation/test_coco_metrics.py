@@ -101,8 +101,8 @@ def test_perfect_detections():
 
 
 def test_hand_computed_precision():
-    # Of two cats, one is found by the first of two detections, with an IoU of 0.81: right at the seven
-    # thresholds to 0.80. Precision is 1 up to recall 0.5, which is 51 of 101 points.
+    # The first of two detections finds one of two cats, with an IoU of 0.81. It is right at the seven
+    # thresholds up to 0.80. Precision is 1 up to recall 0.5, which is 51 of 101 points.
     truth = ground_truth((1, 4, [10, 10, 100, 100], {}), (2, 4, [10, 10, 100, 100], {}))
     results = [result(1, 4, [10, 10, 81, 100], 0.9), result(2, 4, [150, 150, 20, 20], 0.5)]
     metrics = evaluate_coco(truth, results)
@@ -160,7 +160,7 @@ def test_area_field_decides_the_size():
 
 def test_annotation_id_zero_is_found():
     truth = ground_truth((1, 4, [10, 10, 20, 20], {}))
-    assert truth["annotations"][0]["id"] == 0  # pycocotools itself takes a match with it for none
+    assert truth["annotations"][0]["id"] == 0  # pycocotools does not count a match with id 0
     assert evaluate_coco(truth, perfect(truth))["AP"] == pytest.approx(1.0)
 
 

@@ -1,4 +1,4 @@
-"""The confusion matrix against supervision's, and what crowd regions do to it."""
+"""The confusion matrix against supervision's, and the effect of crowd regions."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""CrowdHuman's figures against the published evaluation's: what it said (see reference/evaluation.py)."""
+"""CrowdHuman's figures against those of the published evaluation (see reference/evaluation.py)."""
 
 import json
 import math
@@ -32,7 +32,7 @@ def test_perfect_detections_on_files(shared_dir):
 
 
 def test_the_assignment_is_the_best_and_not_greedy():
-    # The first detection fits both persons, the second only the one that the first fits better.
+    # The first detection fits both persons. The second fits only the person that the first fits better.
     persons = [[0.0, 0.0, 100.0, 100.0], [0.0, 30.0, 100.0, 100.0]]
     found = [[0.0, 12.0, 100.0, 100.0], [0.0, -20.0, 100.0, 100.0]]
     truth = {

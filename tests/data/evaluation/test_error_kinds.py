@@ -1,4 +1,4 @@
-"""Kinds of error against TIDE's own package: what it said (see reference/evaluation.py), and live."""
+"""Kinds of error against TIDE's package: its stored figures (reference/evaluation.py), and live."""
 
 import json
 
@@ -23,7 +23,7 @@ def assert_equal_to_tide(truth, results, figures):
     analysis = analyse(truth, results)
     assert analysis.ap50 == pytest.approx(figures["ap"], abs=1e-12)
     assert analysis.errors.gains == pytest.approx(figures["gains"], abs=1e-12)
-    # TIDE counts also what a crowd region excuses.
+    # TIDE also counts detections in crowd regions.
     excused = np.array(figures["counts"]) - analysis.errors.counts
     assert (excused[:5] >= 0).all()
     assert excused.sum() <= analysis.match.ignored.sum()

@@ -1,4 +1,4 @@
-"""LVIS's AP against LVIS's own package: what it said (see reference/evaluation.py), and live."""
+"""LVIS's AP against LVIS's package: its stored figures (reference/evaluation.py), and live."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_a_data_set_in_lvis_files(shared_dir):
     figures = evaluate_lvis(dataset, results)
     assert figures["APr"] == figures["AP"] == pytest.approx(1)
     assert np.isnan([figures["APc"], figures["APf"]]).all()
-    # Of class 2, not all are annotated: what is found elsewhere is no error. Of class 1, it is.
+    # Class 2 is not fully annotated, so a detection on background is no error. For class 1, it is one.
     elsewhere = [{**entry, "bbox": [0.0, 0.0, 3.0, 3.0], "score": 0.95} for entry in truth["annotations"]]
     of_two = [entry for entry in elsewhere if entry["category_id"] == 2]
     assert evaluate_lvis(dataset, [*results, *of_two])["AP"] == pytest.approx(1)

@@ -130,7 +130,7 @@ def test_degenerate_boxes_are_refused_or_counted_and_no_targets(tmp_path, bbox):
     assert (data.num_dropped, data.num_clipped) == (1, 0)
     assert len(data[0][1].boxes) == 2
     assert data.num_objects == 2
-    # As pycocotools reads the file: a box that nothing can match is one that was not found.
+    # pycocotools reads the file in this way: a box that no detection can match counts as missed.
     truth = data.coco_ground_truth()["annotations"]
     assert [(entry["id"], entry["bbox"]) for entry in truth][1] == (77, list(bbox))
     assert [entry["id"] for entry in truth] == [1, 77, 2]

@@ -26,7 +26,7 @@ def run_lengths(entry: dict) -> None:
     entry["segmentation"] = {"size": encoded["size"], "counts": encoded["counts"].decode()}
 
 
-# What is done to each entry of a section, and what is said of it.
+# A change of each entry of a section, and the remark on it.
 ODD = {
     "text": ("images", lambda e: e.update(id=str(e["id"])), r"'id' is not written as an integer \(5, .* '0'"),
     "float": ("annotations", lambda e: e.update(image_id=float(e["image_id"])), r"'image_id' is not written"),

@@ -75,7 +75,7 @@ def test_what_looks_wrong_is_said(root: Path) -> None:
             [9, 9, 30, 30],
         ],
         # Corners (20, 10, 50, 35) and the like, read as x, y, width, height.
-        "2 boxes leave their image and are clipped (100%); read as corners (xyxy) all would fit": [
+        "2 boxes leave their image and are clipped (100%); as corners (xyxy), all would fit": [
             [20, 10, 20 + 50, 10 + 35],
             [30, 20, 30 + 59, 20 + 39],
         ],
@@ -144,7 +144,7 @@ def coco_of(data: DetectionDataset) -> dict[str, list]:
 
 @pytest.mark.filterwarnings("ignore::sparse_rcnn.data.DatasetRemark")
 def test_coco_there_and_back(shared_dir: Path, tmp_path: Path) -> None:
-    """Real COCO images with crowds and outlines through YOLO and VOC; what a format cannot hold is said."""
+    """Real COCO images with crowds and outlines through YOLO and VOC. Remarks name what a format loses."""
     before = load_dataset(shared_dir / "data/coco_mini", "val")
     assert before.num_crowd == 12
     remarks = {format: write_dataset({"val": before}, tmp_path / format, format) for format in WRITERS}

@@ -126,14 +126,14 @@ def test_sizes_are_remembered_until_a_file_changes(tmp_path: Path, monkeypatch: 
     assert sizes_and_read() == (expected, paths[1:2])
     assert sizes_and_read() == (expected, [])
     for file in (tmp_path / "cache").iterdir():
-        file.write_bytes(file.read_bytes()[:50])  # a cut cache is none
+        file.write_bytes(file.read_bytes()[:50])  # a cache that is cut off is not used
     assert sizes_and_read() == (expected, paths)
     os.unlink(paths[0])
     sizes, said = sizes_and_read()
     assert sizes[0] == [0, 0]
     assert "a.png: cannot be read" in said[-1] or "a.png" in said[-1]
     (tmp_path / "blocked").write_text("")
-    monkeypatch.setenv("SPARSE_RCNN_CACHE", str(tmp_path / "blocked"))  # a file: nothing can be remembered
+    monkeypatch.setenv("SPARSE_RCNN_CACHE", str(tmp_path / "blocked"))  # a file, not a folder
     assert sizes_and_read()[0][1:] == expected[1:]
 
 
@@ -154,7 +154,7 @@ def test_headers_that_were_right_are_not_read_again(tmp_path: Path, monkeypatch:
         assert checked[-1] == expected
     data = DetectionDataset.from_boxes(paths, [[], []], [[], []], ["cat"])
     Image.new("RGB", (12, 21)).save(paths[1])
-    for _ in range(2):  # what is wrong is never remembered as right
+    for _ in range(2):  # a wrong file is never remembered as right
         with pytest.raises(UnreadableImageError, match=r"b\.png: the image is 21 x 12 .* says 20 x 12"):
             data.check_images()
         assert checked[-1] == [str(paths[1])]

@@ -210,7 +210,7 @@ def test_a_missing_image_is_not_taken_from_another_folder(
     write(tmp_path)
     image = next(tmp_path.rglob("a2.jpg"))
     other = next(tmp_path.rglob("b1.jpg")).parent
-    shutil.move(image, other)  # and there is no annotation of it
+    shutil.move(image, other)  # now it has no annotation
     with pytest.raises(ValueError, match=r"1 of [235] .*a2"):
         load_dataset(tmp_path)
 

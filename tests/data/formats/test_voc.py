@@ -211,7 +211,7 @@ def test_bccd(shared_dir, split, count):
     data.check_images()
     assert len(data) == count
     assert data.class_names == ["Platelets", "RBC", "WBC"]
-    # Two objects with xmin == xmax are in the set: a pixel in VOC's counting, so nothing is dropped.
+    # Two objects have xmin == xmax. In VOC, such a box is one pixel wide, so none is dropped.
     assert (data.num_dropped, data.num_clipped) == (0, data.num_clipped)
     boxes = torch.cat([target.boxes for _, target in (data[i] for i in range(0, count, 10))])
     assert (boxes[:, 2:] - boxes[:, :2]).min() >= 1

@@ -40,7 +40,7 @@ def test_nothing_is_lost_and_padding_is_zero(samples, divisor):
     for index, (image, target) in enumerate(samples):
         true_height, true_width = batch.image_sizes[index].tolist()
         assert torch.equal(batch.images[index, :, :true_height, :true_width], image)
-        # Pixels start at 1, so counting what is not 0 finds anything outside the image.
+        # Pixels are at least 1. So pixels outside of the image would be counted, too.
         assert batch.images[index].count_nonzero() == image.count_nonzero()
         valid = batch.targets.valid[index]
         assert valid.tolist() == [number < len(target.boxes) for number in range(most)]

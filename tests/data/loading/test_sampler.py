@@ -36,7 +36,7 @@ def batches(count, sizes, **recipe):
 
 
 def whole_steps(count, sizes, **recipe):
-    """Of one process that takes a step at once."""
+    """The batches of one process that takes a step at once."""
     return batches(count, sizes, **{**recipe, "world_size": 1, "accumulation": 1})
 
 
@@ -105,7 +105,7 @@ def test_every_epoch_has_every_image_once(sizes, recipe):
     assert set(times.values()) == {1}
     last = max(draw.epoch for draw in times)
     assert last >= 3
-    # Of the epochs that are over, only images that still wait for others of their orientation are missing.
+    # Only images that still wait for others of their orientation are missing from the complete epochs.
     over = {Draw(index, epoch) for index in range(len(sizes)) for epoch in range(last)}
     waiting = over - times.keys()
     assert len(waiting) < recipe["group_size"]
@@ -139,7 +139,7 @@ def test_groups_are_the_published_ones(sizes, recipe):
 
 
 def test_by_hand():
-    # Of three images, only the last one is landscape: it waits for itself in the next epoch.
+    # Only the last of three images is landscape. It waits for itself in the next epoch.
     sizes = [PORTRAIT, SQUARE, LANDSCAPE]
     steps = batches(3, sizes, batch_size=2)
     assert [sorted(step) for step in steps if is_landscape(sizes, step[0])] == [[Draw(2, 0), Draw(2, 1)]]

@@ -8,8 +8,8 @@ import torch
 
 from sparse_rcnn.data import CocoDetection, ShapesDataset, find_coco
 from sparse_rcnn.data.shapes import dataset as shapes
-from sparse_rcnn.data.shapes import drawing
-from sparse_rcnn.data.shapes.drawing import CLASS_NAMES, LEAST_VISIBLE, MOST_COVERED, draw_shapes
+from sparse_rcnn.data.shapes import shape_drawing
+from sparse_rcnn.data.shapes.shape_drawing import CLASS_NAMES, LEAST_VISIBLE, MOST_COVERED, draw_shapes
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_box_and_area_are_those_of_the_drawn_pixels(monkeypatch):
         is_background = amplitude == 0.15
         return np.full((height, width, 3), 0.0 if is_background else 1.0, dtype=np.float32)
 
-    monkeypatch.setattr(drawing, "_texture", plain)
+    monkeypatch.setattr(shape_drawing, "draw_texture", plain)
     for index in range(60):
         pixels, (shape,) = draw_shapes(5, "train", index, 160, 1)
         # Noise is at most 0.05: a pixel is above 0.2 where the shape covers a part of it, and its mean over

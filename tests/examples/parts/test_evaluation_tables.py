@@ -1,4 +1,4 @@
-"""The tables that evaluate.py prints: one line for each class and kind of error, and what data sets have."""
+"""The tables of evaluate.py: a line for each class and each kind of error, and CrowdHuman's and LVIS's."""
 
 import re
 

@@ -12,7 +12,7 @@ def test_a_cpu_is_refused_and_nothing_is_set() -> None:
 
 
 def test_products_and_convolutions_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # what it was comes back
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # restored after the test
     try:
         use_tf32(torch.device("cuda"))
         assert torch.backends.cuda.matmul.allow_tf32

@@ -14,7 +14,7 @@ from sparse_rcnn.nn.backbones.backbone import BACKBONES, norm_layer
 from sparse_rcnn.nn.backbones.frozen_norm import FrozenNorm2d
 from sparse_rcnn.nn.backbones.pooling import pool_of_slices
 
-# Torchvision has no smaller ResNet than the 18, but the parts of one.
+# Torchvision has no ResNet below 18 layers, but it has the parts of one.
 THEIRS = {name: getattr(torchvision.models, name) for name in BACKBONES if name != "resnet10"}
 THEIRS["resnet10"] = lambda: ResNet(BasicBlock, [1, 1, 1, 1])
 NORM_TYPES = {"frozen": FrozenNorm2d, "batch": nn.BatchNorm2d, "group": nn.GroupNorm}

@@ -171,7 +171,7 @@ def test_safetensors_that_is_not_installed_is_named(model, tmp_path, monkeypatch
 
 
 def test_mmdetections_own_files_are_read_without_what_else_they_hold(tmp_path, monkeypatch):
-    """Version 3 keeps histories of its losses, objects of mmengine with arrays of NumPy."""
+    """Files of version 3 have histories of losses: objects of mmengine with NumPy arrays."""
     model = build_small_model(backbone_norm="frozen", num_heads=8)
     module = types.ModuleType("mmengine.logging.history_buffer")
 

@@ -15,7 +15,7 @@ SAME = {"backbone_norm": "frozen", "num_heads": 8}
 
 @pytest.fixture(scope="module")
 def source():
-    """A model that differs in every value from the one that `build_small` gives anew. No test changes it."""
+    """A model in which every value differs from a new model of `build_small`. No test changes it."""
     model = build_small_model(**SAME).eval()
     with torch.no_grad():
         for value in model.state_dict().values():
@@ -196,7 +196,7 @@ def test_unknown_checkpoint(source):
 
 
 def test_a_model_whose_weights_are_loaded_draws_none():
-    """Drawing them takes a second at the published size, and changes what is drawn next."""
+    """Drawing first weights takes a second at the published size, and changes later random numbers."""
     model = build_small_model(proposal_init="image")
     before = torch.get_rng_state()
     loaded = build_from_checkpoint({"config": model.config.to_dict(), "model": model.state_dict()})

@@ -210,7 +210,7 @@ def test_misshapen_key_is_named(checkpoints, layout, key, change):
     shape = (shape[0] + 1, *shape[1:]) if change == "longer" else (*shape[:-1], shape[-1] + 1, 1)
     names = named_keys(layout, {**checkpoints[layout], key: torch.empty(shape, device="meta")})
     if "init_proposal" in key and change == "longer":
-        # Boxes and features disagree on the number of proposals: nothing tells which of them is wrong.
+        # Boxes and features have different numbers of proposals. It is not known which number is wrong.
         assert key in names
         assert all("init_proposal" in name for name in names)
     else:

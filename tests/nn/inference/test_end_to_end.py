@@ -1,4 +1,4 @@
-"""EndToEndDetector: the selection that it adds to the model."""
+"""EndToEndDetector adds the selection of detections to the model."""
 
 import pytest
 import torch

@@ -20,7 +20,7 @@ LOSSES = ["loss_classification", "loss_l1", "loss_giou"]
 
 
 class Stub(nn.Module):
-    """Predicts one box, given relative to the image, with one label; remembers what it was called with."""
+    """Predicts one box, relative to the image, with one label. It keeps the arguments of its calls."""
 
     def __init__(self, boxes, labels, num_classes=5):
         super().__init__()
@@ -382,7 +382,7 @@ def test_scripted(build_small, images, training):
 
 
 def test_a_checkpoint_is_detected_in_its_own_size_and_as_the_scripts_do(build_small, tmp_path):
-    """uint8 or whole levels in floating point, through detect.py's parts or this module: the same scores."""
+    """Images in uint8 and in floating point give the same scores, here and in detect.py."""
     save_checkpoint(tmp_path / "own.pth", build_small(), image_size=ImageSize(64, 80))
     image = torch.randint(0, 256, (3, 90, 160), dtype=torch.uint8)
     found = load_detector(tmp_path / "own.pth", max_detections=9)(image, threshold=0.0)

@@ -13,7 +13,7 @@ SIZES = torch.tensor([[64, 96], [48, 80]])
 
 
 def build(name: str, device: str = "cpu") -> nn.Module:
-    """The detector ``name``, the same in every call; skips the test where what it needs is not installed."""
+    """The same detector in every call. The test is skipped if a package is not installed."""
     if "DETR" in name:
         pytest.importorskip("timm")
         pytest.importorskip("transformers")
@@ -58,7 +58,7 @@ def test_images_go_in_and_detections_come_out_whatever_the_padding_holds(name: s
     for key, buffer in peer.named_buffers():
         if key.endswith("bn3.weight"):
             buffer.fill_(0.3)  # residual blocks that see their neighbourhood
-    if hasattr(peer.model, "score_thresh"):  # random weights would find nothing
+    if hasattr(peer.model, "score_thresh"):  # with random weights, all scores would be below it
         peer.model.score_thresh = 0.0
     elif hasattr(peer.model, "roi_heads"):
         peer.model.roi_heads.box_predictor.cls_score.bias[7] = 5.0

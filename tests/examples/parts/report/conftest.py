@@ -33,7 +33,7 @@ class Report(NamedTuple):
 
 
 def make_dataset(directory: Path) -> DetectionDataset:
-    """Photos of noise with up to six objects of all classes but the last; the first photo has none."""
+    """Photos of noise with up to six objects of all classes except the last. The first photo has none."""
     generator = np.random.default_rng(0)
     files, boxes, labels = [], [], []
     for number in range(NUM_PHOTOS):
@@ -47,7 +47,7 @@ def make_dataset(directory: Path) -> DetectionDataset:
 
 
 def make_results(dataset: DetectionDataset, seed: int) -> list[dict[str, Any]]:
-    """Boxes near the objects, some of another class or twice, and boxes on nothing. Many scores are equal."""
+    """Boxes near the objects, some of another class or twice, some on background. Many scores are equal."""
     generator = np.random.default_rng(seed)
     results = []
     for entry in dataset.coco_ground_truth()["annotations"]:

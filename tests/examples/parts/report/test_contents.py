@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from parts.report.boxes import KINDS
+from parts.report.box_columns import KINDS
 from parts.report.figures import best_threshold
 from parts.report.packing import ONE, packed, packed_shares, script_text
 from parts.report.page import write_page
@@ -93,7 +93,7 @@ def test_of_equally_good_thresholds_the_highest_is_taken() -> None:
 
 
 def many(images: int, classes: int, boxes: int) -> tuple[Any, list[dict[str, Any]], Any]:
-    """A ground truth, results with `boxes` an image, and what the page needs of the data set."""
+    """A ground truth, results with `boxes` per image, and a data set for the page."""
     generator = np.random.default_rng(0)
 
     def entries(number: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The page in a browser, from disk: what a reader sees, presses and types."""
+"""The page in a browser, from disk: a reader looks, presses and types."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ NAMELESS = "(class 5)"
 
 
 class Watched:
-    """A page, and all that it loads or complains about."""
+    """A page, its requests and its errors."""
 
     def __init__(self, browser: Any, file: Path, **options: Any) -> None:
         self.page = browser.new_page(**options)
@@ -109,7 +109,7 @@ def test_the_table_sorts_and_filters(page: Any) -> None:
     values = column(page, "AP75")
     numbers = [float(value) for value in values if value != "–"]
     assert numbers == sorted(numbers, reverse=True)
-    assert values[-1] == "–"  # a class without objects is last, whatever the order
+    assert values[-1] == "–"  # a class without objects is last in any order
     assert page.locator("#class-table th[aria-sort=descending]").inner_text().startswith("AP75")
     page.keyboard.press("Enter")  # the heading keeps the focus
     values = column(page, "AP75")
@@ -120,7 +120,7 @@ def test_the_table_sorts_and_filters(page: Any) -> None:
 
 
 def matrix_of(analysis: Analysis, threshold: float) -> np.ndarray:
-    """By the words of the page: what is correct, then what a box of another class takes, best score first."""
+    """By the rule on the page: first correct boxes, then boxes of another class, by falling score."""
     boxes, kind = analysis.boxes, np.where(analysis.match.right, -2, analysis.errors.kind)
     size = len(boxes.category_ids) + 1
     matrix, met = np.zeros((size, size), int), set()

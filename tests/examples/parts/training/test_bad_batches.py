@@ -127,7 +127,7 @@ def behind_a_file(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
 
 
 def read_only_since(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
-    """A file system that Linux made read-only after an error: it refuses to remove what is not there, too."""
+    """A read-only file system, as after an error. It also refuses to remove files that do not exist."""
     directory.mkdir()
     for function in ("write_bytes", "unlink"):
         monkeypatch.setattr(Path, function, refuse(errno.EROFS))

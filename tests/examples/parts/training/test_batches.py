@@ -16,7 +16,7 @@ ALONE = Processes(0, 0, 1, torch.device("cpu"))
 
 
 class Pair(Processes):
-    """The first of two processes; the other has larger images."""
+    """The first of two processes. The other one has larger images."""
 
     def gather(self, value):
         return [value, [96, 160]]
@@ -30,7 +30,7 @@ def sample(height: int, width: int, number: int) -> tuple[Tensor, Target]:
 
 
 def losses_and_gradient(parts: list[Batch]) -> tuple[float, Tensor]:
-    """Of a step, as train.py adds them up over its parts, whichever process has them."""
+    """The losses of a step: train.py adds those of its parts, from all processes."""
     step = TrainingStep(build_small_model(backbone="resnet10").train())
     num_targets = torch.tensor(float(sum(part.targets.valid.sum() for part in parts)))
     total = 0.0
@@ -57,7 +57,7 @@ def test_parts_make_the_step_of_the_whole_up_to_rounding_if_padded_alike(pad_ali
     if pad_alike:
         assert loss == pytest.approx(expected, rel=1e-6)
         assert difference < 1e-5
-    else:  # what train.py --help says of it: the same kind of step, and not the same
+    else:  # as train.py --help says: the steps are alike, but not equal
         assert 1e-5 < abs(loss / expected - 1) < 0.03
         assert difference > 1e-3
 

@@ -36,7 +36,7 @@ def iterations_in(checkpoints: CheckpointDirectory) -> list[int]:
 
 
 def files_in(output: Path) -> dict[str, bytes]:
-    """Every file of a run, and what is in it."""
+    """Every file of a run, and its content."""
     paths = (path for path in output.rglob("*") if path.is_file())
     return {str(path.relative_to(output)): path.read_bytes() for path in paths}
 
@@ -156,7 +156,7 @@ def test_if_the_newest_is_damaged_the_one_before_is_used_and_said(tmp_path: Path
     assert len(said) == 1
     assert f"{broken} is damaged" in said[0]
     assert broken.with_suffix(".damaged").is_file()
-    assert checkpoints.find_newest(say_nothing) == found  # it is said once
+    assert checkpoints.find_newest(say_nothing) == found  # the message comes once
 
 
 def test_of_several_damaged_in_a_row_all_are_said(tmp_path: Path) -> None:

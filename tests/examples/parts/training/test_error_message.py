@@ -8,7 +8,7 @@ from processes import EXAMPLES, run_python
 
 def test_too_little_memory_is_said_with_the_options_that_need_less() -> None:
     with pytest.raises(RuntimeError) as raised:
-        torch.empty(2**50)  # what PyTorch says itself
+        torch.empty(2**50)  # PyTorch's own message
     for error in (raised.value, MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to ...")):
         words = error_message(error)
         assert words is not None

@@ -77,7 +77,7 @@ def test_detections_that_are_not_finite_have_no_figures_and_do_not_end_a_run(
 def test_figures_are_those_of_the_images_that_are_left(tmp_path: Path) -> None:
     dataset = ShapesDataset(tmp_path, "val", 5)
     truth = dataset.coco_ground_truth()
-    # All objects found but those of image 3.
+    # All objects except those of image 3 are found.
     results = [
         {key: entry[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.9}
         for entry in truth["annotations"]

@@ -26,7 +26,7 @@ def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def dataset(intact: Path, tmp_path: Path) -> ShapesDataset:
-    """Of files that a test may damage."""
+    """A data set of files that a test may damage."""
     copy = shutil.copytree(intact, tmp_path / "shapes")
     return ShapesDataset(copy, "val", NUM_IMAGES, image_size=64, transform=evaluation_transform(32, 32))
 
@@ -36,7 +36,7 @@ def detector(detect) -> Detector:
 
 
 def find_the_middle(images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A box over the middle half of each image, and one of too low a score over all of it."""
+    """A box in the middle of each image, and one over the whole image whose score is too low."""
     height, width = (image_sizes[:, axis, None].float() for axis in (0, 1))
     middle = torch.cat([width / 4, height / 4, width * 3 / 4, height * 3 / 4], 1)
     whole = torch.cat([width * 0, height * 0, width, height], 1)
@@ -77,7 +77,7 @@ def test_what_is_found_is_drawn_where_it_is(dataset: ShapesDataset) -> None:
     height, width = changed.shape
     assert changed[height // 4 : height * 3 // 4, width // 4 + 1].float().mean() > 0.8  # the left edge
     assert changed[height * 3 // 4 - 1, width // 4 : width * 3 // 4].float().mean() > 0.8  # the lower edge
-    assert not changed[-2:].any()  # the score of what covers all is too low
+    assert not changed[-2:].any()  # the score of the box over the whole image is too low
     assert not changed[:, -2:].any()
 
 

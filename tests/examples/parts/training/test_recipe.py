@@ -1,4 +1,4 @@
-"""What follows from small data, and what goes before it."""
+"""The recipe for small data, and the options that override it."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -128,7 +128,7 @@ def test_bfloat16_is_taken_where_it_saves_time(
     [
         ((480, 640), 100, "cpu", 320),  # large objects: no more pixels than that
         ((480, 640), 12, "cuda", 480),  # small ones: all that the images have, on a GPU ...
-        ((480, 640), 12, "cpu", 320),  # ... and what a CPU can bear
+        ((480, 640), 12, "cpu", 320),  # ... and fast enough on a CPU
         ((2000, 3000), 60, "cuda", 544),  # 16 px a side
         ((128, 128), 30, "cpu", 128),
     ],

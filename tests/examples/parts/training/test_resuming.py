@@ -119,7 +119,7 @@ def test_what_torchrun_starts_again_goes_on_whatever_the_options(
     output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "this")
-    assert find(output, "--no-resume") == (None, "--no-resume")  # of another launch: nothing of it has begun
+    assert find(output, "--no-resume") == (None, "--no-resume")  # of another launch that has not begun
     (output / LAUNCH).write_text(launch_name())
     assert find(output, "--no-resume")[0] is not None
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another")

@@ -93,7 +93,7 @@ def test_tensorboard_forgets_what_came_after_the_start_too(tmp_path: Path, monke
     for iteration in (2, 4, 6, 8):
         run_log.record(training_entry(iteration, loss=1.0), "train")
     run_log.close()
-    # Files of a second are told by the host's name and a counter of each process: it is another process.
+    # Names of files have the host and a counter of each process. Here it is another process.
     monkeypatch.setattr("socket.gethostname", lambda: "zz-later")
     run_log = open_log(tmp_path, start=4)
     run_log.record(training_entry(7, loss=2.0), "train")
@@ -232,7 +232,7 @@ def test_closing_again_does_nothing(tmp_path: Path) -> None:
 
 
 def broken_tensorboard(run_log: RunLog, patch: pytest.MonkeyPatch) -> None:
-    """Its thread ends with the first error; every call after that raises the same again."""
+    """Its thread ends with the first error. Each later call raises this error again."""
     for function in ("add_scalar", "add_image", "flush"):
         patch.setattr(run_log._loggers[0]._writer, function, full_disk)
 
@@ -344,7 +344,7 @@ def test_legends_cover_neither_curves_nor_each_other(tmp_path: Path, monkeypatch
             [training_entry(1), SKIPPED, training_entry(2)], id="no_evaluation", marks=pytest.mark.slow
         ),
         pytest.param([training_entry(1), training_entry(2, **NULLS), metrics_of(2, AP=None)], id="null"),
-        # Of a single step that was bad.
+        # The figures of a single bad step.
         pytest.param([SKIPPED, metrics_of(1)], id="only_evaluation", marks=pytest.mark.slow),
     ],
 )

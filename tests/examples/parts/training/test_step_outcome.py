@@ -17,7 +17,7 @@ ALONE = Processes(0, 0, 1, CPU)
 
 
 class Pair(Processes):
-    """One of two processes; the other has said the same."""
+    """One of two processes. The other one has the same values."""
 
     def sum(self, tensor: Tensor) -> Tensor:
         return tensor.mul_(2)
@@ -46,7 +46,7 @@ def test_targets_and_losses_are_those_of_all_parts_and_processes() -> None:
     assert found == Outcome(
         [8.0, 3.0], 0.5, is_stopped=False, is_overdue=True, num_unreadable=4, is_gone=True
     )
-    assert own.tolist() == [4.0, 1.5]  # what the dump of a bad batch holds
+    assert own.tolist() == [4.0, 1.5]  # the dump of a bad batch has these
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def images_of(iteration: int) -> Tensor:
 
 
 def forward_backward(state: TrainingState, images: Tensor) -> float:
-    """As train.py does it; returns the gradient's norm."""
+    """Makes a step as train.py does, and returns the norm of the gradient."""
     state.begin()
     loss = (state.model(images) - 1).square().sum()
     state.scaler.scale(loss).backward()
@@ -61,7 +61,7 @@ def through_a_file(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def bits(value: Any) -> Any:
-    """Nested plain data and tensors as something whose == is true for equal bits only."""
+    """Nested plain data and tensors in a form that is equal only if all bits are equal."""
     if isinstance(value, dict):
         return {key: bits(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
@@ -81,7 +81,7 @@ def test_the_average_is_that_of_a_loop_by_hand(decay: float) -> None:
         step(state, iteration)
         for name, parameter in state.model.named_parameters():
             now = parameter.detach().double()
-            # The first weights after a step are the first average, not those it began with.
+            # The first average is that of the weights after the first step, not of those before.
             kept = min(decay, (1 + iteration) / (10 + iteration))  # little of the first steps
             expected[name] = now.clone() if iteration == 0 else kept * expected[name] + (1 - kept) * now
     found = dict(state.evaluated.named_parameters())

@@ -27,7 +27,7 @@ NUM_STAGES = 2
 
 
 def training_batch(counts: tuple[int, ...] = (3, 0, 1)) -> Batch:
-    """Images with as many targets each, padded with what no reader would write."""
+    """Images with these numbers of targets, padded with values that no reader writes."""
     generator = torch.Generator().manual_seed(7)
     images, sizes = random_batch(len(counts), 64, 96)
     most = max(counts) + 1

@@ -1,4 +1,4 @@
-"""Loggers pass on what they get: to stand-ins of their packages, and to those that are installed."""
+"""Loggers pass on all figures: to stand-ins of their packages, and to packages that are installed."""
 
 import json
 import math
@@ -19,7 +19,7 @@ NAMES = {"val/AP": 0.5, "val/AP/cat": 0.25, "val/AP/😀 [x]": 0.125, "val/AP/ne
 
 
 class Service:
-    """Stands in for a package. It notes what it is told, by run and name."""
+    """Stands in for a package. It keeps the calls by run and name."""
 
     def __init__(self) -> None:
         self.runs: dict[str, dict[str, Any]] = {}
@@ -36,7 +36,7 @@ class Service:
 
 
 class Client:
-    """Stands in for MLflow's, which refuses what MLflow refuses."""
+    """Stands in for MLflow and refuses the same values."""
 
     def __init__(self, service: Service) -> None:
         self.service = service

@@ -8,7 +8,7 @@ from torch import Tensor
 
 __all__ = ["COLORS", "LEGIBLE", "Rectangle", "draw_boxes"]
 
-# Told apart on most photos and from each other (Okabe & Ito's palette without black).
+# Okabe and Ito's palette without black: the colours differ from each other and from most photos.
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 LEGIBLE = 480  # pixels: smaller images are enlarged
 Rectangle = tuple[float, float, float, float]
@@ -21,20 +21,25 @@ def draw_boxes(
     class_names: Sequence[str],
     scores: Tensor | None = None,
 ) -> Image.Image:
-    """The image with a frame and a caption per box.
+    """Draws a frame and a caption for each box.
 
-    The box with the highest score is on top. A caption goes where it covers no caption of a higher score, if
-    there is such a place at its box. Frames have a dark rim, so that they show on any background.
+    The box with the highest score is on top. If possible, a caption covers no caption of a higher score.
+    Frames have a dark rim, so that they are visible on any background.
 
     Args:
         image: [3, H, W] uint8.
-        boxes: [D, 4] xyxy in its pixels.
-        labels: [D].
-        class_names: By label.
-        scores: [D], or None: then the order of the boxes counts, and captions have no score.
+        boxes: [D, 4] xyxy in pixels of the image.
+        labels: [D] int64.
+        class_names: The K names, by label.
+        scores: [D]. None: captions have no score, and the first box is on top.
 
     Returns:
-        The picture; images below 480 px are enlarged to be legible.
+        The picture. Images below 480 px are enlarged, so that captions are legible.
+
+    Example:
+        >>> image, boxes = torch.zeros(3, 240, 320, dtype=torch.uint8), torch.tensor([[9.0, 9.0, 90.0, 90.0]])
+        >>> draw_boxes(image, boxes, torch.tensor([0]), ["cat"]).size
+        (640, 480)
     """
     picture = Image.fromarray(rearrange(image, "c h w -> h w c").numpy())
     zoom = max(1, round(LEGIBLE / max(picture.size)))
@@ -69,7 +74,7 @@ def _frame(draw: ImageDraw.ImageDraw, box: Sequence[float], color: str, width: i
 def _free_place(
     box: Sequence[float], size: tuple[float, float], limits: tuple[int, int], taken: list[Rectangle]
 ) -> Rectangle:
-    """Of the places at a box and inside the picture, the first that covers the least of those taken."""
+    """The place at a box, inside the picture, that covers the least of the places that are taken."""
     width, height = size
     best, least = None, float("inf")
     for x, y in _places(box, width, height):
@@ -86,7 +91,7 @@ def _free_place(
 
 
 def _places(box: Sequence[float], width: float, height: float) -> Iterator[tuple[float, float]]:
-    """Left corners of captions: above, inside and below the box, at either side; then along its sides."""
+    """Upper left corners of captions: first above, inside and below the box, then along its sides."""
     x1, y1, x2, y2 = box
     for y in (y1 - height, y1, y2, y2 - height):
         yield from ((x1, y), (x2 - width, y))

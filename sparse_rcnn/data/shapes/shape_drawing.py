@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from sparse_rcnn.data.shapes.outlines import OUTLINES
+from sparse_rcnn.data.shapes.textures import draw_texture
 
 __all__ = [
     "CLASS_NAMES",
@@ -21,7 +22,6 @@ __all__ = [
     "SMALLEST_SIDE",
     "SPLITS",
     "SUPERSAMPLING",
-    "TEXTURES",
     "Mask",
     "Shape",
     "draw_shapes",
@@ -42,7 +42,6 @@ SUPERSAMPLING = 4
 # Each class has a sixth of the hue circle and uses this part of it. Outline and hue both show the class, so
 # a small model learns the classes in minutes.
 HUE_SPREAD = 0.75
-TEXTURES = ("stripes", "checker", "noise", "gradient")
 
 
 class Shape(NamedTuple):
@@ -80,7 +79,7 @@ def draw_shapes(
     random = np.random.default_rng([seed, SPLITS[split], index])
     height, width = (int(side) for side in random.integers(round(0.8 * image_size), image_size + 1, size=2))
     colours = [random.uniform(0.15, 0.85) + random.uniform(-0.1, 0.1, 3)]  # a greyish background
-    canvas = _texture(random, height, width, colours[0], amplitude=0.15, period=(10.0, 30.0))  # [H, W, 3]
+    canvas = draw_texture(random, height, width, colours[0], amplitude=0.15, period=(10.0, 30.0))  # [H, W, 3]
 
     shapes: list[Shape] = []
     masks: list[Mask] = []
@@ -114,7 +113,7 @@ def draw_shapes(
         hidden_boxes = [*covered, 0.0]
         colours.append(_class_colour(random, label, colours))
         tall, wide = mask.alpha.shape
-        filling = _texture(random, tall, wide, colours[-1], amplitude=0.25, period=(5.0, 12.0))
+        filling = draw_texture(random, tall, wide, colours[-1], amplitude=0.25, period=(5.0, 12.0))
         canvas[mask.rows, mask.columns] += mask.alpha[:, :, None] * (
             filling - canvas[mask.rows, mask.columns]
         )
@@ -201,38 +200,6 @@ def _class_colour(random: np.random.Generator, label: int, colours: list[np.ndar
     candidates = np.array([hsv_to_rgb(*hsv) for hsv in zip(hues % 1.0, saturations, values, strict=True)])
     distances = np.linalg.norm(candidates[:, None] - np.array(colours), axis=2)  # [8, colours]
     return candidates[np.argmax(distances.min(axis=1))]
-
-
-def _texture(
-    random: np.random.Generator,
-    height: int,
-    width: int,
-    colour: np.ndarray,
-    amplitude: float,
-    period: tuple[float, float],
-) -> np.ndarray:
-    """A texture [height, width, 3] float32 of two tones around `colour`. They differ by up to `amplitude`."""
-    kind = TEXTURES[int(random.integers(len(TEXTURES)))]
-    angle, phase = random.uniform(0, np.pi), random.uniform(0, 1, 2)
-    scale = random.uniform(*period)
-    across, down = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
-    if kind == "noise":
-        cells = random.random((int(height / scale * 2) + 2, int(width / scale * 2) + 2), dtype=np.float32)
-        mix = np.asarray(Image.fromarray(cells).resize((width, height), Image.Resampling.BILINEAR))
-    else:
-        along = (np.float32(np.cos(angle)) * across + np.float32(np.sin(angle)) * down) / np.float32(scale)
-        if kind == "gradient":
-            mix = (along - along.min()) / (along.max() - along.min() + np.float32(1e-6))
-        elif kind == "stripes":
-            mix = ((along + phase[0]) % 1 < 0.5).astype(np.float32)
-        else:
-            beside = (np.float32(-np.sin(angle)) * across + np.float32(np.cos(angle)) * down) / np.float32(
-                scale
-            )
-            mix = (((along + phase[0]) % 1 < 0.5) ^ ((beside + phase[1]) % 1 < 0.5)).astype(np.float32)
-    direction = random.standard_normal(3)
-    tone = (amplitude * random.uniform(0.5, 1) * direction / np.linalg.norm(direction)).astype(np.float32)
-    return colour.astype(np.float32) + (mix[:, :, None] - np.float32(0.5)) * tone
 
 
 def _polygon_area(points: np.ndarray) -> float:

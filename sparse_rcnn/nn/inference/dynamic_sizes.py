@@ -20,8 +20,8 @@ def compile_detector(
 ) -> Callable[..., Any]:
     """`torch.compile(detector, fullgraph=True, dynamic=True)`, for images of different sizes in any order.
 
-    Without more, the compiler takes sizes that are equal at first for sizes that are always equal. This
-    function tells it that they are not, and lets it keep 64 graphs. One graph is for batches, and one for
+    If two sizes are equal in the first call, the compiler assumes that they are always equal. This function
+    tells it that they are not, and lets it keep 64 graphs. One graph is for batches, and one for
     single images. On a CPU, batches of 16 and more need a third graph, and single images with sides below
     about 320 px need several. `uint8` images and floating images need different graphs.
 

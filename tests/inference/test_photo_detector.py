@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -115,7 +116,7 @@ def test_exports_find_the_same(detector, photo, tmp_path, suffix):
     torch.testing.assert_close(found.scores, expected.scores, rtol=0, atol=1e-5)
     torch.testing.assert_close(found.boxes, expected.boxes, rtol=0, atol=1e-2)
     for change in (exported.export, exported.save):
-        with pytest.raises(ValueError, match=r"mine.*: (is exported|only a detector of a check)"):
+        with pytest.raises(ValueError, match=r"mine.*: (is an exported file|only a detector of a check)"):
             change(tmp_path / "again.pt2")
     with pytest.raises(ValueError, match="the name must end in"):
         detector.export(tmp_path / "mine.engine")
@@ -168,7 +169,7 @@ def test_one_photo_gives_a_result_several_a_list_and_a_stream_an_iterator(detect
 
 
 def test_batches_of_mixed_sizes_and_types(detector, photo, pixels):
-    wide = pixels[:, :40].double() / 255 * 0.999  # between levels, so that it stays floating
+    wide = pixels[:, :40].double() / 255 * 0.999  # not whole levels, so that it stays floating
     alone = detector(pixels, threshold=0.0)
     together = detector([pixels, wide, photo], threshold=0.0, batch_size=3)
     assert [found.image_size for found in together] == [(90, 130), (40, 130), (90, 130)]
@@ -231,8 +232,11 @@ def test_figures_that_are_not_finite_name_photo_and_file(checkpoint, photo, tmp_
 def test_of_what_is_no_detector(tmp_path, checkpoint):
     with pytest.raises(ValueError, match=r"none\.pth: no such file"):
         load_detector(tmp_path / "none.pth")
-    with pytest.raises(ValueError, match=r"the folder holds no model\.safetensors or checkpoint\.pth"):
+    with pytest.raises(ValueError, match=r"the folder holds no model\.safetensors or best\.pth or check"):
         load_detector(tmp_path)
+    (tmp_path / "checkpoint.pth").write_bytes(b"not the one of a run that is taken")
+    shutil.copy(checkpoint, tmp_path / "best.pth")
+    assert len(load_detector(tmp_path, "cpu").class_names) == 3
     for options, message in (
         ({"device": "cuda:x"}, "device cuda:x: PyTorch knows no such device"),
         ({"precision": "int4"}, "precision must be 'fp32' or 'bf16', got 'int4'"),
