@@ -17,6 +17,7 @@ from sparse_rcnn.nn.backbones.pretrained import IMAGENET_WEIGHTS, imagenet_state
 SMALL = 10_000  # training images from which on the recipe is the paper's
 STEPS = 2400  # at least, unless told otherwise
 EPOCHS = 12  # at least, too
+LIGHT_EPOCHS = 12  # before --augmentation late gets strong
 EVALUATIONS = 4  # of a run
 SMALL_OBJECT = 16  # pixels that the side of a small object is to have
 ON_CPU, ON_GPU = 320, 640  # bounds of the shortest side that follows from it
@@ -78,7 +79,10 @@ def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> di
         "output": Choice(f"runs/{Path(arguments.data).resolve().name}", "the name of the data"),
         "drop_degenerate_boxes": Choice(True, "boxes without area teach nothing"),
         **choose_sizes(dataset, arguments.device, arguments.eval_size),
-        "augmentation": Choice("light", "short runs learn better from images as they are"),
+        "augmentation": Choice(
+            "late",
+            f"images as they are for {LIGHT_EPOCHS} epochs; then changed ones, so as not to learn by heart",
+        ),
         "vertical_flip": choose_flip(dataset),
         **choose_trunk(arguments),
         "proposals": Choice("dense", "from the image: learned ones need more data"),
