@@ -162,6 +162,8 @@ def _add_optimizer(training: Any) -> None:
         "--backbone-norm batch, the loss differs anyway, since each part has its own statistics",
     )
     _add(training, "--learning-rate", "learning rate of AdamW after the warm-up", type=float)
+    multiplier = "the backbone's learning rate (the pyramid's not), as a share of --learning-rate"
+    _add(training, "--backbone-multiplier", multiplier, type=float)
     training.add_argument(
         "--scale-learning-rate",
         action="store_true",

@@ -18,7 +18,14 @@ CPU = torch.device("cpu")
 
 def recipe(**changes: Any) -> Namespace:
     options = {
-        **{"ema": 0.0, "clip_norm": 1.0, "learning_rate": 0.05, "weight_decay": 0.1, "precision": "fp32"},
+        **{
+            "ema": 0.0,
+            "clip_norm": 1.0,
+            "learning_rate": 0.05,
+            "backbone_multiplier": 1.0,
+            "weight_decay": 0.1,
+            "precision": "fp32",
+        },
         **{"schedule": "cosine", "iterations": 20, "warmup": 5, "steps": [], "minutes": None},
     }
     return Namespace(**{**options, **changes})
