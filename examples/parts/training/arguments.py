@@ -26,7 +26,7 @@ AT_LEAST_0 = (
     *("workers", "warmup", "seed", "weight_decay", "eval_interval", "checkpoint_minutes", "patience"),
     "max_unreadable",
 )
-ABOVE_0 = ("learning_rate", "clip_norm", "minutes", "epochs")
+ABOVE_0 = ("learning_rate", "backbone_multiplier", "clip_norm", "minutes", "epochs")
 
 
 def parse_arguments(
@@ -86,8 +86,9 @@ def check_ranges(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
             if not least <= value <= most:
                 bound = f"at least {least}" if value < least else f"at most {most}"
                 parser.error(f"{flag_of(option.name)} must be {bound}, got {value}")
-    if math.isinf(arguments.learning_rate):
-        parser.error("--learning-rate must be finite")
+    for name in ("learning_rate", "backbone_multiplier"):
+        if math.isinf(getattr(arguments, name)):
+            parser.error(f"{flag_of(name)} must be finite")
     if min(arguments.sizes) < 1:
         parser.error(f"--sizes must be at least 1, got {min(arguments.sizes)}")
     if not 0 <= arguments.ema < 1:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from parts.reader import cores_of_a_process, outlive_signals, read_all
 from parts.training.processes import Processes
 from parts.training.readable_samples import ReadableSamples, collate_readable
+from parts.training.recipe import LIGHT_EPOCHS
 from sparse_rcnn.data import (
     AugmentedDataset,
     Batch,
@@ -65,11 +66,12 @@ def open_batches(
 
 def augmented(dataset: DetectionDataset, arguments: argparse.Namespace) -> SeededDataset:
     """The training set with its augmentation. Strong augmentation ends before the run."""
-    if arguments.augmentation != "strong":
+    if arguments.augmentation not in ("late", "strong"):
         return SeededDataset(dataset, arguments.seed)
+    first = LIGHT_EPOCHS if arguments.augmentation == "late" else 0
     transform = strong_transform(tuple(arguments.sizes), arguments.max_size, arguments.vertical_flip)
     epochs = arguments.iterations * arguments.batch_size / len(dataset)
-    return AugmentedDataset(dataset, arguments.seed, transform, 0.9 * epochs, 0.5 * epochs)
+    return AugmentedDataset(dataset, arguments.seed, transform, 0.9 * epochs, 0.5 * epochs, first_epoch=first)
 
 
 def take_step(

@@ -19,6 +19,7 @@ PAPER: dict[str, Any] = {
     "iterations": 270_000,
     "schedule": "step",
     "learning_rate": 2.5e-5,
+    "backbone_multiplier": 1.0,
     "warmup": 1000,
     "precision": "fp32",
     "sizes": list(range(480, 801, 32)),

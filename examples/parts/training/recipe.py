@@ -17,6 +17,7 @@ from sparse_rcnn.nn.backbones.pretrained import IMAGENET_WEIGHTS, imagenet_state
 SMALL = 10_000  # training images from which on the recipe is the paper's
 STEPS = 2400  # at least, unless told otherwise
 EPOCHS = 12  # at least, too
+LIGHT_EPOCHS = 12  # before --augmentation late gets strong
 EVALUATIONS = 4  # of a run
 SMALL_OBJECT = 16  # pixels that the side of a small object is to have
 ON_CPU, ON_GPU = 320, 640  # bounds of the shortest side that follows from it
@@ -72,15 +73,18 @@ def choose_recipe(arguments: argparse.Namespace) -> Recipe:
 
 def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> dict[str, Choice]:
     """Each option of the recipe with its reason."""
-    batch = choose_batch(dataset, arguments.device)
+    batch, trunk = choose_batch(dataset, arguments.device), choose_trunk(arguments)
     steps = max(STEPS, math.ceil(EPOCHS * len(dataset) / (arguments.batch_size or batch.value)))
     return {
         "output": Choice(f"runs/{Path(arguments.data).resolve().name}", "the name of the data"),
         "drop_degenerate_boxes": Choice(True, "boxes without area teach nothing"),
         **choose_sizes(dataset, arguments.device, arguments.eval_size),
-        "augmentation": Choice("light", "short runs learn better from images as they are"),
+        "augmentation": Choice(
+            "late",
+            f"images as they are for {LIGHT_EPOCHS} epochs; then changed ones, so as not to learn by heart",
+        ),
         "vertical_flip": choose_flip(dataset),
-        **choose_trunk(arguments),
+        **trunk,
         "proposals": Choice("dense", "from the image: learned ones need more data"),
         "num_proposals": choose_number(dataset),
         "proposal_init": Choice("grid", "learned proposals then see all of the image from the start"),
@@ -94,6 +98,7 @@ def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> di
         "iterations": Choice(steps, f"{EPOCHS} epochs, but at least {STEPS} steps"),
         "schedule": Choice("cosine", "ends at 0, however long the run"),
         "learning_rate": choose_rate(arguments.proposals, arguments.weights),
+        "backbone_multiplier": choose_multiplier(trunk, arguments),
         "warmup": Choice(100, "a lower rate for the first steps, a tenth of all at most"),
         "ema": Choice(0.998, "the average of about 500 steps, of fewer at first, has the best figures"),
         "eval_interval": Choice(None, f"{EVALUATIONS} evaluations in a run"),
@@ -206,6 +211,15 @@ def choose_rate(proposals: str | None, weights: str | None) -> Choice:
     if proposals == "learned":
         return Choice(2.5e-4, "measured with learned proposals")
     return Choice(5e-4, "measured with proposals from the image")
+
+
+def choose_multiplier(trunk: dict[str, Choice], arguments: argparse.Namespace) -> Choice:
+    """The share of the learning rate that the backbone gets."""
+    chosen = trunk.get("backbone_weights")
+    weights = arguments.backbone_weights or (chosen.value if chosen else "none")
+    if weights == "none" and not arguments.weights:
+        return Choice(1.0, "from scratch: it learns as fast as the rest")
+    return Choice(0.1, "pretrained: larger steps can destroy what it knows")
 
 
 def choose_precision(device: str) -> Choice:

@@ -24,7 +24,7 @@ from parts.training.resuming import find_run, read_resumed
 from parts.training.run_lock import lock
 from parts.training.run_log import RunLog
 from parts.training.run_state import RunState
-from sparse_rcnn.data import DetectionDataset
+from sparse_rcnn.data import AugmentedDataset, DetectionDataset
 from sparse_rcnn.data.formats.dataset_remarks import remark_on_proposals
 
 
@@ -109,11 +109,12 @@ class RunDirectory:
             (self.output / "summary.json").unlink(missing_ok=True)
 
     def show_augmentation(self, dataset: DetectionDataset) -> None:
-        """Writes augmentation.png: nine images as the first epoch has them."""
+        """Writes augmentation.png: nine images as the first epoch of the strongest augmentation has them."""
         if self._processes.rank == 0:
             samples, chosen = augmented(dataset, self._arguments), range(min(9, len(dataset)))
+            epoch = samples.first_epoch if isinstance(samples, AugmentedDataset) else 0
             try:
-                sheet = sheet_of(draw_samples(samples, dataset.class_names, chosen))
+                sheet = sheet_of(draw_samples(samples, dataset.class_names, chosen, epoch))
                 save_png(sheet, self.output / "augmentation.png")
             except (OSError, ValueError) as error:
                 print(f"no augmentation.png: {error}", file=sys.stderr)

@@ -35,7 +35,9 @@ class TrainingState:
         self.clip_norm = arguments.clip_norm
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.parameters, arguments.learning_rate, weight_decay=arguments.weight_decay, fused=True
+            parameter_groups(model, arguments.learning_rate, arguments.backbone_multiplier),
+            weight_decay=arguments.weight_decay,
+            fused=True,
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda iteration: learning_rate_factor(arguments, iteration)
@@ -116,6 +118,16 @@ class TrainingState:
         self.schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(checkpoint["scaler"])
+
+
+def parameter_groups(model: SparseRCNN, rate: float, multiplier: float) -> list[dict[str, Any]]:
+    """The trained parameters; those of the backbone's trunk apart if they have a rate of their own."""
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    trunk = [name for name in trained if multiplier != 1 and name.startswith("backbone.trunk.")]
+    groups = [{"params": [value for name, value in trained.items() if name not in trunk], "lr": rate}]
+    if trunk:
+        groups.append({"params": [trained[name] for name in trunk], "lr": rate * multiplier})
+    return groups
 
 
 def average_with(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:

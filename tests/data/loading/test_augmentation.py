@@ -60,3 +60,16 @@ def test_the_same_draw_is_the_same_and_the_last_epochs_are_calm(tmp_path):
     assert len(strong[Draw(1, 2)][1].labels) <= max(counts)
     assert torch.equal(strong[Draw(1, 4)][0], SeededDataset(shapes, 3)[Draw(1, 4)][0])
     assert torch.equal(strong[Draw(1, 4)][0], shapes[1][0])
+
+
+def test_the_first_epochs_are_calm_if_asked(tmp_path):
+    shapes = ShapesDataset(tmp_path, num_images=6, image_size=64)
+    transform = strong_transform((48, 64))
+    strong = AugmentedDataset(shapes, 3, transform, epochs=4, mosaic_epochs=0)
+    late = AugmentedDataset(shapes, 3, transform, epochs=4, mosaic_epochs=0, first_epoch=2)
+    calm = SeededDataset(shapes, 3)
+    for epoch in range(5):
+        expected = strong if 2 <= epoch < 4 else calm
+        for index in range(6):
+            assert torch.equal(late[Draw(index, epoch)][0], expected[Draw(index, epoch)][0])
+    assert not torch.equal(strong[Draw(1, 2)][0], calm[Draw(1, 2)][0])

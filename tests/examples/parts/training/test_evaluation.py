@@ -18,7 +18,14 @@ from sparse_rcnn.data import ShapesDataset, evaluate_coco, evaluation_transform
 CPU = torch.device("cpu")
 RECIPE = {
     **{"eval_size": 64, "max_size": 64, "eval_batch_size": 2, "eval_interval": 5, "workers": 0},
-    **{"iterations": 20, "ema": 0.0, "clip_norm": 1.0, "learning_rate": 1e-4, "weight_decay": 0.0},
+    **{
+        "iterations": 20,
+        "ema": 0.0,
+        "clip_norm": 1.0,
+        "learning_rate": 1e-4,
+        "backbone_multiplier": 1.0,
+        "weight_decay": 0.0,
+    },
     **{"precision": "fp32", "schedule": "cosine", "warmup": 0, "steps": [], "minutes": None},
 }
 

@@ -160,3 +160,13 @@ def test_one_length_and_a_recipe_where_there_is_a_choice(
         with pytest.raises(SystemExit):
             parse_arguments(None, words)
         assert message in capsys.readouterr().err
+
+
+def test_a_pretrained_backbone_learns_slowly(shapes: Path, tmp_path: Path) -> None:
+    assert parse(shapes).backbone_multiplier == 1
+    weights = tmp_path / "mobilenet_v2.pth"
+    weights.touch()
+    assert parse(shapes, "--backbone-weights", str(weights)).backbone_multiplier == 0.1
+    assert parse(shapes, "--weights", str(weights)).backbone_multiplier == 0.1
+    assert parse(shapes, "--backbone-multiplier", "0.5").backbone_multiplier == 0.5
+    assert parse(shapes, "--recipe", "coco").backbone_multiplier == 1

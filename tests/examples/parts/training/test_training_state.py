@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from parts.training.arguments import parse_arguments
-from parts.training.training_state import TrainingState, learning_rate_factor
+from parts.training.training_state import TrainingState, learning_rate_factor, parameter_groups
+from small_model import build_small_model
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
@@ -18,7 +19,14 @@ CPU = torch.device("cpu")
 
 def recipe(**changes: Any) -> Namespace:
     options = {
-        **{"ema": 0.0, "clip_norm": 1.0, "learning_rate": 0.05, "weight_decay": 0.1, "precision": "fp32"},
+        **{
+            "ema": 0.0,
+            "clip_norm": 1.0,
+            "learning_rate": 0.05,
+            "backbone_multiplier": 1.0,
+            "weight_decay": 0.1,
+            "precision": "fp32",
+        },
         **{"schedule": "cosine", "iterations": 20, "warmup": 5, "steps": [], "minutes": None},
     }
     return Namespace(**{**options, **changes})
@@ -261,3 +269,13 @@ def test_the_optimiser_sees_the_schedule(schedule: str) -> None:
         rate = state.optimizer.param_groups[0]["lr"]
         assert rate == pytest.approx(0.05 * learning_rate_factor(arguments, iteration))
         step(state, iteration)
+
+
+def test_the_trunk_can_learn_more_slowly_than_the_rest() -> None:
+    model = build_small_model()
+    slow = parameter_groups(model, 0.05, 0.1)
+    trunk = {id(value) for value in model.backbone.trunk.parameters()}
+    assert [group["lr"] for group in slow] == pytest.approx([0.05, 0.005])
+    assert {id(value) for value in slow[1]["params"]} == trunk
+    assert len(slow[0]["params"]) + len(trunk) == len(list(model.parameters()))
+    assert len(parameter_groups(model, 0.05, 1.0)) == 1
