@@ -29,6 +29,7 @@ import sys
 from contextlib import ExitStack, closing
 
 import torch
+from parts.command_line import ending_with_the_reader
 from parts.host_memory import keep_freed_memory, return_freed_memory
 from parts.precision import use_tf32
 from parts.training.arguments import parse_arguments
@@ -154,7 +155,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        with ending_with_the_reader():
+            main()
     except Exception as error:
         if (words := error_message(error)) is None:
             raise
