@@ -21,6 +21,7 @@ from parts.detection_pictures import Pictures
 from parts.detector_options import add_size_options, add_speed_options, refuse_below_one
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
+from parts.outputs import check_outputs
 
 from sparse_rcnn.data import UnreadableImageError
 from sparse_rcnn.inference import Detected, Detector, choose_device, find_images, load_detector
@@ -135,6 +136,7 @@ def main() -> None:
         arguments.checkpoint, device, arguments.precision, arguments.compile, image_size=sides
     )
     output = Path(arguments.output)
+    check_outputs({"--output": output})
     output.mkdir(parents=True, exist_ok=True)
     read, unreadable = detect_all(detector, sources, arguments, output)
     refuse_unreadable(unreadable, read + unreadable, arguments.max_unreadable)

@@ -21,8 +21,10 @@ from parts.evaluation_tables import format_classes, format_errors, format_other,
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import DATA, load_dataset
+from parts.outputs import check_outputs
 from parts.reader import at_most_one_a_core
 from parts.report.report import Evaluated, write_report
+from parts.report.thumbnails import refuse_own_photos
 
 from sparse_rcnn.data import (
     Analysis,
@@ -83,6 +85,8 @@ def parse_arguments() -> argparse.Namespace:
         path = getattr(arguments, name)
         if path and not Path(path).absolute().parent.is_dir():
             raise ValueError(f"--{name} {path}: there is no such directory")
+    outputs = {f"--{name}": getattr(arguments, name) for name in ("results", "metrics", "report")}
+    check_outputs(outputs, (arguments.checkpoint, arguments.against, arguments.data, arguments.split))
     if arguments.against and not arguments.report:
         raise ValueError("--against needs --report DIR: the report shows the comparison")
     if not can_evaluate(arguments.evaluator) and not arguments.results:
@@ -245,6 +249,8 @@ def main() -> None:
         keep_freed_memory()
     detector = load(arguments, arguments.checkpoint)
     dataset = open_data(arguments, detector)
+    if arguments.report:
+        refuse_own_photos(dataset, Path(arguments.report))
     ids_of_labels = category_ids_of(detector.class_names, dataset, arguments.classes)
     category_ids = [category for category in ids_of_labels if category is not None]
     print(

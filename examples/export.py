@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from parts.command_line import CommandLine, printable, run
 from parts.measuring import take_turns
+from parts.outputs import check_outputs
 
 from sparse_rcnn.data import read_image
 from sparse_rcnn.inference import choose_device, file_format, load_detector
@@ -55,8 +56,7 @@ def main() -> None:
     path = Path(arguments.output) if arguments.output else source.with_name(source.stem + suffix)
     if path.suffix != ending:
         raise ValueError(f"--output {path}: a file of {arguments.format} ends in {ending}")
-    if path.resolve() == source.resolve():
-        raise ValueError(f"--output {path}: is the checkpoint itself")
+    check_outputs({"--output": path}, (source, arguments.image))
     path.parent.mkdir(parents=True, exist_ok=True)
 
     minutes = ", which takes minutes" if arguments.format in ("onnx", "aoti") else ""

@@ -19,6 +19,7 @@ from parts.command_line import CommandLine, printable, run
 from parts.detector_options import add_size_options, refuse_below_one
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import DATA, load_dataset
+from parts.outputs import check_outputs
 from parts.png import save_png
 from parts.stage_drawing import draw_stages, moving_stages
 from parts.stage_survey import SMALL_AREA, numbers_of, plot_drift, plot_places, refine, survey
@@ -35,7 +36,13 @@ from sparse_rcnn.inference import (
 )
 
 ANIMATIONS = (".gif", ".png", ".webp")
+SURVEYED = ("_drift.png", "_places.png", ".json")  # of --data
 LEARNED_OPACITY = 0.8  # learned boxes have no score
+
+
+def named_after(output: str, suffix: str) -> Path:
+    """A file of --data: stages_drift.png for stages.png."""
+    return Path(output).with_name(f"{Path(output).stem}{suffix}")
 
 
 def choose_stages(wanted: list[int] | None, num_stages: int) -> list[int]:
@@ -81,10 +88,12 @@ def parse_arguments() -> argparse.Namespace:
         raise ValueError(f"--animate must end in one of {', '.join(ANIMATIONS)}, got {arguments.animate}")
     if arguments.animate and Path(arguments.animate).resolve() == Path(arguments.output).resolve():
         raise ValueError(f"--animate and --output must differ, both are {arguments.animate}")
-    for name in ("output", "animate"):
-        path = getattr(arguments, name)
-        if path and arguments.image and Path(path).resolve() == Path(arguments.image).resolve():
-            raise ValueError(f"--{name} is the image itself: {path}")
+    outputs = {"--animate": arguments.animate}
+    if arguments.image:
+        outputs["--output"] = arguments.output
+    if arguments.data:
+        outputs |= {f"--output, {suffix}": named_after(arguments.output, suffix) for suffix in SURVEYED}
+    check_outputs(outputs, (arguments.checkpoint, arguments.image))
     return arguments
 
 
@@ -121,7 +130,7 @@ def visualize_image(
 
 def visualize_dataset(arguments: argparse.Namespace, detector: Detector, device: torch.device) -> None:
     """Surveys a data set, and draws and writes the results."""
-    threshold, output = arguments.threshold, Path(arguments.output)
+    threshold = arguments.threshold
     dataset = load_dataset(arguments.data, arguments.split, None, drop_degenerate=True)
     dataset.exif_orientation, dataset.max_pixels = arguments.exif_orientation, arguments.max_pixels
     num_images = min(arguments.max_images or len(dataset), len(dataset))
@@ -129,10 +138,10 @@ def visualize_dataset(arguments: argparse.Namespace, detector: Detector, device:
     for problem in found.unreadable:
         print(printable(problem))
     used = num_images - len(found.unreadable)
-    drift, places = (output.with_name(f"{output.stem}_{name}.png") for name in ("drift", "places"))
-    output.parent.mkdir(parents=True, exist_ok=True)
+    drift, places, record = (named_after(arguments.output, suffix) for suffix in SURVEYED)
+    record.parent.mkdir(parents=True, exist_ok=True)
     numbers = {"images": used, "threshold": threshold, **numbers_of(found)}
-    output.with_suffix(".json").write_text(json.dumps(numbers, indent=1))
+    record.write_text(json.dumps(numbers, indent=1))
     plot_drift(drift, found.iou, found.scores)
     counts = [len(boxes) for boxes in found.boxes_norm]
     order = sorted(range(len(counts)), key=lambda proposal: -counts[proposal])[: arguments.max_panels]
@@ -141,7 +150,7 @@ def visualize_dataset(arguments: argparse.Namespace, detector: Detector, device:
         f"and how many they are\nsmall: less than {SMALL_AREA:.0%} of the image"
     )
     plot_places(places, found.learned_norm, found.boxes_norm, found.kinds, order, caption)
-    print(printable(f"{used} images -> {drift}, {places}, {output.with_suffix('.json')}"))
+    print(printable(f"{used} images -> {drift}, {places}, {record}"))
     refuse_unreadable(len(found.unreadable), num_images, arguments.max_unreadable)
 
 

@@ -94,5 +94,5 @@ def test_another_broken_pipe_is_an_error():
     def fail():
         raise BrokenPipeError("of a worker")
 
-    with pytest.raises(SystemExit, match="^error: of a worker$"):
+    with pytest.raises(SystemExit, match=r"^error: of a worker$"):
         run(fail, OSError)
