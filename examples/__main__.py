@@ -1,6 +1,6 @@
 """The console command ``sparse-rcnn``: runs a script of this folder under its own name.
 
-    sparse-rcnn detect runs/shapes/checkpoint.pth photo.jpg
+    sparse-rcnn detect runs/shapes/best.pth photo.jpg
     torchrun --nproc-per-node 8 --no-python sparse-rcnn train --data /data/coco
 
 In a clone, ``python examples train`` does the same. An installed package holds this folder under the name

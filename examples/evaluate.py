@@ -1,6 +1,6 @@
 """COCO average precision of a checkpoint on a data set.
 
-    python examples/evaluate.py runs/shapes/checkpoint.pth --data data/shapes
+    python examples/evaluate.py runs/shapes/best.pth --data data/shapes
     python examples/evaluate.py model_final.pth --data /data/coco --results results.json
     python examples/evaluate.py runs/mine/best.pth --data /data/mine --report report
 
@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 from parts.command_line import CommandLine, printable, run
-from parts.detector_options import add_size_options, add_speed_options, refuse_below_one
+from parts.detector_options import CHECKPOINT, add_size_options, add_speed_options, refuse_below_one
 from parts.evaluating import can_evaluate, shown, without_nan
 from parts.evaluation_tables import format_classes, format_errors, format_other, other_figures
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import DATA, load_dataset
 from parts.outputs import check_outputs
+from parts.precision import set_precision
 from parts.reader import at_most_one_a_core
 from parts.report.report import Evaluated, write_report
 from parts.report.thumbnails import refuse_own_photos
@@ -41,7 +42,7 @@ from sparse_rcnn.inference import Detector, category_ids_of, choose_device, dete
 
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
-    parser.add_argument("checkpoint", help="file of this library, detectron2, mmdetection or export.py")
+    parser.add_argument("checkpoint", help=f"{CHECKPOINT}; or a file of export.py")
     parser.add_argument("--data", required=True, metavar="PATH", help=DATA)
     parser.add_argument(
         "--split",
@@ -166,10 +167,11 @@ def show(
 
 
 def load(arguments: argparse.Namespace, checkpoint: str) -> Detector:
+    device = choose_device(arguments.device)
     return load_detector(
         checkpoint,
-        choose_device(arguments.device),
-        arguments.precision,
+        device,
+        set_precision(arguments, device),
         arguments.compile,
         max_detections=arguments.max_detections,
         image_size=(arguments.size, arguments.max_size),

@@ -1,6 +1,6 @@
 """Exports a detector to one file. It runs without this package: image in, detections out, no NMS.
 
-    python examples/export.py runs/shapes/checkpoint.pth --format onnx
+    python examples/export.py runs/shapes/best.pth --format onnx
     python examples/export.py r50_100pro_3x_model.pth --format pt2 --image photo.jpg --output detector.pt2
 
 The formats are torchscript (libtorch, torch.jit.load), pt2 (torch.export), onnx (ONNX Runtime and others)
@@ -19,17 +19,19 @@ from pathlib import Path
 
 import torch
 from parts.command_line import CommandLine, printable, run
+from parts.detector_options import CHECKPOINT
 from parts.measuring import take_turns
 from parts.outputs import check_outputs
 
 from sparse_rcnn.data import read_image
 from sparse_rcnn.inference import choose_device, file_format, load_detector
 from sparse_rcnn.inference.export import SUFFIXES
+from sparse_rcnn.nn.checkpoints.checkpoint import checkpoint_file
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
-    parser.add_argument("checkpoint", help="file of this library, detectron2 or mmdetection")
+    parser.add_argument("checkpoint", help=CHECKPOINT)
     parser.add_argument("--format", choices=tuple(SUFFIXES), required=True)
     parser.add_argument(
         "--output", metavar="FILE", help="beside the checkpoint, with the format's suffix, unless given"
@@ -46,7 +48,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.repeats < 1:
         raise ValueError(f"--repeats must be at least 1, got {arguments.repeats}")
-    source, device = Path(arguments.checkpoint), choose_device(arguments.device)
+    source, device = checkpoint_file(arguments.checkpoint), choose_device(arguments.device)
     if file_format(source) != "checkpoint":
         raise ValueError(f"{source}: is exported already; give the checkpoint that it was made of")
     photo = None if arguments.image is None else read_image(arguments.image)

@@ -18,9 +18,10 @@ COCO, 16 images per step. It runs on one device or several, with the same images
 
 If a run is interrupted or killed, give the same command again. It resumes from the last whole checkpoint.
 
-The output directory gets checkpoint.pth (the newest of checkpoints/), best.pth (of the best evaluation),
+Of the files in the output directory, best.pth (of the best evaluation) is the one to detect, evaluate and
+export with. checkpoint.pth is the newest of checkpoints/, where training goes on. There are also
 metrics.jsonl, training.png, predictions.png, pictures/, progress/, augmentation.png (what training images
-look like), summary.json and TensorBoard's files. It gets recipe.txt if the recipe follows from the data, and
+look like), summary.json and TensorBoard's files, recipe.txt if the recipe follows from the data, and
 bad_batches/ if there are any. report.html, in the end, shows what it finds and where it errs.
 """
 

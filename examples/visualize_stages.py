@@ -1,8 +1,8 @@
 """Shows how the stages refine the learned boxes (paper, figure 5), on an image or over a data set.
 
-    python examples/visualize_stages.py runs/coco/checkpoint.pth photo.jpg --stages 1 3 6 --output six.png
-    python examples/visualize_stages.py runs/shapes/checkpoint.pth photo.jpg --animate stages.gif
-    python examples/visualize_stages.py runs/shapes/checkpoint.pth --data data/shapes --max-images 500
+    python examples/visualize_stages.py runs/coco/best.pth photo.jpg --stages 1 3 6 --output six.png
+    python examples/visualize_stages.py runs/shapes/best.pth photo.jpg --animate stages.gif
+    python examples/visualize_stages.py runs/shapes/best.pth --data data/shapes --max-images 500
 
 With --data, it writes three files, named after --output: stages_drift.png shows how far each stage moves the
 boxes, stages_places.png shows the final places of each proposal, and stages.json has both as numbers. The
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from einops import rearrange
 from parts.command_line import CommandLine, printable, run
-from parts.detector_options import add_size_options, refuse_below_one
+from parts.detector_options import CHECKPOINT, add_size_options, refuse_below_one
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import DATA, load_dataset
 from parts.outputs import check_outputs
@@ -34,6 +34,7 @@ from sparse_rcnn.inference import (
     file_format,
     load_detector,
 )
+from sparse_rcnn.nn.checkpoints.checkpoint import checkpoint_file
 
 ANIMATIONS = (".gif", ".png", ".webp")
 SURVEYED = ("_drift.png", "_places.png", ".json")  # of --data
@@ -56,7 +57,7 @@ def choose_stages(wanted: list[int] | None, num_stages: int) -> list[int]:
 
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
-    parser.add_argument("checkpoint", help="file of this library, detectron2 or mmdetection")
+    parser.add_argument("checkpoint", help=CHECKPOINT)
     parser.add_argument("image", nargs="?", help="image file to draw the stages on")
     parser.add_argument("--stages", type=int, nargs="+", metavar="S", help="from 1 (first, middle and last)")
     parser.add_argument("--output", default="stages.png", metavar="FILE", help="PNG to write (stages.png)")
@@ -159,7 +160,7 @@ def main() -> None:
     device = choose_device(arguments.device)
     reading = {"exif_orientation": arguments.exif_orientation, "max_pixels": arguments.max_pixels}
     image = None if arguments.image is None else read_image(arguments.image, **reading)
-    kind = file_format(arguments.checkpoint)
+    kind = file_format(checkpoint_file(arguments.checkpoint))
     if kind != "checkpoint":
         raise ValueError(f"{arguments.checkpoint}: exported as {kind}, but only checkpoints hold all stages")
     sides = arguments.size, arguments.max_size

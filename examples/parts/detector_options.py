@@ -2,6 +2,8 @@
 
 import argparse
 
+CHECKPOINT = "a checkpoint: best.pth of a run of train.py (or the run's folder), or a file of detectron2 or mmdetection"
+
 
 def add_size_options(parser: argparse.ArgumentParser) -> None:
     """Adds --size and --max-size."""

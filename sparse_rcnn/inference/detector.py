@@ -25,7 +25,7 @@ OnUnreadable = Callable[[UnreadableImageError], None] | None
 class Detector(KeptDetector):
     """What finds objects in photos, and all that is needed to use it; ``load_detector`` makes one of a file.
 
-        detector = load_detector("runs/mine/checkpoint.pth")
+        detector = load_detector("runs/mine/best.pth")
         found = detector("photo.jpg", threshold=0.4)
         for found in detector.iterate("photos/", batch_size=4):
             print(found)

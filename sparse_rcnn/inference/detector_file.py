@@ -45,14 +45,15 @@ def load_detector(
 
     Norms and first stage are folded, and weights are channels-last: faster, and in float32 no other figures.
 
-        detector = load_detector("runs/mine/checkpoint.pth")
+        detector = load_detector("runs/mine/best.pth")
         found = detector("photo.jpg", threshold=0.4)
         found.draw().save("found.png")
 
     Args:
-        source: A checkpoint of this library, detectron2 or mmdetection (``.pth``, ``.safetensors``, or a
-            folder that holds ``model.safetensors``), or what was exported of one (``.onnx``, ``.pt2``,
-            ``.torchscript.pt``). Exported files are programs: load only those that you trust.
+        source: A checkpoint of this library, detectron2 or mmdetection (``.pth``, ``.safetensors``; of a
+            folder, ``model.safetensors`` or the ``best.pth`` of a run), or what was exported of one
+            (``.onnx``, ``.pt2``, ``.torchscript.pt``). Exported files are programs: load only those that you
+            trust.
         device: "cpu", "cuda", "cuda:1" ...; "auto" takes a GPU if there is one.
         precision: "fp32", or "bf16": faster, and scores differ by up to about 0.01. For checkpoints only, as
             is the next.

@@ -36,7 +36,7 @@ __all__ = [
     "validate_checkpoint",
 ]
 
-FOLDER_FILES = ("model.safetensors", "checkpoint.pth")  # the files that a folder may hold
+FOLDER_FILES = ("model.safetensors", "best.pth", "checkpoint.pth")  # the first is taken
 CONFIG_FILE = "config.json"  # in a folder of a hub: the header of model.safetensors as text
 FIELDS = ("config", "class_names", "category_ids", "image_size")
 
@@ -77,8 +77,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
     Args:
         path: of a ``.pth`` or ``.safetensors`` file of this library, detectron2 or mmdetection; or of a
-            folder with ``model.safetensors`` (and ``config.json``, if its header says nothing) or
-            ``checkpoint.pth``.
+            folder with ``model.safetensors`` (and ``config.json``, if its header says nothing), ``best.pth``
+            or ``checkpoint.pth``, of which the first is taken.
 
     Returns:
         The checkpoint. Its `remarks` say what is unusual, such as a file without a digest.

@@ -86,7 +86,7 @@ def test_numbers_and_pictures_arrive_at_their_step_in_the_run_of_that_name(
     logger = open_logger(name, tmp_path, SETTINGS)
     logger.numbers(NAMES, 2)
     logger.picture("predictions", PICTURE, 2)
-    logger.close()
+    logger.close(failed=False)
     ((key, run),) = service.runs.items()
     assert key == f"id of {tmp_path.name}"
     assert run == {"config": SETTINGS, (2, "predictions"): PICTURE, **{(2, k): v for k, v in NAMES.items()}}
@@ -98,7 +98,7 @@ def test_a_run_that_goes_on_goes_on_there(service: Service, tmp_path: Path, name
     for iteration in (2, 4):
         logger = open_logger(name, tmp_path, SETTINGS)
         logger.numbers({"train/loss": float(iteration)}, iteration)
-        logger.close()
+        logger.close(failed=False)
     (run,) = service.runs.values()
     assert (run[(2, "train/loss")], run[(4, "train/loss")]) == (2.0, 4.0)
 
@@ -169,7 +169,7 @@ def test_the_package_itself_takes_it_without_a_network(
         logger = open_logger(name, output, SETTINGS)
         logger.numbers(NAMES, iteration)
         logger.picture("predictions", PICTURE, iteration)
-        logger.close()
+        logger.close(failed=False)
     written = {"wandb": "my run/wandb/**/*.wandb", "mlflow": "mlruns/*/*/metrics/val/AP.cat"}
     files = list(tmp_path.glob(written.get(name, "trackio/**/*.db")))
     assert files
