@@ -225,6 +225,7 @@ def report(
     left_out: dict[int, str],
     category_ids: list[int],
     figures: tuple[dict[str, float], Analysis],
+    first_results: list[dict[str, Any]],
     other: tuple[Detector, list[int | None]] | None,
 ) -> None:
     """Writes the report, of the first file and of --against."""
@@ -233,7 +234,15 @@ def report(
     if other is not None:
         detector, ids_of_labels = other
         dataset.transform = evaluation_transform(detector.shortest_side, detector.longest_side)
+        before = {*left_out}
         results = detect(arguments, detector, dataset, ids_of_labels, left_out)
+        if late := left_out.keys() - before:  # both on the same images
+            print(
+                printable(f"left out of the report: {'; '.join(left_out[image] for image in sorted(late))}")
+            )
+            evaluated[0] = Evaluated(
+                names[0], *evaluate(arguments, dataset, first_results, left_out, category_ids)
+            )
         evaluated.append(Evaluated(names[1], *evaluate(arguments, dataset, results, left_out, category_ids)))
         metrics = evaluated[1].metrics
         print(printable(f"{arguments.against}: AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f}"))
@@ -281,7 +290,7 @@ def main() -> None:
     others = other_figures(dataset, results, most, readable, category_ids)
     show(arguments, metrics, analysis, others, left_out)
     if arguments.report:
-        report(arguments, dataset, left_out, category_ids, (metrics, analysis), other)
+        report(arguments, dataset, left_out, category_ids, (metrics, analysis), results, other)
     refuse_unreadable(len(left_out), len(dataset), arguments.max_unreadable)
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-CHECKPOINT = "a checkpoint: best.pth of a run of train.py (or the run's folder), or a file of detectron2 or mmdetection"
+CHECKPOINT = "best.pth of a run of train.py, or its folder; or a checkpoint of detectron2 or mmdetection"
 
 
 def add_size_options(parser: argparse.ArgumentParser) -> None:
