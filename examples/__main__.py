@@ -1,6 +1,6 @@
 """The console command ``sparse-rcnn``: runs a script of this folder under its own name.
 
-    sparse-rcnn detect runs/shapes/checkpoint.pth photo.jpg
+    sparse-rcnn detect runs/shapes/best.pth photo.jpg
     torchrun --nproc-per-node 8 --no-python sparse-rcnn train --data /data/coco
 
 In a clone, ``python examples train`` does the same. An installed package holds this folder under the name
@@ -38,6 +38,15 @@ def extra_with(package: str) -> str:
 
 def main() -> None:
     """Runs the script that the first argument names, with the others."""
+    sys.path.insert(0, str(FOLDER))
+    from parts.command_line import ending_with_the_reader
+
+    with ending_with_the_reader():
+        run_command()
+
+
+def run_command() -> None:
+    """Runs the script, or prints the list of scripts."""
     scripts = {path.stem: path for path in FOLDER.glob("[a-z]*.py") if path.stem not in NEEDS_A_CLONE}
     names = [*FIRST, *sorted(scripts.keys() - {*FIRST})]
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
@@ -52,7 +61,6 @@ def main() -> None:
         alike = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {alike[0]}?" if alike else f"the commands are {', '.join(names)}"
         sys.exit(f"error: sparse-rcnn has no command {name!r}; {hint}")
-    sys.path.insert(0, str(FOLDER))
     try:
         from parts.command_line import CommandLine
 

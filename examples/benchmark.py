@@ -57,6 +57,7 @@ from parts.benchmarks.scaling import measure_scaling
 from parts.benchmarks.training import measure_training
 from parts.command_line import CommandLine, run
 from parts.measuring import Machine, Table, to_markdown
+from parts.outputs import check_outputs
 
 from sparse_rcnn.inference import choose_device
 
@@ -130,6 +131,7 @@ def main() -> None:
         **{name: partial(measure, machine) for name, measure in GPU_SECTIONS.items()},
     }
     output = Path(arguments.output)
+    check_outputs({"--output": output})
     output.mkdir(parents=True, exist_ok=True)
     head = header(machine)
     print(head, flush=True)

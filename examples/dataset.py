@@ -13,6 +13,7 @@ from pathlib import Path
 from parts.command_line import CommandLine, printable, run
 from parts.dataset_picture import draw_dataset
 from parts.open_dataset import DATA, add_data_options, open_split
+from parts.outputs import check_outputs
 
 from sparse_rcnn.data import DetectionDataset, describe_dataset, list_splits, write_dataset
 from sparse_rcnn.data.formats.counted import counted
@@ -67,6 +68,8 @@ def main() -> None:
         said = counted(count, "image", "images")
         print(printable(f"{said} in {', '.join(splits)} written to {arguments.convert[1]}"))
         return
+    images = (path for dataset in splits.values() for path in dataset.image_paths)
+    check_outputs({"--picture": arguments.picture}, (arguments.data, *images))
     text = describe_dataset(splits, arguments.num_proposals, compare_all=True)
     print("\n".join(map(printable, text.splitlines())))
     unreadable = draw_dataset(splits, Path(arguments.picture), arguments.seed)

@@ -1,8 +1,8 @@
 """Detects objects in images and videos. Writes annotated PNGs, videos and one JSON file.
 
-    python examples/detect.py runs/shapes/checkpoint.pth photo.jpg folder/ 'more/*.png' --output detections
-    python examples/detect.py runs/shapes/checkpoint.pth --video clip.mp4 --classes circle ring
-    python examples/detect.py runs/shapes/checkpoint.pth aerial.png --tile 640 --overlap 0.2
+    python examples/detect.py runs/shapes/best.pth photo.jpg folder/ 'more/*.png' --output detections
+    python examples/detect.py runs/shapes/best.pth --video clip.mp4 --classes circle ring
+    python examples/detect.py runs/shapes/best.pth aerial.png --tile 640 --overlap 0.2
 
 The file may be a checkpoint of this library, detectron2 or mmdetection, or what export.py makes of one.
 Images that cannot be read are named and left out. The exit status is then 1. In code, use load_detector.
@@ -18,9 +18,11 @@ from typing import Any
 import torch
 from parts.command_line import CommandLine, printable, run
 from parts.detection_pictures import Pictures
-from parts.detector_options import add_size_options, add_speed_options, refuse_below_one
+from parts.detector_options import CHECKPOINT, add_size_options, add_speed_options, refuse_below_one
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
+from parts.outputs import check_outputs
+from parts.precision import set_precision
 
 from sparse_rcnn.data import UnreadableImageError
 from sparse_rcnn.inference import Detected, Detector, choose_device, find_images, load_detector
@@ -29,7 +31,7 @@ from sparse_rcnn.inference.download import is_url
 
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
-    parser.add_argument("checkpoint", help="file of this library, detectron2, mmdetection or export.py")
+    parser.add_argument("checkpoint", help=f"{CHECKPOINT}; or a file of export.py")
     parser.add_argument(
         "images", nargs="*", help="image files, directories of them, quoted globs, URLs or videos"
     )
@@ -142,9 +144,10 @@ def main() -> None:
         keep_freed_memory()
     sides = arguments.size, arguments.max_size
     detector = load_detector(
-        arguments.checkpoint, device, arguments.precision, arguments.compile, image_size=sides
+        arguments.checkpoint, device, set_precision(arguments, device), arguments.compile, image_size=sides
     )
     output = Path(arguments.output)
+    check_outputs({"--output": output})
     output.mkdir(parents=True, exist_ok=True)
     read, unreadable = detect_all(detector, sources, arguments, output)
     refuse_unreadable(unreadable, read + unreadable, arguments.max_unreadable)

@@ -1,6 +1,6 @@
 """COCO average precision of a checkpoint on a data set.
 
-    python examples/evaluate.py runs/shapes/checkpoint.pth --data data/shapes
+    python examples/evaluate.py runs/shapes/best.pth --data data/shapes
     python examples/evaluate.py model_final.pth --data /data/coco --results results.json
     python examples/evaluate.py runs/mine/best.pth --data /data/mine --report report
 
@@ -15,14 +15,17 @@ from typing import Any
 
 import torch
 from parts.command_line import CommandLine, printable, run
-from parts.detector_options import add_size_options, add_speed_options, refuse_below_one
+from parts.detector_options import CHECKPOINT, add_size_options, add_speed_options, refuse_below_one
 from parts.evaluating import can_evaluate, shown, without_nan
 from parts.evaluation_tables import format_classes, format_errors, format_other, other_figures
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import DATA, load_dataset
+from parts.outputs import check_outputs
+from parts.precision import set_precision
 from parts.reader import at_most_one_a_core
 from parts.report.report import Evaluated, write_report
+from parts.report.thumbnails import refuse_own_photos
 
 from sparse_rcnn.data import (
     Analysis,
@@ -39,7 +42,7 @@ from sparse_rcnn.inference import Detector, category_ids_of, choose_device, dete
 
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
-    parser.add_argument("checkpoint", help="file of this library, detectron2, mmdetection or export.py")
+    parser.add_argument("checkpoint", help=f"{CHECKPOINT}; or a file of export.py")
     parser.add_argument("--data", required=True, metavar="PATH", help=DATA)
     parser.add_argument(
         "--split",
@@ -83,6 +86,8 @@ def parse_arguments() -> argparse.Namespace:
         path = getattr(arguments, name)
         if path and not Path(path).absolute().parent.is_dir():
             raise ValueError(f"--{name} {path}: there is no such directory")
+    outputs = {f"--{name}": getattr(arguments, name) for name in ("results", "metrics", "report")}
+    check_outputs(outputs, (arguments.checkpoint, arguments.against, arguments.data, arguments.split))
     if arguments.against and not arguments.report:
         raise ValueError("--against needs --report DIR: the report shows the comparison")
     if not can_evaluate(arguments.evaluator) and not arguments.results:
@@ -162,10 +167,11 @@ def show(
 
 
 def load(arguments: argparse.Namespace, checkpoint: str) -> Detector:
+    device = choose_device(arguments.device)
     return load_detector(
         checkpoint,
-        choose_device(arguments.device),
-        arguments.precision,
+        device,
+        set_precision(arguments, device),
         arguments.compile,
         max_detections=arguments.max_detections,
         image_size=(arguments.size, arguments.max_size),
@@ -219,6 +225,7 @@ def report(
     left_out: dict[int, str],
     category_ids: list[int],
     figures: tuple[dict[str, float], Analysis],
+    first_results: list[dict[str, Any]],
     other: tuple[Detector, list[int | None]] | None,
 ) -> None:
     """Writes the report, of the first file and of --against."""
@@ -227,7 +234,15 @@ def report(
     if other is not None:
         detector, ids_of_labels = other
         dataset.transform = evaluation_transform(detector.shortest_side, detector.longest_side)
+        before = {*left_out}
         results = detect(arguments, detector, dataset, ids_of_labels, left_out)
+        if late := left_out.keys() - before:  # both on the same images
+            print(
+                printable(f"left out of the report: {'; '.join(left_out[image] for image in sorted(late))}")
+            )
+            evaluated[0] = Evaluated(
+                names[0], *evaluate(arguments, dataset, first_results, left_out, category_ids)
+            )
         evaluated.append(Evaluated(names[1], *evaluate(arguments, dataset, results, left_out, category_ids)))
         metrics = evaluated[1].metrics
         print(printable(f"{arguments.against}: AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f}"))
@@ -245,6 +260,8 @@ def main() -> None:
         keep_freed_memory()
     detector = load(arguments, arguments.checkpoint)
     dataset = open_data(arguments, detector)
+    if arguments.report:
+        refuse_own_photos(dataset, Path(arguments.report))
     ids_of_labels = category_ids_of(detector.class_names, dataset, arguments.classes)
     category_ids = [category for category in ids_of_labels if category is not None]
     print(
@@ -273,7 +290,7 @@ def main() -> None:
     others = other_figures(dataset, results, most, readable, category_ids)
     show(arguments, metrics, analysis, others, left_out)
     if arguments.report:
-        report(arguments, dataset, left_out, category_ids, (metrics, analysis), other)
+        report(arguments, dataset, left_out, category_ids, (metrics, analysis), results, other)
     refuse_unreadable(len(left_out), len(dataset), arguments.max_unreadable)
 
 

@@ -1,6 +1,6 @@
 """Exports a detector to one file. It runs without this package: image in, detections out, no NMS.
 
-    python examples/export.py runs/shapes/checkpoint.pth --format onnx
+    python examples/export.py runs/shapes/best.pth --format onnx
     python examples/export.py r50_100pro_3x_model.pth --format pt2 --image photo.jpg --output detector.pt2
 
 The formats are torchscript (libtorch, torch.jit.load), pt2 (torch.export), onnx (ONNX Runtime and others)
@@ -19,16 +19,19 @@ from pathlib import Path
 
 import torch
 from parts.command_line import CommandLine, printable, run
+from parts.detector_options import CHECKPOINT
 from parts.measuring import take_turns
+from parts.outputs import check_outputs
 
 from sparse_rcnn.data import read_image
 from sparse_rcnn.inference import choose_device, file_format, load_detector
 from sparse_rcnn.inference.export import SUFFIXES
+from sparse_rcnn.nn.checkpoints.checkpoint import checkpoint_file
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
-    parser.add_argument("checkpoint", help="file of this library, detectron2 or mmdetection")
+    parser.add_argument("checkpoint", help=CHECKPOINT)
     parser.add_argument("--format", choices=tuple(SUFFIXES), required=True)
     parser.add_argument(
         "--output",
@@ -49,7 +52,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.repeats < 1:
         raise ValueError(f"--repeats must be at least 1, got {arguments.repeats}")
-    source, device = Path(arguments.checkpoint), choose_device(arguments.device)
+    source, device = checkpoint_file(arguments.checkpoint), choose_device(arguments.device)
     if file_format(source) != "checkpoint":
         raise ValueError(f"{source}: is an exported file; give its checkpoint")
     photo = None if arguments.image is None else read_image(arguments.image)
@@ -59,8 +62,7 @@ def main() -> None:
     path = Path(arguments.output) if arguments.output else source.with_name(source.stem + suffix)
     if path.suffix != ending:
         raise ValueError(f"--output {path}: a file of {arguments.format} ends in {ending}")
-    if path.resolve() == source.resolve():
-        raise ValueError(f"--output {path}: is the checkpoint itself")
+    check_outputs({"--output": path}, (source, arguments.image))
     path.parent.mkdir(parents=True, exist_ok=True)
 
     minutes = ", which takes minutes" if arguments.format in ("onnx", "aoti") else ""

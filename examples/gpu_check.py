@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 import torch
+from parts.command_line import ending_with_the_reader
 from parts.gpu_check.parts import Deadline, Result, run_parts
 from parts.gpu_check.plan import make_plan
 from parts.gpu_check.report import write_report
@@ -77,6 +78,7 @@ def main() -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        with ending_with_the_reader():
+            sys.exit(main())
     except ValueError as error:
         sys.exit(f"error: {error}")

@@ -1,6 +1,6 @@
 """Says what is in a detector's file: classes, model, sizes, digest.
 
-    python examples/info.py runs/shapes/checkpoint.pth
+    python examples/info.py runs/shapes/best.pth
     python examples/info.py detector.onnx --json
 
 The file may be a checkpoint of this library, detectron2 or mmdetection, or what export.py makes of one.
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from parts.command_line import CommandLine, printable, run
+from parts.detector_options import CHECKPOINT
 
 from sparse_rcnn.inference import file_format
 from sparse_rcnn.inference.exported_file import read_exported
@@ -60,7 +61,7 @@ def figures_of(path: Path, iteration: int | None) -> dict[str, float]:
 
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
-    parser.add_argument("checkpoint", help="file of this library, detectron2, mmdetection or export.py")
+    parser.add_argument("checkpoint", help=f"{CHECKPOINT}; or a file of export.py")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     arguments: argparse.Namespace = parser.parse_args()
     return arguments

@@ -18,9 +18,10 @@ COCO, 16 images per step. It runs on one device or several, with the same images
 
 If a run is interrupted or killed, give the same command again. It resumes from the last whole checkpoint.
 
-The output directory gets checkpoint.pth (the newest of checkpoints/), best.pth (of the best evaluation),
+Of the files in the output directory, best.pth (of the best evaluation) is the one to detect, evaluate and
+export with. checkpoint.pth is the newest of checkpoints/, where training goes on. There are also
 metrics.jsonl, training.png, predictions.png, pictures/, progress/, augmentation.png (what training images
-look like), summary.json and TensorBoard's files. It gets recipe.txt if the recipe follows from the data, and
+look like), summary.json and TensorBoard's files, recipe.txt if the recipe follows from the data, and
 bad_batches/ if there are any. report.html, in the end, shows what it finds and where it errs.
 """
 
@@ -29,6 +30,7 @@ import sys
 from contextlib import ExitStack, closing
 
 import torch
+from parts.command_line import ending_with_the_reader
 from parts.host_memory import keep_freed_memory, return_freed_memory
 from parts.precision import use_tf32
 from parts.training.arguments import parse_arguments
@@ -154,7 +156,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        with ending_with_the_reader():
+            main()
     except Exception as error:
         if (words := error_message(error)) is None:
             raise

@@ -1,8 +1,8 @@
 """Shows how the stages refine the learned boxes (paper, figure 5), on an image or over a data set.
 
-    python examples/visualize_stages.py runs/coco/checkpoint.pth photo.jpg --stages 1 3 6 --output six.png
-    python examples/visualize_stages.py runs/shapes/checkpoint.pth photo.jpg --animate stages.gif
-    python examples/visualize_stages.py runs/shapes/checkpoint.pth --data data/shapes --max-images 500
+    python examples/visualize_stages.py runs/coco/best.pth photo.jpg --stages 1 3 6 --output six.png
+    python examples/visualize_stages.py runs/shapes/best.pth photo.jpg --animate stages.gif
+    python examples/visualize_stages.py runs/shapes/best.pth --data data/shapes --max-images 500
 
 With --data, it writes three files, named after --output: stages_drift.png shows how far each stage moves the
 boxes, stages_places.png shows the final places of each proposal, and stages.json has both as numbers. The
@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 from einops import rearrange
 from parts.command_line import CommandLine, printable, run
-from parts.detector_options import add_size_options, refuse_below_one
+from parts.detector_options import CHECKPOINT, add_size_options, refuse_below_one
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import DATA, load_dataset
+from parts.outputs import check_outputs
 from parts.png import save_png
 from parts.stage_drawing import draw_stages, moving_stages
 from parts.stage_survey import SMALL_AREA, numbers_of, plot_drift, plot_places, refine, survey
@@ -33,9 +34,16 @@ from sparse_rcnn.inference import (
     file_format,
     load_detector,
 )
+from sparse_rcnn.nn.checkpoints.checkpoint import checkpoint_file
 
 ANIMATIONS = (".gif", ".png", ".webp")
+SURVEYED = ("_drift.png", "_places.png", ".json")  # of --data
 LEARNED_OPACITY = 0.8  # learned boxes have no score
+
+
+def named_after(output: str, suffix: str) -> Path:
+    """A file of --data: stages_drift.png for stages.png."""
+    return Path(output).with_name(f"{Path(output).stem}{suffix}")
 
 
 def choose_stages(wanted: list[int] | None, num_stages: int) -> list[int]:
@@ -49,7 +57,7 @@ def choose_stages(wanted: list[int] | None, num_stages: int) -> list[int]:
 
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
-    parser.add_argument("checkpoint", help="file of this library, detectron2 or mmdetection")
+    parser.add_argument("checkpoint", help=CHECKPOINT)
     parser.add_argument("image", nargs="?", help="image file to draw the stages on")
     parser.add_argument(
         "--stages", type=int, nargs="+", metavar="S", help="stages, from 1 (first, middle, last)"
@@ -83,10 +91,12 @@ def parse_arguments() -> argparse.Namespace:
         raise ValueError(f"--animate must end in one of {', '.join(ANIMATIONS)}, got {arguments.animate}")
     if arguments.animate and Path(arguments.animate).resolve() == Path(arguments.output).resolve():
         raise ValueError(f"--animate and --output must differ, both are {arguments.animate}")
-    for name in ("output", "animate"):
-        path = getattr(arguments, name)
-        if path and arguments.image and Path(path).resolve() == Path(arguments.image).resolve():
-            raise ValueError(f"--{name} is the image itself: {path}")
+    outputs = {"--animate": arguments.animate}
+    if arguments.image:
+        outputs["--output"] = arguments.output
+    if arguments.data:
+        outputs |= {f"--output, {suffix}": named_after(arguments.output, suffix) for suffix in SURVEYED}
+    check_outputs(outputs, (arguments.checkpoint, arguments.image))
     return arguments
 
 
@@ -123,7 +133,7 @@ def visualize_image(
 
 def visualize_dataset(arguments: argparse.Namespace, detector: Detector, device: torch.device) -> None:
     """Surveys a data set, and draws and writes the results."""
-    threshold, output = arguments.threshold, Path(arguments.output)
+    threshold = arguments.threshold
     dataset = load_dataset(arguments.data, arguments.split, None, drop_degenerate=True)
     dataset.exif_orientation, dataset.max_pixels = arguments.exif_orientation, arguments.max_pixels
     num_images = min(arguments.max_images or len(dataset), len(dataset))
@@ -131,10 +141,10 @@ def visualize_dataset(arguments: argparse.Namespace, detector: Detector, device:
     for problem in found.unreadable:
         print(printable(problem))
     used = num_images - len(found.unreadable)
-    drift, places = (output.with_name(f"{output.stem}_{name}.png") for name in ("drift", "places"))
-    output.parent.mkdir(parents=True, exist_ok=True)
+    drift, places, record = (named_after(arguments.output, suffix) for suffix in SURVEYED)
+    record.parent.mkdir(parents=True, exist_ok=True)
     numbers = {"images": used, "threshold": threshold, **numbers_of(found)}
-    output.with_suffix(".json").write_text(json.dumps(numbers, indent=1))
+    record.write_text(json.dumps(numbers, indent=1))
     plot_drift(drift, found.iou, found.scores)
     counts = [len(boxes) for boxes in found.boxes_norm]
     order = sorted(range(len(counts)), key=lambda proposal: -counts[proposal])[: arguments.max_panels]
@@ -143,7 +153,7 @@ def visualize_dataset(arguments: argparse.Namespace, detector: Detector, device:
         f"and how many they are\nsmall: less than {SMALL_AREA:.0%} of the image"
     )
     plot_places(places, found.learned_norm, found.boxes_norm, found.kinds, order, caption)
-    print(printable(f"{used} images -> {drift}, {places}, {output.with_suffix('.json')}"))
+    print(printable(f"{used} images -> {drift}, {places}, {record}"))
     refuse_unreadable(len(found.unreadable), num_images, arguments.max_unreadable)
 
 
@@ -152,7 +162,7 @@ def main() -> None:
     device = choose_device(arguments.device)
     reading = {"exif_orientation": arguments.exif_orientation, "max_pixels": arguments.max_pixels}
     image = None if arguments.image is None else read_image(arguments.image, **reading)
-    kind = file_format(arguments.checkpoint)
+    kind = file_format(checkpoint_file(arguments.checkpoint))
     if kind != "checkpoint":
         raise ValueError(f"{arguments.checkpoint}: exported as {kind}, but only checkpoints hold all stages")
     sides = arguments.size, arguments.max_size

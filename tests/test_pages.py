@@ -157,7 +157,9 @@ def options_of(script: str, *command: str) -> set[str]:
 def test_options_that_pages_name_exist() -> None:
     known: dict[str, set[str]] = {}
     for page, text in PAGES.items():
-        for script, command in re.findall(r"(?<!tests/)examples/(\w+\.py) ((?:.|(?<=\\)\n)*)", text):
+        named_commands = r"(?<!tests/)(?:examples/|sparse-rcnn (?=\w+ ))(\w+)(?:\.py)? ((?:.|(?<=\\)\n)*)"
+        for name, command in re.findall(named_commands, text):
+            script = f"{name}.py"
             known.setdefault(script, options_of(script))
             named = set(
                 re.findall(r"(?<![\w`-])--[a-z][a-z0-9-]+", command.partition("#")[0].partition(" -- ")[0])

@@ -3,11 +3,16 @@
 import argparse
 import difflib
 import io
+import os
 import re
+import select
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
+
+NO_READER = 141  # the exit status of a program that SIGPIPE ended, such as git log in "git log | head"
 
 
 class CommandLine(argparse.ArgumentParser):
@@ -87,11 +92,41 @@ def run(main: Callable[[], None], *expected: type[Exception], interrupted: str =
     """Runs a script; an error of the expected kinds ends it with one line, whole, and status 1."""
     warnings.showwarning = show_remark
     try:
-        main()
+        with ending_with_the_reader():
+            main()
     except expected as error:
         sys.exit(f"error: {printable(message_of(error))}")
     except KeyboardInterrupt:
         sys.exit(interrupted)
+
+
+@contextmanager
+def ending_with_the_reader() -> Iterator[None]:
+    """Ends a script quietly if nobody reads its output any more, as after ``| head``."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not is_reader_gone():  # another pipe
+            raise
+        sys.exit(NO_READER)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except BrokenPipeError:  # the interpreter would try it again, and complain
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def is_reader_gone() -> bool:
+    """Whether standard output or error is a pipe without a reader."""
+    try:
+        streams = select.poll()
+        for stream in (sys.stdout, sys.stderr):
+            streams.register(stream, 0)  # errors are told without asking
+        return bool(streams.poll(0))
+    except (AttributeError, ValueError, OSError):  # Windows; a stream that is no file, as in a notebook
+        return False
 
 
 def message_of(error: Exception) -> str:

@@ -2,6 +2,8 @@
 
 import argparse
 
+CHECKPOINT = "best.pth of a run of train.py, or its folder; or a checkpoint of detectron2 or mmdetection"
+
 
 def add_size_options(parser: argparse.ArgumentParser) -> None:
     """Adds --size and --max-size."""

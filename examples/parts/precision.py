@@ -1,6 +1,10 @@
-"""--precision tf32: matrix products of float32 on a GPU's tensor cores."""
+"""--precision of the scripts; tf32: matrix products of float32 on a GPU's tensor cores."""
+
+import argparse
 
 import torch
+
+from sparse_rcnn.inference.detector_file import Precision
 
 
 def use_tf32(device: torch.device) -> None:
@@ -15,3 +19,15 @@ def use_tf32(device: torch.device) -> None:
         raise ValueError(f"--precision tf32 is for a GPU of CUDA, not for {device.type}: give fp32 or bf16")
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = True
+
+
+def set_precision(arguments: argparse.Namespace, device: torch.device) -> Precision:
+    """Sets TF32 if --precision asks for it.
+
+    Returns:
+        What `load_detector` takes: TF32 is a setting of the process, not of a detector.
+    """
+    if arguments.precision == "tf32":
+        use_tf32(device)
+        return "fp32"
+    return "bf16" if arguments.precision == "bf16" else "fp32"

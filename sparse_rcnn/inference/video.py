@@ -1,5 +1,6 @@
 """Reads frames of videos and cameras, and writes videos. PyAV does the work."""
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -93,10 +94,13 @@ class VideoFile:
 
     Raises:
         ImportError: If PyAV is not installed.
+        ValueError: By `add` and `close`, if the encoder or the disk fails. The file is removed then.
     """
 
     def __init__(self, path: str | Path, rate: Fraction | int = USUAL_RATE) -> None:
         self._av = _pyav(f"{path}: writing a video")
+        self._path = Path(path)
+        self._is_open = True
         self._container = self._av.open(str(path), "w")
         codec = "libx264" if "libx264" in self._av.codecs_available else "mpeg4"
         self._stream = self._container.add_stream(codec, rate=rate)
@@ -110,13 +114,31 @@ class VideoFile:
             self._stream.width, self._stream.height = self._size
         if picture.size != self._size:
             picture = picture.resize(self._size)
-        self._container.mux(self._stream.encode(self._av.VideoFrame.from_image(picture)))
+        with self._removed_if_it_fails():
+            self._container.mux(self._stream.encode(self._av.VideoFrame.from_image(picture)))
 
     def close(self) -> None:
-        """Writes the last frames and closes the file."""
-        if self._size != (0, 0):
-            self._container.mux(self._stream.encode())
-        self._container.close()
+        """Writes what is left, and closes the file. It does nothing a second time, or after an error."""
+        if not self._is_open:
+            return
+        with self._removed_if_it_fails():
+            if self._size != (0, 0):
+                self._container.mux(self._stream.encode())
+            self._container.close()
+        self._is_open = False
+
+    @contextlib.contextmanager
+    def _removed_if_it_fails(self) -> Iterator[None]:
+        """A video that cannot be written is no half video: its file is removed."""
+        try:
+            yield
+        except (self._av.error.FFmpegError, OSError) as error:
+            self._is_open = False
+            with contextlib.suppress(self._av.error.FFmpegError, OSError):
+                self._container.close()
+            self._path.unlink(missing_ok=True)
+            message = f"{self._path}: the video cannot be written, and is removed: {error}"
+            raise ValueError(message) from error
 
     def __enter__(self) -> "VideoFile":
         return self

@@ -94,3 +94,22 @@ def test_a_video_becomes_a_video_of_its_rate(tmp_path):
     assert [record["picture"] for record in records.values()] == [str(output / "clip.mp4")] * 4
     names = ["clip.mp4", *(f"clip_{number:06}.txt" for number in range(4)), "detections.json"]
     assert sorted(path.name for path in output.iterdir()) == names
+
+
+def test_a_video_that_cannot_be_written_is_removed_and_the_first_error_is_told(tmp_path):
+    av = pytest.importorskip("av")
+    video = VideoFile(tmp_path / "clip.mp4")
+    picture = Image.new("RGB", (64, 48))
+    video.add(picture)
+
+    class Full:
+        def encode(self, frame=None):
+            raise av.error.FFmpegError(28, "No space left on device")
+
+    video._stream = Full()
+    with pytest.raises(
+        ValueError, match=r"clip.mp4: the video cannot be written, and is removed: .*No space"
+    ):
+        video.add(picture)
+    video.close()  # as detect.py does whatever happens
+    assert not (tmp_path / "clip.mp4").exists()

@@ -307,7 +307,7 @@ def test_the_published_model_of_100_proposals(kind: str, tmp_path: Path) -> None
     [
         (("nothing.pth", "--format", "pt2"), "nothing.pth: no such file"),
         (("runs/shapes/checkpoint.pth", "--format", "onnx", "--output", "x.pt"), "ends in .onnx"),
-        (("copy.pt", "--format", "torchscript", "--output", "copy.pt"), "is the checkpoint itself"),
+        (("copy.pt", "--format", "torchscript", "--output", "copy.pt"), "is a file that is read"),
         (("runs/shapes/checkpoint.pth", "--format", "pt2", "--image", "garbage.jpg"), "garbage.jpg"),
         (("runs/shapes/checkpoint.pth", "--format", "pt2", "--max-detections", "0"), "max_detections"),
     ],

@@ -306,6 +306,8 @@ def test_what_cannot_be_drawn_is_said(directory: Path, image_file: Path, tmp_pat
     broken, exported = tmp_path / "broken.jpg", tmp_path / "model.onnx"
     broken.write_bytes(b"no image")
     exported.write_bytes(b"")
+    own = str(tmp_path / "a.png")
+    Path(own).touch()
     animate = ("--animate", str(tmp_path / "x.png"), "--output", str(tmp_path / "x.png"))
     for arguments, expected in {
         (checkpoint, "absent.jpg"): "absent.jpg: cannot be read",
@@ -324,7 +326,7 @@ def test_what_cannot_be_drawn_is_said(directory: Path, image_file: Path, tmp_pat
         (checkpoint, photo, "--output", "stages.jpg"): "--output must end in .png",
         (checkpoint, photo, "--animate", "moving.mp4"): "--animate must end in one of .gif, .png, .webp",
         (checkpoint, photo, *animate): "--animate and --output must differ",
-        (checkpoint, "a.png", "--output", "./a.png"): "--output is the image itself: ./a.png",
+        (checkpoint, own, "--output", own): "a.png: is a file that is read",
         (checkpoint, "--animate", "moving.gif"): "--animate needs an image",
         (checkpoint,): "an image or --data is needed",
         (checkpoint, "--data", "nowhere"): "nowhere: there is no such file or directory",

@@ -89,7 +89,8 @@ def test_every_file_of_a_detector_finds_the_same(detector, photo, tmp_path):
     detector.save(tmp_path / "mine.safetensors")
     detector.save_pretrained(tmp_path / "hub")
     (tmp_path / "run").mkdir()
-    detector.save(tmp_path / "run" / "checkpoint.pth")
+    (tmp_path / "run" / "checkpoint.pth").write_bytes(b"the newest, which is not read")
+    detector.save(tmp_path / "run" / "best.pth")
     for file in ("mine.safetensors", "hub", "run"):
         again = load_detector(tmp_path / file, "cpu")
         assert (again.class_names, again.category_ids) == (detector.class_names, [17, 18, 16])

@@ -12,8 +12,20 @@ SIDE = 480  # pixels of the longest side
 FOLDER = "photos"
 
 
+def refuse_own_photos(dataset: DetectionDataset, directory: Path) -> None:
+    """Small copies must not replace the photos.
+
+    Raises:
+        ValueError: If images of the data set lie where the copies go.
+    """
+    folder = (directory / FOLDER).resolve()
+    if any(Path(path).resolve() == folder for path in {Path(image).parent for image in dataset.image_paths}):
+        raise ValueError(f"{folder}: has photos of the data set, and the report writes its own there")
+
+
 def write_thumbnails(dataset: DetectionDataset, indices: Sequence[int], directory: Path) -> list[str]:
     """Writes photos/000000.jpg and so on, in the order of `indices`; returns what could not be read."""
+    refuse_own_photos(dataset, directory)
     folder = directory / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -137,9 +137,9 @@ class Evaluation:
         """Writes report.html, and small photos, into the directory of the run, from its last evaluation."""
         if self.processes.rank != 0 or found.problem or not found.image_ids:
             return
-        output = Path(self.arguments.output)
-        data = self.arguments.data or self.arguments.shapes_dir
-        title = f"{output.name} on {Path(data).name}, after {self.arguments.iterations} iterations"
+        output = Path(self.arguments.output).absolute()  # "." and ".." have a name, too
+        data = Path(self.arguments.data or self.arguments.shapes_dir).absolute()
+        title = f"{output.name} on {data.name}, after {self.arguments.iterations} iterations"
         try:
             analysis = analyse(self.dataset, found.results, image_ids=found.image_ids)
             metrics = found.metrics if can_evaluate() else {}

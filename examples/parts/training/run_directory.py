@@ -158,11 +158,13 @@ class RunDirectory:
         except (OSError, ValueError) as error:  # a full disk: checkpoint and figures are written already
             print(f"not all pictures could be written: {error}", file=sys.stderr)
         left_out = f" ({summary['left_out']} unreadable ones left out)" if summary["left_out"] else ""
+        best = self.checkpoints.best
+        use = f"; to detect, evaluate and export, take {best}" if best.is_file() else ""
         print(
             f"AP {summary['AP']:.3f}, AP50 {summary['AP50']:.3f} on {found.num_images} images{left_out} "
             f"after {summary['iterations']} iterations, {summary['skipped']} skipped, "
             f"{summary['unreadable']} unreadable images replaced, "
-            f"{summary['minutes']:.1f} min; see {self.output}"
+            f"{summary['minutes']:.1f} min; see {self.output}{use}"
         )
 
 

@@ -118,9 +118,9 @@ class RunLog:
         self._pass_on("picture", name, picture, iteration)
 
     def close(self) -> None:
-        """Ends the progress bar and writes the remaining entries."""
+        """Ends the progress bar and writes the remaining entries. During an error, the run has failed."""
         self.progress.close()
-        self._pass_on("close")
+        self._pass_on("close", sys.exc_info()[0] is not None)
         self._loggers = []
         if self._complained:
             with contextlib.suppress(OSError):

@@ -21,6 +21,8 @@ from sparse_rcnn.data.formats.via import VIA_FORMAT
 from sparse_rcnn.data.formats.voc_layout import VOC_FORMAT
 from sparse_rcnn.data.formats.yolo_layout import YOLO_FORMAT
 
+WEIGHTS = (".pth", ".pt", ".pt2", ".onnx", ".safetensors")  # files of detectors
+
 __all__ = ["FORMATS", "OTHER_FORMATS", "name_of_split", "names_in_order", "recognise"]
 
 # In the order in which they are tried. A new format is a file and an entry here.
@@ -41,6 +43,8 @@ def recognise(path: Path, split: str = "train") -> Layout:
     """
     if not path.exists():
         raise unknown_layout(path, (*FORMATS, *OTHER_FORMATS))
+    if path.suffix.lower() in WEIGHTS and path.is_file():
+        raise ValueError(f"{path}: is a detector, but a data set is needed: its folder or annotations")
     path = _inside(path)
     for formats in (FORMATS, OTHER_FORMATS):
         found = []

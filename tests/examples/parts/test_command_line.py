@@ -1,8 +1,11 @@
 import io
+import os
+import subprocess
 import sys
 
 import pytest
 from parts.command_line import CommandLine, message_of, printable, run
+from processes import EXAMPLES
 
 
 def make_parser():
@@ -53,3 +56,43 @@ def test_an_error_ends_with_one_whole_line():
     assert message_of(told) == "new\nline.jpg: is wrong"
     with pytest.raises(KeyError):
         run(lambda: {}["a fault of the program"], ValueError)
+
+
+@pytest.mark.parametrize(
+    ("unbuffered", "lines", "end", "status", "said"),
+    [
+        ("", 100_000, "pass", 141, ""),
+        ("1", 1, "pass", 141, ""),
+        ("", 1, "raise ValueError('wrong')", 1, "error: wrong\n"),  # the line is still in the buffer
+    ],
+)
+def test_a_script_ends_quietly_with_the_reader_of_its_output(unbuffered, lines, end, status, said):
+    code = f"""
+from parts.command_line import run
+def main():
+    for line in range({lines}):
+        print(line)
+    {end}
+run(main, ValueError, OSError)
+"""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=EXAMPLES,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (status, said)
+
+
+def test_another_broken_pipe_is_an_error():
+    def fail():
+        raise BrokenPipeError("of a worker")
+
+    with pytest.raises(SystemExit, match=r"^error: of a worker$"):
+        run(fail, OSError)

@@ -20,8 +20,8 @@ class Logger(Protocol):
     def picture(self, name: str, picture: PIL.Image.Image, iteration: int) -> None:
         """Takes a picture of an iteration."""
 
-    def close(self) -> None:
-        """Writes what is left, and ends the run."""
+    def close(self, failed: bool) -> None:
+        """Writes what is left, and ends the run; `failed` if it ends with an error."""
 
 
 def missing_packages(names: list[str]) -> list[str]:

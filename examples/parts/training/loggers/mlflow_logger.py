@@ -31,7 +31,7 @@ class MlflowLogger:
             return
         experiment = self._client.get_experiment_by_name("sparse_rcnn")
         number = experiment.experiment_id if experiment else self._client.create_experiment("sparse_rcnn")
-        self._id = self._client.create_run(number, run_name=output.name).info.run_id
+        self._id = self._client.create_run(number, run_name=output.absolute().name).info.run_id
         remembered.write_text(self._id)
         for name, value in settings.items():
             self._client.log_param(self._id, name, str(value)[:LONGEST])
@@ -51,9 +51,9 @@ class MlflowLogger:
         """A file among the artifacts of the run."""
         self._client.log_image(self._id, picture, f"{name}/{iteration:08d}.png")
 
-    def close(self) -> None:
-        """Marks the run as finished."""
-        self._client.set_terminated(self._id)
+    def close(self, failed: bool) -> None:
+        """Marks the run as finished or failed."""
+        self._client.set_terminated(self._id, "FAILED" if failed else "FINISHED")
 
 
 def _name(name: str) -> str:

@@ -27,6 +27,6 @@ class TensorBoardLogger:
         """A picture with a slider over iterations."""
         self._writer.add_image(name, np.asarray(picture), iteration, dataformats="HWC")
 
-    def close(self) -> None:
+    def close(self, failed: bool) -> None:
         """Writes what is left."""
         self._writer.close()

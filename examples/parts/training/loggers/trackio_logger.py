@@ -17,7 +17,7 @@ class TrackioLogger:
 
     def __init__(self, output: Path, settings: dict[str, Any]) -> None:
         self._run = trackio.init(
-            project="sparse_rcnn", name=output.name, config=settings, resume="allow", embed=False
+            project="sparse_rcnn", name=output.absolute().name, config=settings, resume="allow", embed=False
         )
 
     def numbers(self, values: dict[str, float], iteration: int) -> None:
@@ -28,8 +28,8 @@ class TrackioLogger:
         """A picture of an iteration."""
         self._run.log({name: trackio.Image(picture)}, step=iteration)
 
-    def close(self) -> None:
-        """Writes what is left."""
+    def close(self, failed: bool) -> None:
+        """Writes what is left. Trackio's runs have no status that a program sets."""
         self._run.finish()
 
 

@@ -19,7 +19,12 @@ class WandbLogger:
         remembered = output / "wandb_id.txt"
         known = remembered.read_text() if remembered.exists() else None
         self._run = wandb.init(
-            project="sparse_rcnn", name=output.name, dir=output, config=settings, id=known, resume="allow"
+            project="sparse_rcnn",
+            name=output.absolute().name,
+            dir=output,
+            config=settings,
+            id=known,
+            resume="allow",
         )
         remembered.write_text(self._run.id)
 
@@ -31,9 +36,9 @@ class WandbLogger:
         """A picture with a slider over iterations."""
         self._run.log({name: wandb.Image(picture)}, step=iteration)
 
-    def close(self) -> None:
-        """Sends what is left."""
-        self._run.finish()
+    def close(self, failed: bool) -> None:
+        """Sends what is left. The status of the run follows from the exit code."""
+        self._run.finish(exit_code=int(failed))
 
 
 open_logger = WandbLogger

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ class Service:
     def __init__(self) -> None:
         self.runs: dict[str, dict[str, Any]] = {}
         self.finished: list[str] = []
+        self.failed: list[str] = []
 
     def init(self, *, name: str, config: dict[str, Any], id: str | None = None, **_: Any) -> Any:
         key = id or f"id of {name}"
@@ -31,8 +33,11 @@ class Service:
         return SimpleNamespace(
             id=key,
             log=lambda new, step: values.update({(step, name): value for name, value in new.items()}),
-            finish=lambda: self.finished.append(key),
+            finish=lambda exit_code=0: self.end(key, exit_code != 0),
         )
+
+    def end(self, key: str, failed: bool) -> None:
+        (self.failed if failed else self.finished).append(key)
 
 
 class Client:
@@ -43,7 +48,9 @@ class Client:
         self.get_experiment_by_name = lambda name: None
         self.create_experiment = lambda name: "7"
         self.update_run = lambda run, status: None
-        self.set_terminated = service.finished.append
+        self.set_terminated = lambda run, status: service.end(
+            run, {"FINISHED": False, "FAILED": True}[status]
+        )
 
     def create_run(self, experiment: str, run_name: str) -> Any:
         self.service.runs.setdefault(f"id of {run_name}", {"config": {}})
@@ -86,7 +93,7 @@ def test_numbers_and_pictures_arrive_at_their_step_in_the_run_of_that_name(
     logger = open_logger(name, tmp_path, SETTINGS)
     logger.numbers(NAMES, 2)
     logger.picture("predictions", PICTURE, 2)
-    logger.close()
+    logger.close(failed=False)
     ((key, run),) = service.runs.items()
     assert key == f"id of {tmp_path.name}"
     assert run == {"config": SETTINGS, (2, "predictions"): PICTURE, **{(2, k): v for k, v in NAMES.items()}}
@@ -98,7 +105,7 @@ def test_a_run_that_goes_on_goes_on_there(service: Service, tmp_path: Path, name
     for iteration in (2, 4):
         logger = open_logger(name, tmp_path, SETTINGS)
         logger.numbers({"train/loss": float(iteration)}, iteration)
-        logger.close()
+        logger.close(failed=False)
     (run,) = service.runs.values()
     assert (run[(2, "train/loss")], run[(4, "train/loss")]) == (2.0, 4.0)
 
@@ -143,6 +150,20 @@ def test_a_run_writes_to_all_its_loggers_and_outlives_one_that_fails(
     ] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_a_run_that_ends_with_an_error_has_failed(service: Service, tmp_path: Path, name: str) -> None:
+    run_log = RunLog(tmp_path, 0, 4, 0, [open_logger(name, tmp_path, SETTINGS)])
+
+    def fail() -> None:
+        with ExitStack() as stack:
+            stack.callback(run_log.close)  # as train.py does
+            raise ValueError("a bad batch")
+
+    with pytest.raises(ValueError, match="a bad batch"):
+        fail()
+    assert (service.finished, service.failed) == ([], [f"id of {tmp_path.name}"])
+
+
 def test_a_logger_whose_package_is_missing_is_refused_at_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +190,7 @@ def test_the_package_itself_takes_it_without_a_network(
         logger = open_logger(name, output, SETTINGS)
         logger.numbers(NAMES, iteration)
         logger.picture("predictions", PICTURE, iteration)
-        logger.close()
+        logger.close(failed=False)
     written = {"wandb": "my run/wandb/**/*.wandb", "mlflow": "mlruns/*/*/metrics/val/AP.cat"}
     files = list(tmp_path.glob(written.get(name, "trackio/**/*.db")))
     assert files

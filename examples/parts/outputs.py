@@ -1,0 +1,36 @@
+"""Where the results of a command go: never over a file that it reads; over an older result with a remark."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from parts.command_line import printable
+
+
+def check_outputs(outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path | None] = ()) -> None:
+    """Says which results replace older files. Call it before the work, so that a user can still stop.
+
+    Args:
+        outputs: Files and directories by the option that names them; None for what is not written.
+        inputs: Files that the command reads.
+
+    Raises:
+        ValueError: If an output is an input.
+    """
+    read = [Path(path) for path in inputs if path is not None]
+    for option, name in outputs.items():
+        path = Path(name or "")
+        if name is None or not path.exists():
+            continue
+        if path.is_dir():
+            if any(path.iterdir()):
+                remark(f"{path} has files: results replace those with the same name ({option})")
+        elif any(one.name == path.name and one.resolve() == path.resolve() for one in read):
+            raise ValueError(f"{option} {path}: is a file that is read; give another name")
+        else:
+            remark(f"{path} is there already, and will be replaced ({option})")
+
+
+def remark(text: str) -> None:
+    """Prints it beside the output, which may be for a program."""
+    print(printable(f"remark: {text}"), file=sys.stderr)
