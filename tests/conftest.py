@@ -24,7 +24,12 @@ settings.register_profile(
     max_examples=25,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
 )
-settings.load_profile("sparse_rcnn")
+settings.register_profile("inner_loop", settings.get_profile("sparse_rcnn"), max_examples=10)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The inner loop tries fewer examples of each property than the whole suite."""
+    settings.load_profile("inner_loop" if "not slow" in config.option.markexpr else "sparse_rcnn")
 
 
 # The longest files: they come first, so that no process waits for another at the end.

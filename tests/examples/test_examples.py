@@ -4,14 +4,13 @@ import importlib.util
 import json
 import re
 import shutil
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from evaluate import detect_dataset, load_dataset
 from PIL import Image
-from processes import EXAMPLES, TINY, failure_of, run_python, run_script, run_two
+from processes import EXAMPLES, TINY, failure_of, run_here, run_python, run_script, run_two
 from torch._dynamo.utils import counters
 
 from sparse_rcnn import load_detector
@@ -61,7 +60,7 @@ def test_resuming_keeps_optimizer_schedule_and_place(trained: Path) -> None:
 def test_evaluation_of_the_checkpoint_gives_the_same_ap_as_training(trained: Path) -> None:
     output = trained / "runs" / "shapes"
     fast = ("--evaluator", "faster_coco_eval") if importlib.util.find_spec("faster_coco_eval") else ()
-    done = run_script(
+    done = run_here(
         *("evaluate.py", output / "checkpoint.pth", "--data", trained / "data" / "shapes", *fast),
         *("--batch-size", "4", "--workers", "0", "--metrics", "metrics.json", "--results", "results.json"),
         *("--report", "report", "--against", output / "checkpoint.pth"),
@@ -84,7 +83,7 @@ def test_evaluation_of_the_checkpoint_gives_the_same_ap_as_training(trained: Pat
 def test_detection_draws_pictures_and_writes_json(trained: Path) -> None:
     images = sorted((trained / "data" / "shapes" / "val2017").glob("*.jpg"))
     checkpoint = trained / "runs" / "shapes" / "checkpoint.pth"
-    done = run_script(
+    done = run_here(
         "detect.py", checkpoint, images[0], "data/shapes/val2017/*2.jpg", "--threshold", "0", cwd=trained
     )
     assert done.returncode == 0, done.stderr
@@ -132,14 +131,17 @@ def test_bf16_trains_evaluates_and_detects(trained: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.release)])
 def test_evaluation_compiles_a_checkpoint_and_refuses_to_compile_an_exported_file(
-    trained: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = torch.device("cpu")
     checkpoint = str(trained / "runs" / "shapes" / "checkpoint.pth")
     images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
     sizes = torch.tensor([[64, 96], [50, 90]])
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    if backend == "eager":  # test_gpu_check.py has Inductor on smaller detectors
+        monkeypatch.setattr("sparse_rcnn.inference.compiling._packed", lambda graph, _: graph)
+    torch.compiler.reset()
     counters.clear()
     with torch.no_grad():
         expected = load_detector(checkpoint, device).detect(images, sizes)
@@ -238,7 +240,7 @@ def test_detection_goes_on_after_an_unreadable_image_and_says_so(trained: Path, 
     image = sorted((trained / "data" / "shapes" / "val2017").glob("*.jpg"))[0]
     (tmp_path / "broken.jpg").write_bytes(image.read_bytes()[:300])
     checkpoint = trained / "runs" / "shapes" / "checkpoint.pth"
-    done = run_script("detect.py", checkpoint, tmp_path / "broken.jpg", image, cwd=tmp_path)
+    done = run_here("detect.py", checkpoint, tmp_path / "broken.jpg", image, cwd=tmp_path)
     assert done.returncode == 1
     assert "broken.jpg: cannot be read as an image" in done.stderr
     assert "1 of 2 images could not be read" in done.stderr

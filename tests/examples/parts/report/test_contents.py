@@ -117,6 +117,7 @@ def many(images: int, classes: int, boxes: int) -> tuple[Any, list[dict[str, Any
     return truth, entries(boxes), dataset
 
 
+@pytest.mark.slow
 def test_5000_photos_and_1203_classes_of_two_detectors_take_less_than_5_mb(tmp_path: Path) -> None:
     truth, results, dataset = many(5000, 1203, 40)
     evaluated = [Evaluated("one", {}, analyse(truth, results))] * 2
