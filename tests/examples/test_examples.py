@@ -113,7 +113,7 @@ def test_bf16_trains_evaluates_and_detects(trained: Path) -> None:
     assert 0 < abs(first["loss"] / exact["loss"] - 1) < 0.05  # rounded, and the same
     checkpoint = torch.load(trained / "runs" / "bf16" / "checkpoint.pth", weights_only=True)
     assert {value.dtype for value in checkpoint["model"].values()} <= {torch.float32, torch.int64}
-    done = run_script("train.py", *options, "--resume", "--precision", "fp32", cwd=trained)
+    done = run_here("train.py", *options, "--resume", "--precision", "fp32", cwd=trained)
     assert done.returncode == 1
     assert "--precision was bf16, not fp32" in done.stderr
 
@@ -122,7 +122,7 @@ def test_bf16_trains_evaluates_and_detects(trained: Path) -> None:
         (trained / precision).mkdir()
         options = ("--data", "data/shapes", "--results", f"{precision}/results.json")
         checkpoint_file = "runs/shapes/checkpoint.pth"
-        done = run_script("evaluate.py", checkpoint_file, *options, "--precision", precision, cwd=trained)
+        done = run_here("evaluate.py", checkpoint_file, *options, "--precision", precision, cwd=trained)
         assert done.returncode == 0, done.stderr
         results = json.loads((trained / precision / "results.json").read_text())
         scores[precision] = torch.tensor([result["score"] for result in results]).topk(100).values
@@ -286,7 +286,7 @@ def test_compiled_training_on_any_sizes_evaluates_saves_and_resumes(trained: Pat
         "128",
     ]
     options += ["--max-size", "160", "--eval-size", "96", "--workers", "0", "--output", "runs/sizes"]
-    options += ["--num-heads", "4", "--compile", "eager"]
+    options += ["--num-heads", "4", "--num-stages", "1", "--compile", "eager"]
     done = run_script("train.py", *options, cwd=trained)
     assert done.returncode == 0, done.stderr
     entries = [json.loads(x) for x in (trained / "runs" / "sizes" / "metrics.jsonl").read_text().splitlines()]

@@ -30,13 +30,9 @@ def load(tmp_path, state_dict, name="resnet18", norm="frozen"):
 
 @pytest.fixture(scope="module")
 def hollow_resnet18(resnet18):
-    """Entries of the right shapes, of one number each: files of them are small."""
-    return {key: torch.zeros(()).expand(value.shape) for key, value in resnet18.items()}
-
-
-@pytest.fixture(scope="module")
-def hollow_mobilenet(mobilenet):
-    return {key: torch.zeros(()).expand(value.shape) for key, value in mobilenet.items()}
+    """Entries of the right shapes, one of them with values: a file must hold more than its largest entry."""
+    whole = "layer4.0.conv2.weight"
+    return {k: v if k == whole else torch.zeros(()).expand(v.shape) for k, v in resnet18.items()}
 
 
 def assert_refused(match, tmp_path, state_dict, name="resnet18", norm="frozen"):
@@ -151,8 +147,8 @@ def test_missing_key_is_named(tmp_path, hollow_resnet18, key):
 
 
 @pytest.mark.parametrize("key", ["features.0.0.weight", "features.18.0.weight"])
-def test_missing_mobilenet_key_is_named(tmp_path, hollow_mobilenet, key):
-    rest = {name: value for name, value in hollow_mobilenet.items() if name != key}
+def test_missing_mobilenet_key_is_named(tmp_path, mobilenet, key):
+    rest = {name: value for name, value in mobilenet.items() if name != key}
     said = assert_refused(re.escape(f"missing key {key!r}"), tmp_path, rest, "mobilenet_v2")
     assert named_keys(said) == [key]
 
@@ -169,8 +165,8 @@ def test_misshapen_key_is_named(tmp_path, hollow_resnet18, key):
     assert named_keys(assert_refused(re.escape(f"misshapen key {key!r}"), tmp_path, given)) == [key]
 
 
-def test_weights_of_another_trunk(tmp_path, hollow_mobilenet):
-    assert_refused("do not fit the trunk of resnet18", tmp_path, hollow_mobilenet)
+def test_weights_of_another_trunk(tmp_path, mobilenet):
+    assert_refused("do not fit the trunk of resnet18", tmp_path, mobilenet)
 
 
 def test_batch_norm_weights_do_not_fit_group_norm(tmp_path, hollow_resnet18):
