@@ -7,10 +7,11 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import shutil
 import tempfile
 
 # What is remembered of image files stays out of the user's folder.
-os.environ["SPARSE_RCNN_CACHE"] = tempfile.mkdtemp(prefix="sparse_rcnn_cache_")
+CACHE = os.environ["SPARSE_RCNN_CACHE"] = tempfile.mkdtemp(prefix="sparse_rcnn_cache_")
 
 import pytest
 from hypothesis import Phase, settings
@@ -24,13 +25,23 @@ settings.register_profile(
     max_examples=25,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
 )
-settings.load_profile("sparse_rcnn")
+settings.register_profile("inner_loop", settings.get_profile("sparse_rcnn"), max_examples=10)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The inner loop tries fewer examples of each property than the whole suite."""
+    settings.load_profile("inner_loop" if "not slow" in config.option.markexpr else "sparse_rcnn")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
 # The longest files: they come first, so that no process waits for another at the end.
 LONGEST = (
     *("test_survival.py", "test_examples.py", "test_export.py", "test_modes.py", "test_one_graph.py"),
-    *("test_small_data.py", "test_checkpoint_fuzz.py", "test_wheel.py", "test_pages.py"),
+    *("test_small_data.py", "test_gpu_check.py", "test_experiments.py", "test_benchmark.py"),
+    *("test_checkpoint_fuzz.py", "test_wheel.py", "test_pages.py"),
 )
 
 

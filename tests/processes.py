@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import warnings
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -109,6 +110,28 @@ def _run_forked(words: list[str], cwd: str, environment: dict[str, str], outputs
         runpy.run_path(words[0], run_name="__main__")
     finally:
         atexit._run_exitfuncs()
+
+
+def run_here(script: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a script of examples/ in this process. One of its own takes seconds to start."""
+    words, stopped = [str(EXAMPLES / script), *map(str, arguments)], None
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(io.StringIO()) as stdout,
+        contextlib.redirect_stderr(io.StringIO()) as stderr,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("default")  # no errors, as for users
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", words)
+        patch.setenv("MALLOC_PERTURB_", "0")  # what is set for freed memory would outlast the script
+        try:
+            runpy.run_path(words[0], run_name="__main__")
+        except SystemExit as end:
+            stopped = end.code
+    said = f"{stopped}\n" if isinstance(stopped, str) else ""
+    code = 1 if said else stopped or 0
+    return subprocess.CompletedProcess(words, code, stdout.getvalue(), stderr.getvalue() + said)
 
 
 def failure_of(script: str, *arguments: str) -> str:

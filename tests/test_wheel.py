@@ -15,6 +15,7 @@ from small_model import build_small_model
 from sparse_rcnn import load_detector
 from sparse_rcnn.nn import ImageSize, save_checkpoint
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 # One file of three floors, seconds each.
 TESTS = ("ops/test_detections.py", "nn/test_head.py", "data/loading/test_collate.py")
@@ -46,7 +47,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-@pytest.mark.slow
 def test_wheel_holds_every_file_of_the_package_and_no_other(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -105,7 +105,6 @@ def test_console_command_lists_commands_and_names_what_is_missing(site: Path, tm
     assert "    sparse-rcnn info detector.onnx --json" in told
 
 
-@pytest.mark.slow
 def test_installed_wheel_passes_tests(site: Path, tmp_path: Path) -> None:
     tests = tmp_path / "tests"
     for name in (*TESTS, *SHARED):

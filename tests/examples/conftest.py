@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
-from processes import TINY, run_script, run_two
+from processes import TINY, run_here, run_two
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory in which the main job ran on tiny settings."""
     directory = tmp_path_factory.mktemp("train")
-    done = run_script("train.py", *TINY, cwd=directory)
+    done = run_here("train.py", *TINY, cwd=directory)
     assert done.returncode == 0, done.stderr
     assert "AP50" in done.stdout
     return directory

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from processes import EXAMPLES, TWO_PROCESSES, failure_of, run_script
+from processes import EXAMPLES, failure_of, run_here, run_two
 
 from sparse_rcnn.data import ShapesDataset
 from sparse_rcnn.nn import load_checkpoint
@@ -25,7 +25,7 @@ def test_two_processes_train_and_evaluate_py_finds_the_same_figures(tmp_path: Pa
     options = ("shapes", "--backbone", "resnet18", "--backbone-weights", "trunk.pth", "--num-proposals", "20")
     options += ("--max-size", "64", "--batch-size", "4", "--epochs", "2")
     on_cpu = {"CUDA_VISIBLE_DEVICES": ""}
-    done = run_script("coco_8gpu.py", *options, cwd=tmp_path, launcher=TWO_PROCESSES, environment=on_cpu)
+    done = run_two("coco_8gpu.py", *options, cwd=tmp_path, environment=on_cpu)
     assert done.returncode == 0, done.stderr
     assert "iteration 4 of 4: loss " in done.stdout
     checkpoint = load_checkpoint(tmp_path / "runs" / "coco_8gpu" / "checkpoint.pth")
@@ -36,7 +36,7 @@ def test_two_processes_train_and_evaluate_py_finds_the_same_figures(tmp_path: Pa
     assert 0 < moved < 4 * 2.5e-5 * 1.1  # a step of AdamW is at most its learning rate
 
     options = ("runs/coco_8gpu/checkpoint.pth", "--data", "shapes", "--workers", "0", "--device", "cpu")
-    again = run_script("evaluate.py", *options, cwd=tmp_path)
+    again = run_here("evaluate.py", *options, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     tables = [
         [line for line in output.splitlines() if line.startswith(" Average")]

@@ -45,6 +45,7 @@ def test_finds_what_the_model_finds(detector, checkpoint, pixels):
     assert found.boxes.amax(0)[2:].tolist() <= [130, 90]
 
 
+@pytest.mark.slow
 def test_detecting_imports_neither_torchvision_nor_the_compiler(checkpoint, photo):
     """They take as long to import as PyTorch itself: half of the time of a first photo."""
     code = (

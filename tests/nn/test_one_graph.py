@@ -119,8 +119,8 @@ def test_sizes_and_batches_compile_twice_at_most():
     others = [(32 * generator.randint(10, 15), 32 * generator.randint(10, 15)) for _ in range(11)]
     sizes = [(320, 480), *others]
     assert any(height == width for height, width in sizes)
-    model = build_small_model(backbone="resnet10", backbone_norm="frozen", hidden_dim=256).eval()
-    detector = EndToEndDetector(model, max_detections=10)
+    model = build_small_model(backbone="resnet10", backbone_norm="frozen", num_stages=1, hidden_dim=256)
+    detector = EndToEndDetector(model.eval(), max_detections=10)
     compiled = torch.compile(detector, fullgraph=True, dynamic=True, backend="aot_eager")
     with torch.no_grad():
         for trial, (height, width) in enumerate(sizes):
@@ -210,7 +210,9 @@ def test_bfloat16_autocast_is_as_close_as_eager(detector):
 
 @NEEDS_COMPILER
 @pytest.mark.slow
-def test_inductor_runs_any_size(detector):
+def test_inductor_runs_any_size(detector, size):
+    if size == "small":
+        del detector.model.head.stages[1:]  # they repeat the first, and compile for as long
     compiled = torch.compile(detector, fullgraph=True, dynamic=True)
     with torch.no_grad():
         for batch in (random_batch(4, 64, 96), random_batch(2, 160, 64), random_batch(3, 96, 96)):

@@ -79,7 +79,7 @@ def test_optimal_against_brute_force(cost):
 
 
 @given(costs(ANYTHING))
-@settings(max_examples=200)
+@settings(max_examples=8 * settings.default.max_examples)
 def test_as_many_finite_pairs_as_possible_and_of_those_the_cheapest(cost):
     rows = assign(cost)
     for column, row in enumerate(rows.tolist()):

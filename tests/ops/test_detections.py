@@ -38,7 +38,7 @@ def sorted_by_loop(logits, boxes, sizes, originals, limit):
 
 
 @given(predictions(), st.integers(1, 25), st.booleans())
-@settings(max_examples=100)
+@settings(max_examples=4 * settings.default.max_examples)
 def test_against_a_sorted_loop(batch, limit, rescale):
     logits, boxes, sizes, originals = batch
     originals = originals if rescale else None

@@ -7,11 +7,11 @@ from random_detections import random_detections
 
 from sparse_rcnn.data import analyse
 
-torchmetrics = pytest.importorskip("torchmetrics")
 
-
+@pytest.mark.slow  # for the import of torchmetrics
 @pytest.mark.parametrize(("seed", "crowd_share"), [(0, 0.0), (1, 0.2)])
 def test_equal_to_torchmetrics(seed, crowd_share):
+    torchmetrics = pytest.importorskip("torchmetrics")
     analysis = analyse(*random_detections(seed, detections=400, crowd_share=crowd_share))
     counted = ~analysis.match.ignored
     scores = torch.from_numpy(analysis.boxes.found.score[counted])

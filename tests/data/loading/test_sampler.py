@@ -12,7 +12,7 @@ from sparse_rcnn.data import Draw, TrainingSampler
 LANDSCAPE, PORTRAIT, SQUARE = (30, 40), (40, 30), (30, 30)
 LARGEST_SEED = 2**31 - 1
 
-many = settings(max_examples=150)
+many = settings(max_examples=6 * settings.default.max_examples)
 image_sizes = st.lists(st.sampled_from([LANDSCAPE, PORTRAIT, SQUARE]), min_size=1, max_size=30)
 seeds = st.integers(0, LARGEST_SEED)
 

@@ -72,7 +72,7 @@ def test_resized_shape_properties(height, width, size, longest):
 
 # Not to a size of 1: torch 2.14 fails an internal assertion where uint8 images shrink to a single pixel.
 @given(samples(), st.integers(2, 80))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 def test_boxes_follow_the_resized_image(pair, size):
     image, objects = pair
     resized, moved = ResizeShortestEdge(size, 200)(image, objects)
@@ -98,7 +98,7 @@ def test_resize_interpolates_as_torchvision_does():
 
 
 @given(samples(), st.integers(1, 60), st.integers(0, 60), st.integers(0, 2**31))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples)
 def test_crop_properties(pair, low, spread, seed):
     image, objects = pair
     _, height, width = image.shape

@@ -25,14 +25,14 @@ def build(variant: str):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("batch", [0, 1, 3])
-def test_predictions_and_the_model_stay(variant, batch):
+def test_predictions_and_the_model_stay(variant):
     model = build(variant)
     before = copy.deepcopy(model.state_dict())
     folded = fold_first_stage(model)
-    inputs = random_batch(batch, 64, 96) if batch else (torch.zeros(0, 3, 64, 96), torch.zeros(0, 2).long())
+    empty = torch.zeros(0, 3, 64, 96), torch.zeros(0, 2).long()
     with torch.no_grad():
-        assert_close(folded(*inputs), model(*inputs), rtol=1e-10, atol=1e-10)
+        for inputs in (empty, random_batch(1, 64, 96), random_batch(3, 64, 96)):
+            assert_close(folded(*inputs), model(*inputs), rtol=1e-10, atol=1e-10)
     after = model.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[key], value) for key, value in before.items())

@@ -117,18 +117,33 @@ def many(images: int, classes: int, boxes: int) -> tuple[Any, list[dict[str, Any
     return truth, entries(boxes), dataset
 
 
+def assert_lowest_scores_are_left_out(page: Path, results: list[dict[str, Any]], kept: int) -> None:
+    data = data_of(page)
+    assert unpacked(data["runs"][1]["found"]["counts"]).sum() == kept
+    (remark,) = data["remarks"]
+    assert "The page has no boxes with a score of" in remark
+    score = np.sort([result["score"] for result in results])[::-1]
+    assert score[kept] < data["lowest"] <= score[kept] + 0.011
+
+
+def test_of_too_many_boxes_the_lowest_scores_are_left_out_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parts.report.report.MOST_BOXES", 1000)
+    truth, results, dataset = many(20, 3, 40)
+    evaluated = [Evaluated("one", {}, analyse(truth, results))] * 2
+    page = write_page(contents_of("many", dataset, evaluated, np.arange(20), list(range(20))), tmp_path)
+    assert_lowest_scores_are_left_out(page, results, 500)
+
+
+@pytest.mark.slow
 def test_5000_photos_and_1203_classes_of_two_detectors_take_less_than_5_mb(tmp_path: Path) -> None:
     truth, results, dataset = many(5000, 1203, 40)
     evaluated = [Evaluated("one", {}, analyse(truth, results))] * 2
     indices = np.arange(5000)
     page = write_page(contents_of("many", dataset, evaluated, indices, indices.tolist()), tmp_path)
     assert page.stat().st_size < 5e6
-    data = data_of(page)
-    assert unpacked(data["runs"][1]["found"]["counts"]).sum() == 50_000
-    (remark,) = data["remarks"]
-    assert "The page has no boxes with a score of" in remark
-    score = np.sort([result["score"] for result in results])[::-1]
-    assert score[50_000] < data["lowest"] <= score[50_000] + 0.011
+    assert_lowest_scores_are_left_out(page, results, 50_000)
 
 
 def test_kinds_are_those_of_the_analysis(report: Any) -> None:

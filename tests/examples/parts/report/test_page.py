@@ -11,6 +11,7 @@ from parts.report.report import Evaluated, write_report
 
 from sparse_rcnn.data import Analysis, DetectionDataset, analyse
 
+pytestmark = pytest.mark.slow  # a browser
 NAMELESS = "(class 5)"
 
 
