@@ -138,9 +138,11 @@ def main() -> None:
     tables: list[Table] = []
     for name in arguments.only:
         for table in sections[name]():
-            print(f"\n{to_markdown(table)}", flush=True)
+            if tables and tables[-1].title == table.title:
+                tables.pop()  # it has one more row now
             tables.append(table)
-            # After each table: nothing is lost if the next one runs out of memory.
+            print(f"\n{to_markdown(table)}", flush=True)
+            # After each row of a GPU, or each table: nothing is lost if the next one runs out of memory.
             text = "\n".join([f"{head}.\n", *map(to_markdown, tables)])
             (output / "benchmark.md").write_text(text)
             record = {"header": head, "tables": [table._asdict() for table in tables]}

@@ -14,6 +14,7 @@ gpu_check.md, gpu_check.json and gpu_check.log. `--device cpu --tiny` only check
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -72,6 +73,8 @@ def main() -> int:
 
         run_parts(parts, deadline, directory, arguments.workers, tell)
         print("\n".join(write_report(directory, output, parts, results)))
+    if skipped := [result.name for result in results if result.status == "skipped"]:
+        print(f"no time was left for some parts; to run them: --only {shlex.join(skipped)}")
     print(f"{time.monotonic() - began:.0f} s; tables in {output / 'gpu_check.md'}")
     return min(MOST_FAILURES, sum(result.is_failure for result in results))
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sparse_rcnn import build_sparse_rcnn
+from sparse_rcnn.nn import EndToEndDetector, fold_first_stage, fold_norms
 from sparse_rcnn.ops import apply_deltas, flatten_pyramid, pyramid_roi_align
 
 pytestmark = pytest.mark.skipif(
@@ -69,10 +70,29 @@ def test_kernels_of_inference() -> None:
     assert counts.by_name["rsqrt"] == 0
 
 
+def test_kernels_of_the_folded_detector() -> None:
+    """Folding computes constants, so the model is real first, and then fake."""
+    model = build_sparse_rcnn(num_proposals=N, backbone_weights=None).eval()
+    detector = EndToEndDetector(fold_first_stage(fold_norms(model))).requires_grad_(False)
+    with FakeTensorMode() as mode:
+        for module in detector.modules():
+            for tensors in (module._parameters, module._buffers):
+                for name, tensor in tensors.items():
+                    tensors[name] = None if tensor is None else mode.from_tensor(tensor).to("cuda")
+        images, sizes = images_of(1)
+        with torch.no_grad(), KernelCounts() as counts:
+            detector(images, sizes)
+    assert 0 < counts.total <= 739
+    assert counts.by_name["addcmul"] == 0  # no norm of the backbone is left
+
+
 @pytest.mark.usefixtures("fake")
 def test_what_training_keeps_in_bfloat16() -> None:
     step = TrainingStep(published_model())
     inputs = (*images_of(2), *targets_of(2))
+    with KernelCounts() as counts:
+        step(*inputs)
+    assert 0 < counts.total <= 1037  # in float32
     with KernelCounts() as counts, SavedTensors() as saved, cuda_autocast():
         step(*inputs)
     assert 0 < counts.total <= 1429

@@ -3,12 +3,13 @@
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import benchmark
 import pytest
 import torch
-from parts.benchmarks.gpu.rows import FromTheFirst, length_of_union, measure_row, with_ratios
+from parts.benchmarks.gpu.rows import FromTheFirst, growing, length_of_union, measure_row, with_ratios
 from parts.gpu_check.parts import Deadline, Part, run_parts
 from parts.gpu_check.plan import MEASURED, TESTS, make_plan
 from parts.gpu_check.report import write_report
@@ -90,6 +91,21 @@ def test_a_row_that_fails_says_why_and_the_others_go_on() -> None:
     assert 10 <= good["ms"] < 1000
     assert good["images/s"] == pytest.approx(2000 / good["ms"])
     assert good["times as fast"] == 1
+
+
+def test_a_table_is_there_after_each_row_and_the_next_one_may_be_the_end() -> None:
+    def end() -> Callable[[], None]:
+        raise KeyboardInterrupt
+
+    def pause() -> Callable[[], None]:
+        return lambda: time.sleep(0.001)
+
+    tables = growing("a title", {"one": pause, "two": pause, "three": end}, MACHINE, images=3)
+    assert [row[""] for row in next(tables).rows] == ["one"]
+    two = next(tables)
+    assert [row["times as fast"] for row in two.rows] == [1, two.rows[0]["ms"] / two.rows[1]["ms"]]
+    with pytest.raises(KeyboardInterrupt):
+        next(tables)
 
 
 def test_what_the_gpu_works_counts_once_where_kernels_overlap() -> None:
@@ -203,6 +219,8 @@ def test_the_command_runs_in_small(tmp_path: Path) -> None:
     assert {part["name"] for part in record["parts"]} == {*names}
     assert [test["outcome"] for test in record["tests"]] == ["passed"] * 2
     assert "gradients that differ" in record["tests"][0]["measured"]
-    assert record["tables"][0]["title"] == "RoIAlign, 1 × 64×96, 10 boxes, forward and backward"
+    titles = [f"RoIAlign, 1 × 64×96, 10 boxes, forward{more}" for more in (" and backward", "")]
+    assert [table["title"] for table in record["tables"]] == titles
+    assert [len(table["rows"]) for table in record["tables"]] == [2, 2]
     assert f"torch {torch.__version__}" in (tmp_path / "gpu_check.md").read_text()
     assert "=====" in (tmp_path / "gpu_check.log").read_text()

@@ -1,8 +1,10 @@
 """TF32 on a GPU is set for products and convolutions. On other devices it is refused."""
 
+import argparse
+
 import pytest
 import torch
-from parts.precision import use_tf32
+from parts.precision import set_precision, use_tf32
 
 
 def test_a_cpu_is_refused_and_nothing_is_set() -> None:
@@ -11,11 +13,17 @@ def test_a_cpu_is_refused_and_nothing_is_set() -> None:
     assert torch.get_float32_matmul_precision() == "highest"
 
 
-def test_products_and_convolutions_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("precision", "of_the_detector", "tf32"), [("tf32", "fp32", True), ("bf16", "bf16", False)]
+)
+def test_tf32_is_of_the_process_and_the_detector_stays_in_float32(
+    precision: str, of_the_detector: str, tf32: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # restored after the test
     try:
-        use_tf32(torch.device("cuda"))
-        assert torch.backends.cuda.matmul.allow_tf32
-        assert torch.backends.cudnn.allow_tf32
+        found = set_precision(argparse.Namespace(precision=precision), torch.device("cuda"))
+        assert found == of_the_detector
+        assert torch.backends.cuda.matmul.allow_tf32 is tf32
+        assert torch.backends.cudnn.allow_tf32 is tf32
     finally:
         torch.set_float32_matmul_precision("highest")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parts.benchmarks.gpu.rows import FromTheFirst, measure_row, with_ratios
+from parts.benchmarks.gpu.rows import FromTheFirst, growing
 from parts.benchmarks.gpu.switches import AS_PUBLISHED, as_cuda_graph, compiled, for_inference, stages_on
 from parts.benchmarks.inputs import PUBLISHED, build_model, random_images
 from parts.measuring import Machine, Run, Table
@@ -18,7 +18,7 @@ TITLE = "Inference, {} × {}×{}, {} proposals"
 # Precisions of the published style (the first is its own code), then ours with their modes.
 OF_PUBLISHED = (AS_PUBLISHED, "tf32", "bf16")
 OURS = tuple((precision, how) for precision in ("float32", "tf32", "bf16") for how in ("eager", "CUDA graph"))
-COMPILED = (("tf32", "compiled"), ("bf16", "compiled"))
+COMPILED = (("bf16", "compiled"), ("tf32", "compiled"))  # the target first
 SIZES = ((1, 100), (16, 100), (8, 100), (1, 300), (16, 300), (8, 300))  # images and proposals
 
 
@@ -32,9 +32,13 @@ def build_ours(
 
 
 def inference_table(
-    machine: Machine, count: int, proposals: int, ours: tuple[tuple[str, str], ...] = OURS
-) -> Table:
-    """The table for one size. The model is built once."""
+    machine: Machine,
+    count: int,
+    proposals: int,
+    ours: tuple[tuple[str, str], ...] = OURS,
+    of_published: tuple[str, ...] = OF_PUBLISHED,
+) -> Iterator[Table]:
+    """The table for one size, after each row. The model is built once."""
     height, width = (64, 96) if machine.tiny else (800, 1344)
     count, proposals = (1, 10) if machine.tiny else (count, proposals)
     batch = random_images(machine, count, height, width)
@@ -49,23 +53,23 @@ def inference_table(
 
     builds: dict[str, Callable[[], Run]] = {
         f"{PUBLISHED}, {precision}": partial(published, precision)
-        for precision in OF_PUBLISHED[: 1 if machine.tiny else None]
+        for precision in of_published[: 1 if machine.tiny else None]
     }
     for precision, how in ours[-1 if machine.tiny else None :]:
         builds[f"{precision}, {how}"] = partial(build_ours, machine, folded, batch, precision, how)
     difference = FromTheFirst()
-    rows = [measure_row(name, build, machine, count, difference) for name, build in builds.items()]
     title = TITLE.format(count, height, width, proposals)
-    return with_ratios(title, rows, "difference: the largest of a score from the first row's")
+    note = "difference: the largest of a score from the first row's; peak GB: with the weights of both models"
+    yield from growing(title, builds, machine, count, difference, note)
 
 
 def measure_gpu_inference(machine: Machine) -> Iterator[Table]:
     """Tables for all sizes. The size of the target comes first, since time may end."""
     for size in SIZES[: 1 if machine.tiny else None]:
-        yield inference_table(machine, *size)
+        yield from inference_table(machine, *size)
 
 
 def measure_gpu_compiled(machine: Machine) -> Iterator[Table]:
     """Tables for one image and sixteen. Compiling takes a minute per row."""
     for size in SIZES[: 1 if machine.tiny else 2] if machine.compiled else ():
-        yield inference_table(machine, *size, COMPILED)
+        yield from inference_table(machine, *size, COMPILED, OF_PUBLISHED[:1])

@@ -1,12 +1,12 @@
 """RoIAlign, the head, and matching, beside the published style."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import torch
 
-from parts.benchmarks.gpu.rows import measure_row, with_ratios
+from parts.benchmarks.gpu.rows import growing, measure_row
 from parts.benchmarks.gpu.switches import as_cuda_graph
 from parts.benchmarks.head import build_head
 from parts.benchmarks.inputs import PUBLISHED
@@ -19,22 +19,26 @@ CHANNELS_LAST = "pyramid_roi_align, channels last"
 COMPILED = f"{CHANNELS_LAST}, compiled"
 
 
-def _table(title: str, builds: Mapping[str, Callable[[], Run]], machine: Machine) -> Table:
-    return with_ratios(title, [measure_row(name, build, machine) for name, build in builds.items()])
-
-
 def measure_gpu_roi(machine: Machine) -> Iterator[Table]:
     """Tables for six poolings of one pyramid, as in the six stages."""
     height, width = (64, 96) if machine.tiny else (800, 1344)
     for count, boxes in ((1, 10),) if machine.tiny else ((16, 100), (2, 100), (1, 100), (16, 300)):
         for backward in (True, False):
             names = [PER_LEVEL, CHANNELS_LAST]
-            if count == 16 and boxes == 100:
-                names += [f"{CHANNELS_LAST}, bf16", *([COMPILED] if backward and machine.compiled else [])]
-            case = (backward, height, width, boxes, count)
-            builds = {name: partial(build_roi, machine, name, *case) for name in names}
-            title = ROI_TITLE.format(count, height, width, boxes, " and backward" * backward)
-            yield _table(title, builds, machine)
+            names += [f"{CHANNELS_LAST}, bf16"] if count == 16 and boxes == 100 else []
+            yield from roi_table(machine, names, backward, height, width, boxes, count)
+    if machine.compiled and not machine.tiny:  # last, since compiling takes a minute
+        yield from roi_table(machine, [PER_LEVEL, COMPILED], True, height, width, 100, 16)
+
+
+def roi_table(
+    machine: Machine, names: list[str], backward: bool, height: int, width: int, boxes: int, count: int
+) -> Iterator[Table]:
+    """The table for these rows and sizes."""
+    case = (backward, height, width, boxes, count)
+    builds = {name: partial(build_roi, machine, name, *case) for name in names}
+    title = ROI_TITLE.format(count, height, width, boxes, " and backward" * backward)
+    yield from growing(title, builds, machine)
 
 
 def measure_gpu_head(machine: Machine) -> Iterator[Table]:
@@ -52,7 +56,7 @@ def measure_gpu_head(machine: Machine) -> Iterator[Table]:
             builds.clear()
         for name in names[-1 if machine.tiny else 1 :]:
             builds[f"{name}, CUDA graph"] = partial(recorded, name, case)
-        yield _table(f"The head alone, {height}×{width}, {proposals} proposals", builds, machine)
+        yield from growing(f"The head alone, {height}×{width}, {proposals} proposals", builds, machine)
 
 
 def measure_gpu_matching(machine: Machine) -> Iterator[Table]:
@@ -63,7 +67,7 @@ def measure_gpu_matching(machine: Machine) -> Iterator[Table]:
         names = (PUBLISHED, "set_prediction_loss")
         builds = {name: partial(build_loss, machine, name, *case) for name in names}
         title = f"Matching, losses and gradients, {count} images, {proposals} proposals, {targets} targets"
-        yield _table(title, builds, machine)
+        yield from growing(title, builds, machine)
 
 
 def measure_gpu_products(machine: Machine) -> Iterator[Table]:

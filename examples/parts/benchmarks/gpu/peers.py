@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from parts.benchmarks.gpu.rows import measure_row, with_ratios
+from parts.benchmarks.gpu.rows import growing
 from parts.benchmarks.gpu.switches import AS_PUBLISHED, for_inference, stages_on
 from parts.benchmarks.inputs import build_model, random_images
 from parts.measuring import Machine, Run, Table
@@ -55,9 +55,6 @@ def measure_gpu_peers(machine: Machine) -> Iterator[Table]:
     if machine.tiny:
         kinds = kinds[:3:2]  # ours, and one of torchvision
     for count in (1,) if machine.tiny else (1, 16):
-        rows = [
-            measure_row(f"{name}, {precision}", partial(build, name, count, precision), machine, count)
-            for name, precision in kinds
-        ]
+        builds = {f"{name}, {precision}": partial(build, name, count, precision) for name, precision in kinds}
         note = "with random weights, others have little to suppress, and Faster R-CNN's head few boxes"
-        yield with_ratios(f"Other detectors, {count} × {height}×{width}", rows, note)
+        yield from growing(f"Other detectors, {count} × {height}×{width}", builds, machine, count, note=note)

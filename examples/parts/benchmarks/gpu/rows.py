@@ -1,10 +1,11 @@
 """Measures one row at a time: time, kernels, working time of the GPU, memory, waits."""
 
+import contextlib
 import gc
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ def measure_row(
     """
     row: dict[str, Any] = {"": name}
     try:
+        if machine.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
         began = time.perf_counter()
         run = build()
         for _ in range(1 if machine.tiny else 3):  # choice of kernels, compilers, recording of graphs
@@ -47,13 +50,17 @@ def measure_row(
         if difference is not None:
             row["difference"] = difference(run())
         if machine.device.type == "cuda":
-            row |= _of_a_gpu(run, seconds)
+            # Of all calls: a CUDA graph takes its memory when it is recorded, not when it is replayed.
+            row["peak GB"] = torch.cuda.max_memory_allocated() / 1e9
+            row["host waits"] = _host_waits(run)
+            row |= _kernels(run, seconds)
     except Exception as error:
         row[FAILED] = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
     run = None  # type: ignore[assignment]
     gc.collect()
     if machine.device.type == "cuda":
-        torch.cuda.empty_cache()
+        with contextlib.suppress(RuntimeError):  # after some errors, every call fails; the next rows say so
+            torch.cuda.empty_cache()
     return row
 
 
@@ -80,14 +87,19 @@ def with_ratios(title: str, rows: list[dict[str, Any]], note: str = "") -> Table
     return Table(title, rows, note)
 
 
-def _of_a_gpu(run: Run, seconds: float) -> dict[str, Any]:
-    torch.cuda.reset_peak_memory_stats()
-    run()
-    torch.cuda.synchronize()
-    figures: dict[str, Any] = {"peak GB": torch.cuda.max_memory_allocated() / 1e9}
-    figures["host waits"] = _host_waits(run)
-    kernels, busy = _kernels(run)
-    return {**figures, "kernels": kernels, "busy, %": min(100.0, 100 * busy / seconds)}
+def growing(
+    title: str,
+    builds: Mapping[str, Callable[[], Run]],
+    machine: Machine,
+    images: int = 0,
+    difference: Callable[[Any], str] | None = None,
+    note: str = "",
+) -> Iterator[Table]:
+    """The table after each row: what was measured stays when time ends. The arguments are `measure_row`'s."""
+    rows: list[dict[str, Any]] = []
+    for name, build in builds.items():
+        rows.append(measure_row(name, build, machine, images, difference))
+        yield with_ratios(title, rows, note)
 
 
 def _host_waits(run: Run) -> int:
@@ -104,8 +116,8 @@ def _host_waits(run: Run) -> int:
     return sum("called a synchronizing" in str(warning.message) for warning in seen)
 
 
-def _kernels(run: Run) -> tuple[int, float]:
-    """The number of kernels and copies of one call, and the seconds in which at least one of them runs."""
+def _kernels(run: Run, seconds: float) -> dict[str, Any]:
+    """The number of kernels and copies of one call, and the share of its time in which at least one runs."""
     activities = [torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profiled:
         run()
@@ -115,7 +127,10 @@ def _kernels(run: Run) -> tuple[int, float]:
         for event in profiled.events() or []
         if event.device_type == DeviceType.CUDA and not event.is_user_annotation
     )
-    return len(spans), length_of_union(spans) / 1e6
+    if not spans:  # where the driver lets nobody profile
+        return {}
+    busy = length_of_union(spans) / 1e6
+    return {"kernels": len(spans), "busy, %": min(100.0, 100 * busy / seconds)}
 
 
 def length_of_union(spans: list[tuple[float, float]]) -> float:

@@ -44,7 +44,7 @@ def make_data(directory: Path, machine: Machine) -> None:
 def reading_row(directory: Path, machine: Machine, workers: int) -> dict[str, Any]:
     """Images per second of the loader alone, with the settings of train.py."""
     dataset = load_dataset(str(directory), "train", training_transform())
-    batch, batches = (2, 4) if machine.tiny else (16, 24)
+    batch, batches = (2, 4) if machine.tiny else (16, max(24, 3 * workers))  # some of each worker
     sampler = TrainingSampler(dataset.image_sizes, batch, 0)
     loader = DataLoader(
         SeededDataset(dataset, 0), batch_sampler=sampler, collate_fn=collate, num_workers=workers

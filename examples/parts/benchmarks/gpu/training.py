@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parts.benchmarks.gpu.rows import measure_row, with_ratios
+from parts.benchmarks.gpu.rows import growing
 from parts.benchmarks.gpu.switches import AS_PUBLISHED, autocast, number_formats, stages_on
 from parts.benchmarks.inputs import PUBLISHED, build_model, random_images, random_targets
 from parts.measuring import Machine, Run, Table
@@ -82,28 +82,32 @@ def build_ours(machine: Machine, inputs: Inputs, precision: str, how: str) -> Ru
     return step_of(model, losses, precision, machine.device)
 
 
-def training_table(machine: Machine, count: int, ours: tuple[tuple[str, str], ...]) -> Table:
-    """The table for one number of images."""
+def training_table(
+    machine: Machine,
+    count: int,
+    ours: tuple[tuple[str, str], ...] = OURS,
+    of_published: tuple[str, ...] = OF_PUBLISHED,
+) -> Iterator[Table]:
+    """The table for one number of images, after each row."""
     height, width = (64, 96) if machine.tiny else (800, 1344)
     count = 1 if machine.tiny else count
     inputs = Inputs(machine, count, height, width)
     builds: dict[str, Callable[[], Run]] = {
         f"{PUBLISHED}, {precision}": partial(build_published, machine, inputs, precision)
-        for precision in OF_PUBLISHED[: 1 if machine.tiny else None]
+        for precision in of_published[: 1 if machine.tiny else None]
     }
     for precision, how in ours[: 2 if machine.tiny else None]:
         builds[f"{precision}, {how}"] = partial(build_ours, machine, inputs, precision, how)
-    rows = [measure_row(name, build, machine, count) for name, build in builds.items()]
-    return with_ratios(TITLE.format(count, height, width), rows)
+    yield from growing(TITLE.format(count, height, width), builds, machine, count)
 
 
 def measure_gpu_training(machine: Machine) -> Iterator[Table]:
     """Tables for sixteen images (the target) and for two."""
     for count in (16,) if machine.tiny else (16, 2):
-        yield training_table(machine, count, OURS)
+        yield from training_table(machine, count)
 
 
 def measure_gpu_compiled_training(machine: Machine) -> Iterator[Table]:
     """The table for sixteen images. Compiling takes minutes."""
     if machine.compiled:
-        yield training_table(machine, 16, COMPILED)
+        yield from training_table(machine, 16, COMPILED, OF_PUBLISHED[:1])
