@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from PIL import ImageFont
 
-__all__ = ["caption_font"]
+__all__ = ["FONTS", "Font", "caption_font"]
 
 # PIL looks for these in the folders of the system, on Linux, Windows and macOS.
 FONTS = (
