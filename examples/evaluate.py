@@ -37,6 +37,7 @@ from sparse_rcnn.data import (
     format_metrics,
 )
 from sparse_rcnn.data.evaluation import EVALUATORS
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.inference import Detector, category_ids_of, choose_device, detect_dataset, load_detector
 
 
@@ -265,7 +266,7 @@ def main() -> None:
     ids_of_labels = category_ids_of(detector.class_names, dataset, arguments.classes)
     category_ids = [category for category in ids_of_labels if category is not None]
     print(
-        f"{len(dataset)} images, {len(category_ids)} classes, "
+        f"{counted(len(dataset), 'image', 'images')}, {counted(len(category_ids), 'class', 'classes')}, "
         f"shortest side {detector.shortest_side}, longest at most {detector.longest_side}, on {device}"
     )
     if len(category_ids) < len(detector.class_names):

@@ -1,5 +1,6 @@
 """A data set as a picture: samples with their boxes, boxes by class, and sizes of boxes."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,11 @@ def draw_dataset(splits: Mapping[str, DetectionDataset], file: Path, seed: int =
     unreadable = draw_samples(above, next(iter(splits.values())), seed)
     draw_classes(below.add_subplot(1, 2, 1), splits)
     draw_sizes(below.add_subplot(1, 2, 2), splits)
-    figure.savefig(file, dpi=80)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing", UserWarning
+        )  # the picture shows it: empty boxes
+        figure.savefig(file, dpi=80)
     return unreadable
 
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
+from sparse_rcnn.inference.caption_font import caption_font
 from sparse_rcnn.ops import clip_boxes, pairwise_iou, rescale_boxes
 
 REST = "#909090"  # the colour of proposals without a caption, visible on white and on most photos
@@ -91,7 +92,7 @@ def draw_proposals(
     picture = picture.copy()
     size, unit = torch.tensor([[picture.height, picture.width]]), torch.ones(1, 2)
     boxes = rescale_boxes(clip_boxes(boxes_norm[None], unit), unit, size)[0]  # [N, 4]
-    font = ImageFont.load_default(max(13, max(picture.size) // 45))
+    font = caption_font(captions, max(13, max(picture.size) // 45))
     width = max(3, max(picture.size) // 240)
     draw = ImageDraw.Draw(picture, "RGBA")  # blends what it draws
     visible = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from einops import rearrange
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
+
+from sparse_rcnn.inference.caption_font import caption_font
 
 __all__ = ["COLORS", "LEGIBLE", "Rectangle", "draw_boxes"]
 
@@ -44,7 +46,7 @@ def draw_boxes(
     picture = Image.fromarray(rearrange(image, "c h w -> h w c").numpy())
     zoom = max(1, round(LEGIBLE / max(picture.size)))
     picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.LANCZOS)
-    font = ImageFont.load_default(max(12, max(picture.size) // 50))
+    font = caption_font(class_names, max(12, max(picture.size) // 50))
     width = max(2, max(picture.size) // 200)
     draw = ImageDraw.Draw(picture)
     order = list(range(len(boxes))) if scores is None else scores.argsort(descending=True).tolist()

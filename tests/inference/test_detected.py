@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFont
 
 from sparse_rcnn.data import UnreadableImageError
 from sparse_rcnn.inference import Detected, Found, draw_boxes
+from sparse_rcnn.inference.caption_font import caption_font
 from sparse_rcnn.inference.photo import Photo
 
 NAMES = ["cat", "dog", "bird"]
@@ -178,3 +179,19 @@ def test_the_highest_score_is_on_top():
     for scores, color in (([0.9, 0.1], (230, 159, 0)), ([0.1, 0.9], (86, 180, 233))):
         picture = draw_boxes(image, box, torch.tensor([0, 1]), ["x", "y"], torch.tensor(scores))
         assert picture.getpixel((200, 300)) == color
+
+
+def test_captions_have_the_letters_of_class_names():
+    try:
+        other = ImageFont.truetype("DejaVuSans.ttf", 20)
+    except OSError:
+        pytest.skip("the system has no DejaVu Sans")
+    assert caption_font(["cat", "traffic light 0.9"], 20).getname() == ImageFont.load_default(20).getname()
+    for name in ("Waschbär", "енот", "γάτα"):
+        font = caption_font(["cat", name], 20)
+        blank = bytes(font.getmask("\U0010ffff"))
+        assert all(bytes(font.getmask(letter)) != blank for letter in name)
+    assert caption_font(["Waschbär"], 20).getname() == other.getname()
+    image, box, label = torch.zeros(3, 480, 640, dtype=torch.uint8), torch.tensor([[9.0, 99, 500, 400]]), [0]
+    first, second = (draw_boxes(image, box, torch.tensor(label), [name]) for name in ("енот", "юный"))
+    assert first.tobytes() != second.tobytes()  # empty boxes would be alike

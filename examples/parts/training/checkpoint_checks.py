@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from parts.training.training_state import parameter_groups
 from sparse_rcnn.nn import Checkpoint, ModelConfig
 from sparse_rcnn.nn.checkpoints.empty_model import empty_model
 from sparse_rcnn.nn.state_dict import require_finite, require_same_keys
@@ -28,7 +29,7 @@ def check_resumable(checkpoint: Checkpoint) -> None:
                 raise ValueError(f"entry {name!r} is missing: a run cannot be resumed without it")
         elif not is_right(content[name]):
             raise ValueError(f"{name} must be {wanted}, got {short(content[name])}")
-    check_optimizer(content["optimizer"], trainable_shapes(checkpoint.config))
+    check_optimizer(content["optimizer"], checkpoint.config)
     check_schedule(content["schedule"], len(content["optimizer"]["param_groups"]))
     check_scaler(content.get("scaler", {}), needed=content["arguments"].get("precision") == "fp16")
     if ("trained" in content) != ("num_averaged" in content):
@@ -42,13 +43,13 @@ def check_resumable(checkpoint: Checkpoint) -> None:
         check_random_states(index, states)
 
 
-def trainable_shapes(config: ModelConfig) -> list[torch.Size]:
-    """Shapes of the parameters that train, in the optimiser's order."""
-    parameters = empty_model(config).parameters()
-    return [parameter.shape for parameter in parameters if parameter.requires_grad]
+def trainable_shapes(config: ModelConfig, num_groups: int) -> list[torch.Size]:
+    """Shapes of the trained parameters in the optimiser's order. A second group is the trunk's."""
+    groups = parameter_groups(empty_model(config), 1.0, 1.0 if num_groups == 1 else 0.1)
+    return [parameter.shape for group in groups for parameter in group["params"]]
 
 
-def check_optimizer(state: Any, shapes: list[torch.Size]) -> None:
+def check_optimizer(state: Any, config: ModelConfig) -> None:
     """Checks the optimiser's state. Moments of a wrong shape make fused AdamW write to wrong memory."""
     groups, moments = state.get("param_groups"), state.get("state")
     if not isinstance(moments, Mapping) or not isinstance(groups, list) or not groups:
@@ -59,6 +60,7 @@ def check_optimizer(state: Any, shapes: list[torch.Size]) -> None:
             raise ValueError(f"optimizer: param_groups[{index}] must be a dict with a list of 'params'")
         _check_group(index, group)
         numbers += group["params"]
+    shapes = trainable_shapes(config, len(groups))
     if not all(type(number) is int for number in numbers) or sorted(numbers) != list(range(len(shapes))):
         raise ValueError(f"optimizer: its parameters must be 0 to {len(shapes) - 1}, each once")
     if any(type(number) is not int or not 0 <= number < len(shapes) for number in moments):

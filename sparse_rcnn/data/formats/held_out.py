@@ -39,7 +39,7 @@ def choose_held_out(
         raise ValueError(f"the share of images to hold out must be above 0 and below 1, got {share}")
     count = len(names)
     if count < 2:
-        raise ValueError("a data set of one image cannot be split")
+        raise ValueError("a data set of one image cannot be split: add images")
     keys = [hashlib.blake2b(f"{seed}:{name}".encode("utf-8", "surrogatepass")).digest()[:8] for name in names]
     order = np.argsort(np.array(keys, dtype="S8"), kind="stable")
     rank = np.empty(count, dtype=np.int64)

@@ -11,8 +11,10 @@ from parts.training.arguments import parse_arguments
 from parts.training.checkpoint_checks import check_resumable
 from parts.training.checkpoint_files import CheckpointDirectory
 from parts.training.resuming import read_run
+from parts.training.training_state import TrainingState
 from run_checkpoint import run_checkpoint
 
+from sparse_rcnn.nn import build_from_checkpoint
 from sparse_rcnn.nn.checkpoints.checkpoint import Checkpoint, validate_checkpoint
 
 
@@ -30,6 +32,21 @@ def test_a_whole_one_is_read_as_it_was(checkpoint: Checkpoint, tmp_path: Path) -
     torch.save(broken, path)
     with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: iteration must be a whole number"):
         read_run(path)
+
+
+def test_a_trunk_with_its_own_rate_is_resumed() -> None:
+    arguments = parse_arguments(None, ["--backbone-multiplier", "0.1"])
+    content = validate_checkpoint(run_checkpoint(arguments, step=True)).content
+    check_resumable(validate_checkpoint(content))
+    state = TrainingState(build_from_checkpoint(content), arguments, torch.device("cpu"))
+    state.load(content)
+    trunk = state.optimizer.param_groups[1]
+    assert trunk["lr"] == pytest.approx(0.1 * state.learning_rate())
+    for name, parameter in state.model.named_parameters():
+        assert state.optimizer.state[parameter]["exp_avg"].shape == parameter.shape, name
+    assert {id(parameter) for parameter in trunk["params"]} == {
+        id(parameter) for parameter in state.model.backbone.trunk.parameters()
+    }
 
 
 def moment(name: str, value: Any) -> tuple[tuple[Any, ...], Any]:
