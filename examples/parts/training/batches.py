@@ -1,6 +1,7 @@
 """The batches of a run, in their order, on the device."""
 
 import argparse
+import math
 import warnings
 from collections.abc import Generator
 from functools import partial
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader
 from parts.reader import cores_of_a_process, outlive_signals, read_all
 from parts.training.processes import Processes
 from parts.training.readable_samples import ReadableSamples, collate_readable
-from parts.training.recipe import LIGHT_EPOCHS
+from parts.training.recipe import LIGHT_EPOCHS, LIGHT_STEPS
 from sparse_rcnn.data import (
     AugmentedDataset,
     Batch,
@@ -68,9 +69,10 @@ def augmented(dataset: DetectionDataset, arguments: argparse.Namespace) -> Seede
     """The training set with its augmentation. Strong augmentation ends before the run."""
     if arguments.augmentation not in ("late", "strong"):
         return SeededDataset(dataset, arguments.seed)
-    first = LIGHT_EPOCHS if arguments.augmentation == "late" else 0
     transform = strong_transform(tuple(arguments.sizes), arguments.max_size, arguments.vertical_flip)
-    epochs = arguments.iterations * arguments.batch_size / len(dataset)
+    step = arguments.batch_size / len(dataset)  # in epochs
+    epochs = arguments.iterations * step
+    first = math.ceil(max(LIGHT_EPOCHS, LIGHT_STEPS * step)) if arguments.augmentation == "late" else 0
     return AugmentedDataset(dataset, arguments.seed, transform, 0.9 * epochs, 0.5 * epochs, first_epoch=first)
 
 

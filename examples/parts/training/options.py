@@ -10,7 +10,7 @@ from parts.command_line import CommandLine
 from parts.open_dataset import DATA, add_data_options
 from parts.training.defaults import MAX_UNREADABLE, MODEL_OPTIONS, PAPER, RECIPE_BATCH, RECIPE_GROUP, SHAPES
 from parts.training.loggers.logger import LOGGERS
-from parts.training.recipe import LIGHT_EPOCHS, SMALL
+from parts.training.recipe import LIGHT_EPOCHS, LIGHT_STEPS, SMALL
 from sparse_rcnn.data.loading.augmentation import AUGMENTATIONS
 from sparse_rcnn.nn import ModelConfig
 
@@ -56,7 +56,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     _add(data, "--eval-size", "shortest side for evaluation", type=int, metavar="PX")
     augmentation = (
         "none: only sizes. light: also flips, as in the paper. strong: also colours, crops, zooming out and "
-        f"mosaics; the last tenth of the run is light. late: light for {LIGHT_EPOCHS} epochs, then strong"
+        "mosaics; the last tenth of the run is light. late: light for "
+        f"{LIGHT_EPOCHS} epochs and {LIGHT_STEPS} steps, then strong"
     )
     _add(data, "--augmentation", augmentation, choices=AUGMENTATIONS)
     data.add_argument(

@@ -18,6 +18,7 @@ SMALL = 10_000  # training images from which on the recipe is the paper's
 STEPS = 2400  # at least, unless told otherwise
 EPOCHS = 12  # at least, too
 LIGHT_EPOCHS = 12  # before --augmentation late gets strong
+LIGHT_STEPS = 500  # at least, too
 EVALUATIONS = 4  # of a run
 SMALL_OBJECT = 16  # pixels that the side of a small object is to have
 ON_CPU, ON_GPU = 320, 640  # bounds of the shortest side that follows from it
@@ -81,7 +82,7 @@ def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> di
         **choose_sizes(dataset, arguments.device, arguments.eval_size),
         "augmentation": Choice(
             "late",
-            f"images as they are for {LIGHT_EPOCHS} epochs; then changed ones, so as not to learn by heart",
+            f"images as they are for {LIGHT_EPOCHS} epochs; a longer run then gets changed ones",
         ),
         "vertical_flip": choose_flip(dataset),
         **trunk,

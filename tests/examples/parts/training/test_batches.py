@@ -4,13 +4,13 @@ from argparse import Namespace
 
 import pytest
 import torch
-from parts.training.batches import take_step
+from parts.training.batches import augmented, take_step
 from parts.training.processes import Processes
 from parts.training.training_step import TrainingStep
 from small_model import build_small_model
 from torch import Tensor
 
-from sparse_rcnn.data import Batch, Target, collate
+from sparse_rcnn.data import AugmentedDataset, Batch, ShapesDataset, Target, collate
 
 ALONE = Processes(0, 0, 1, torch.device("cpu"))
 
@@ -68,3 +68,14 @@ def test_padding_alike_is_that_of_the_largest_of_all_processes() -> None:
     assert tuple(part.images.shape) == (1, 3, 128, 160)
     assert part.image_sizes.tolist() == [[100, 50]]
     assert part.images[..., 64:].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "augmentation", "first"), [(4, "late", 500), (200, "late", 12), (4, "strong", 0)]
+)
+def test_late_augmentation_waits_for_12_epochs_and_500_steps(tmp_path, images, augmentation, first):
+    shapes = ShapesDataset(tmp_path, num_images=images, image_size=48)
+    options = {"augmentation": augmentation, "batch_size": 4, "iterations": 5000, "seed": 0}
+    dataset = augmented(shapes, Namespace(sizes=[32], max_size=64, vertical_flip=False, **options))
+    assert isinstance(dataset, AugmentedDataset)
+    assert dataset.first_epoch == first
