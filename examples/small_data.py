@@ -130,7 +130,8 @@ def plot(curves: dict[Case, Curve], path: Path) -> None:
                     values = [point[1 + row] for point in curve]
                     times = [point[0] for point in curve]
                     axes[row, column].plot(times, values, "o-", color=colors[method], label=label)
-            axes[row, column].set(xlabel="minutes of CPU time", ylabel=metric, ylim=(0, 1))
+            axes[row, column].set(xlabel="minutes of CPU time", ylabel=metric)
+            axes[row, column].set_ylim(bottom=0)
             axes[row, column].grid(alpha=0.3)
         axes[0, column].set_title(Path(data).name)
         axes[0, column].legend()
