@@ -61,25 +61,24 @@ def test_any_other_does_not_and_why(output: Path, options: tuple[str, ...], reas
     assert (output / "checkpoint.pth").is_file()
 
 
-def test_an_option_that_was_not_there_yet_had_its_default(output: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--positional-encoding",), "--positional-encoding was False, not True"),
+        (("--backbone-multiplier", "0.1"), "--backbone-multiplier was 1.0, not 0.1"),
+    ],
+)
+def test_an_option_that_was_not_there_yet_had_its_default(
+    output: Path, options: tuple[str, ...], reason: str
+) -> None:
     directory = CheckpointDirectory(output)
     newest = directory.find_newest(print)
     assert newest is not None
     checkpoint = torch.load(newest)
-    del checkpoint["arguments"]["positional_encoding"]
+    del checkpoint["arguments"][options[0][2:].replace("-", "_")]
     directory.save({**checkpoint, "iteration": 4}, 4)
     assert find(output)[0] is not None
-    assert find(output, "--positional-encoding") == (None, "--positional-encoding was False, not True")
-
-
-def test_a_run_from_before_backbone_multiplier_had_one_rate_for_all(output: Path) -> None:
-    directory = CheckpointDirectory(output)
-    newest = directory.find_newest(print)
-    assert newest is not None
-    checkpoint = torch.load(newest)
-    del checkpoint["arguments"]["backbone_multiplier"]
-    directory.save({**checkpoint, "iteration": 4}, 4)
-    assert find(output, "--backbone-multiplier", "0.1") == (None, "--backbone-multiplier was 1.0, not 0.1")
+    assert find(output, *options) == (None, reason)
 
 
 def test_a_run_keeps_the_precision_that_was_measured(tmp_path: Path) -> None:
