@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 )
 N = 300
 # Where values are looked at on a CPU, and nowhere else.
-GUARDED = ("nn.detector", "loss.focal", "loss.set_loss", "loss.cost", "loss.matcher")
+GUARDED = ("nn.input_checks", "loss.focal", "loss.set_loss", "loss.cost", "loss.matcher")
 
 
 @pytest.fixture

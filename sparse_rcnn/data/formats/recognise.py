@@ -21,10 +21,9 @@ from sparse_rcnn.data.formats.via import VIA_FORMAT
 from sparse_rcnn.data.formats.voc_layout import VOC_FORMAT
 from sparse_rcnn.data.formats.yolo_layout import YOLO_FORMAT
 
+__all__ = ["FORMATS", "OTHER_FORMATS", "WEIGHTS", "name_of_split", "names_in_order", "recognise"]
+
 WEIGHTS = (".pth", ".pt", ".pt2", ".onnx", ".safetensors")  # files of detectors
-
-__all__ = ["FORMATS", "OTHER_FORMATS", "name_of_split", "names_in_order", "recognise"]
-
 # In the order in which they are tried. A new format is a file and an entry here.
 FORMATS: tuple[Format, ...] = (COCO_FORMAT, CROWDHUMAN_FORMAT, CVAT_FORMAT, VOC_FORMAT, YOLO_FORMAT)
 # They are tried last. Tables beside XML files often hold the same boxes in other splits.
