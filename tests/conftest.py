@@ -14,10 +14,14 @@ import tempfile
 CACHE = os.environ["SPARSE_RCNN_CACHE"] = tempfile.mkdtemp(prefix="sparse_rcnn_cache_")
 
 import pytest
+import torch.utils.data
 from hypothesis import Phase, settings
 
 # Every run on every machine has the same examples. An example has no time limit of its own.
 # No explain phase: it takes minutes where every example runs tensor code.
+# The end of a DataLoader waits so long for a process that raised an error; by itself it takes 5 s.
+torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.5
+
 settings.register_profile(
     "sparse_rcnn",
     deadline=None,

@@ -55,6 +55,7 @@ def test_a_part_that_fails_is_counted_and_the_others_go_on(tmp_path: Path) -> No
     assert run(parts, tmp_path) == {"a": "failed", "b": "passed", "c": "failed", "d": "passed"}
 
 
+@pytest.mark.slow
 def test_parts_that_no_time_is_left_for_are_skipped(tmp_path: Path) -> None:
     parts = [Part("long", ["sleep", "600"], 600.0), Part("next", PASSES, 30.0)]
     began = time.monotonic()
