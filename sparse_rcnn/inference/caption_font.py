@@ -9,14 +9,16 @@ __all__ = ["FONTS", "Font", "caption_font"]
 
 # PIL looks for these in the folders of the system, on Linux, Windows and macOS.
 FONTS = (
-    *(
-        "DejaVuSans.ttf",
-        "LiberationSans-Regular.ttf",
-        "NotoSans-Regular.ttf",
-        "arial.ttf",
-        "Arial Unicode.ttf",
-    ),
-    *("NotoSansCJK-Regular.ttc", "msyh.ttc", "malgun.ttf", "Hiragino Sans GB.ttc", "segoeui.ttf"),
+    "DejaVuSans.ttf",
+    "LiberationSans-Regular.ttf",
+    "NotoSans-Regular.ttf",
+    "arial.ttf",
+    "Arial Unicode.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "msyh.ttc",
+    "malgun.ttf",
+    "Hiragino Sans GB.ttc",
+    "segoeui.ttf",
 )
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
