@@ -11,7 +11,7 @@ from sparse_rcnn.loss.weights import require_alpha
 from sparse_rcnn.ops.argument_checks import readable, require_number, require_real
 from sparse_rcnn.ops.boxes import at_least_float32
 
-__all__ = ["focal_terms", "sigmoid_focal_loss"]
+__all__ = ["focal_terms", "quality_focal_terms", "sigmoid_focal_loss"]
 
 
 def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -58,6 +58,30 @@ def focal_terms(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> 
     if alpha == -1:
         return focal
     return (alpha * targets + (1 - alpha) * (1 - targets)) * focal
+
+
+def quality_focal_terms(logits: Tensor, quality: Tensor, alpha: float, gamma: float) -> Tensor:
+    """The quality focal loss of each logit (Li et al. 2020, Generalized Focal Loss, equation 4).
+
+    |q - p|^gamma · cross entropy of p and q. Where q is 0 or 1, it is the focal loss.
+
+    Args:
+        logits: `[...]` before the sigmoid.
+        quality: `[...]` in 0..1, what the probabilities learn. Above 0: a positive.
+        alpha: The weight of positives. Negatives have `1 - alpha`. -1: no weights.
+        gamma: The exponent.
+
+    Returns:
+        `[...]`, at least float32.
+    """
+    logits = at_least_float32(logits)
+    quality = quality.to(logits.dtype)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
+    wrong = (quality - logits.sigmoid()).abs()
+    focal = torch.pow(wrong.clamp(min=1e-37), gamma) * cross_entropy
+    if alpha == -1:
+        return focal
+    return torch.where(quality > 0, alpha, 1 - alpha) * focal
 
 
 def _require_probabilities(targets: Tensor) -> None:

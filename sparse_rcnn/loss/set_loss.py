@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from sparse_rcnn.loss.box_losses import paired_giou_loss, paired_l1_loss
-from sparse_rcnn.loss.focal import focal_terms
+from sparse_rcnn.loss.focal import focal_terms, quality_focal_terms
 from sparse_rcnn.loss.matcher import match_proposals
 from sparse_rcnn.loss.weights import LossWeights
 from sparse_rcnn.ops.argument_checks import readable
 from sparse_rcnn.ops.boxes import at_least_float32, whwh
+from sparse_rcnn.ops.iou import paired_iou
 
 __all__ = ["SetLoss", "require_scalar", "set_prediction_loss"]
 
@@ -55,7 +56,8 @@ def set_prediction_loss(
         image_sizes: `[B, 2]` (height, width) in pixels, on any device.
         num_targets: Scalar, the number of valid targets. The losses are divided by it. With several
             processes, give the mean over all of them. Less than 1 counts as 1.
-        weights: The weights of the three terms, in the matching cost and in the loss.
+        weights: The weights of the three terms, in the matching cost and in the loss, and what class scores
+            learn.
 
     Returns:
         The weighted losses. Targets without a proposal add nothing. If a logit or a box of a stage is not
@@ -94,11 +96,6 @@ def set_prediction_loss(
     target_labels = torch.where(target_valid, target_labels, torch.zeros_like(target_labels)).to(torch.int64)
     logits = at_least_float32(logits)
     num_classes = logits.shape[-1]
-    # Shapes stay static: an unmatched target adds 0 to the entry of proposal 0.
-    entry = proposal * num_classes + target_labels  # [L, B, M] of N*K
-    class_targets = torch.zeros_like(logits).flatten(2).scatter_add(2, entry, matched.to(logits.dtype))
-    focal = focal_terms(logits.flatten(2), class_targets, weights.alpha, weights.gamma)  # [L, B, N*K]
-
     matched_boxes = at_least_float32(boxes).gather(
         2, proposal[..., None].expand(-1, -1, -1, 4)
     )  # [L, B, M, 4]
@@ -108,6 +105,17 @@ def set_prediction_loss(
     scale = whwh(image_sizes).to(logits.device)[:, None, :]  # [B, 1, 4]
     l1 = paired_l1_loss(safe_boxes / scale, safe_targets / scale)  # [L, B, M]
     giou = paired_giou_loss(safe_boxes, safe_targets) * matched
+
+    # Shapes stay static: an unmatched target adds 0 to the entry of proposal 0.
+    entry = proposal * num_classes + target_labels  # [L, B, M] of N*K
+    nothing = torch.zeros_like(logits).flatten(2)  # [L, B, N*K]
+    if weights.least_quality < 1:
+        quality = paired_iou(safe_boxes, safe_targets).detach().clamp(min=weights.least_quality) * matched
+        class_targets = nothing.scatter_add(2, entry, quality.to(logits.dtype))
+        focal = quality_focal_terms(logits.flatten(2), class_targets, weights.alpha, weights.gamma)
+    else:
+        class_targets = nothing.scatter_add(2, entry, matched.to(logits.dtype))
+        focal = focal_terms(logits.flatten(2), class_targets, weights.alpha, weights.gamma)
 
     normaliser = torch.as_tensor(num_targets, dtype=logits.dtype, device=logits.device).clamp(min=1)
     classification_loss = weights.classification * focal.sum(dim=(1, 2)) / normaliser  # [L]

@@ -10,7 +10,7 @@ __all__ = ["LossWeights", "require_alpha", "require_weights"]
 
 
 class LossWeights(NamedTuple):
-    """Weights of the three terms, and the two numbers of the focal loss. The defaults are the paper's.
+    """Weights of the three terms, and the numbers of the focal loss. The defaults are the paper's.
 
     Attributes:
         classification: λ_cls of the matching cost and of the loss.
@@ -18,10 +18,13 @@ class LossWeights(NamedTuple):
         giou: λ_giou of both.
         alpha: The weight of positives in the focal loss, in 0..1. Negatives have `1 - alpha`. -1: no weights.
         gamma: The exponent of the focal loss. The larger, the less well classified examples count.
+        least_quality: 1: the class score of a matched proposal learns 1, as in the paper. Below 1: it learns
+            the IoU of its box with the target, at least this number (Li et al. 2020, Generalized Focal Loss,
+            section 3.2). The score then says how well the box fits. The matching cost does not use it.
 
     Example:
         >>> LossWeights(giou=1.0)
-        LossWeights(classification=2.0, l1=5.0, giou=1.0, alpha=0.25, gamma=2.0)
+        LossWeights(classification=2.0, l1=5.0, giou=1.0, alpha=0.25, gamma=2.0, least_quality=1.0)
     """
 
     classification: float = 2.0
@@ -29,6 +32,7 @@ class LossWeights(NamedTuple):
     giou: float = 2.0
     alpha: float = 0.25
     gamma: float = 2.0
+    least_quality: float = 1.0
 
 
 def require_alpha(name: str, alpha: float) -> None:
@@ -47,3 +51,4 @@ def require_weights(weights: LossWeights) -> None:
     require_number("weights.giou", weights.giou)
     require_alpha("weights.alpha", weights.alpha)
     require_number("weights.gamma", weights.gamma)
+    require_number("weights.least_quality", weights.least_quality, 0.0, 1.0)

@@ -30,8 +30,12 @@ def cases(draw, max_targets=4, max_count=4):
     return logits, boxes.reshape(stages, batch, count, 4), *targets, sizes
 
 
-def by_loop(logits, boxes, targets, sizes, num_targets, weights=(2.0, 5.0, 2.0), alpha=0.25, gamma=2.0):
+def by_loop(
+    logits, boxes, targets, sizes, num_targets, weights=(2.0, 5.0, 2.0), alpha=0.25, gamma=2.0, least=1.0
+):
     """The published way: a list of dicts of targets, one-hot classes, one stage and one image at a time.
+
+    Below 1, `least` is the least target of the quality focal loss.
 
     Returns the weighted (classification, l1, giou), each [L].
     """
@@ -54,10 +58,18 @@ def by_loop(logits, boxes, targets, sizes, num_targets, weights=(2.0, 5.0, 2.0),
             background = torch.full((len(predicted),), CLASSES)
             background[rows] = target["labels"][columns]
             onehot = F.one_hot(background, CLASSES + 1)[:, :CLASSES].double()
-            sums[0] = sums[0] + torchvision.ops.sigmoid_focal_loss(
-                stage_logits[image], onehot, alpha, gamma, reduction="sum"
-            )
             matched, wanted = predicted[rows], target["boxes"][columns]
+            if least < 1:
+                iou = torchvision.ops.box_iou(matched, wanted).diag().detach().clamp(min=least)
+                quality = onehot.clone()
+                quality[rows, target["labels"][columns]] = iou
+                weight = torch.where(onehot > 0, alpha, 1 - alpha)
+                entropy = -quality * scores.log() - (1 - quality) * torch.log1p(-scores)
+                sums[0] = sums[0] + (weight * (quality - scores).abs() ** gamma * entropy).sum()
+            else:
+                sums[0] = sums[0] + torchvision.ops.sigmoid_focal_loss(
+                    stage_logits[image], onehot, alpha, gamma, reduction="sum"
+                )
             sums[1] = sums[1] + F.l1_loss(matched / scale, wanted / scale, reduction="sum")
             sums[2] = sums[2] + (1 - torchvision.ops.generalized_box_iou(matched, wanted).diag()).sum()
         stages.append([weight * part / num_targets for weight, part in zip(weights, sums, strict=True)])
@@ -90,27 +102,35 @@ def assert_same(losses, expected):
         assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
 
 
-PARAMETERS = [((2.0, 5.0, 2.0), 0.25, 2.0), ((1.0, 0.5, 3.0), 0.5, 1.0)]
+PARAMETERS = [
+    ((2.0, 5.0, 2.0), 0.25, 2.0, 1.0),
+    ((1.0, 0.5, 3.0), 0.5, 1.0, 1.0),
+    ((2.0, 5.0, 2.0), 0.25, 2.0, 0.05),
+    ((1.0, 0.5, 3.0), 0.5, 1.0, 0.6),
+]
 
 
-@pytest.mark.parametrize(("weights", "alpha", "gamma"), PARAMETERS)
+@pytest.mark.parametrize(("weights", "alpha", "gamma", "least"), PARAMETERS)
 @given(case=cases(), num_targets=st.floats(1, 20))
-def test_against_a_loop(weights, alpha, gamma, case, num_targets):
+def test_against_a_loop(weights, alpha, gamma, least, case, num_targets):
     logits, boxes, *targets, sizes = case
-    expected = by_loop(logits, boxes, list_of_dicts(*targets), sizes, num_targets, weights, alpha, gamma)
+    expected = by_loop(
+        logits, boxes, list_of_dicts(*targets), sizes, num_targets, weights, alpha, gamma, least
+    )
     normaliser = torch.tensor(num_targets, dtype=torch.float64)
-    losses = set_prediction_loss(*case, normaliser, LossWeights(*weights, alpha, gamma))
+    losses = set_prediction_loss(*case, normaliser, LossWeights(*weights, alpha, gamma, least))
     assert_same(losses[1:], expected)
     assert_close(losses.total, sum(part.sum() for part in expected), rtol=1e-10, atol=1e-10)
 
 
-@given(cases())
-def test_gradients_against_a_loop(case):
+@pytest.mark.parametrize("least", [1.0, 0.05])
+@given(case=cases())
+def test_gradients_against_a_loop(least, case):
     logits, boxes, *targets, sizes = case
     inputs = [logits.requires_grad_(), boxes.requires_grad_()]
-    expected = by_loop(logits, boxes, list_of_dicts(*targets), sizes, 3.0)
+    expected = by_loop(logits, boxes, list_of_dicts(*targets), sizes, 3.0, least=least)
     expected = torch.autograd.grad(sum(part.sum() for part in expected), inputs, materialize_grads=True)
-    total = set_prediction_loss(*case, torch.tensor(3.0)).total
+    total = set_prediction_loss(*case, torch.tensor(3.0), LossWeights(least_quality=least)).total
     assert_same(torch.autograd.grad(total, inputs), expected)
 
 
@@ -123,10 +143,27 @@ def test_gradients_against_finite_differences():
     assert torch.autograd.gradcheck(losses, (logits.requires_grad_(), boxes.requires_grad_()))
 
 
+@pytest.mark.parametrize("num_targets", [0, 3])
+def test_scores_that_learn_the_overlap_are_one_graph(num_targets):
+    class Quality(torch.nn.Module):
+        def forward(self, case: list[torch.Tensor]) -> torch.Tensor:
+            logits, boxes, target_boxes, labels, valid, sizes = case
+            weights = LossWeights(2.0, 5.0, 2.0, 0.25, 2.0, 0.05)
+            count = torch.tensor(5.0)
+            return set_prediction_loss(
+                logits, boxes, target_boxes, labels, valid, sizes, count, weights
+            ).total
+
+    case = make_case(num_targets=num_targets)
+    eager = Quality()(case)
+    assert_close(torch.jit.script(Quality())(case), eager)
+    assert_close(torch.compile(Quality(), fullgraph=True, backend="eager")(case), eager)
+
+
 def test_weights_by_default():
     case = [*make_case(), torch.tensor(5.0)]
-    weights, alpha, gamma = PARAMETERS[0]
-    assert_same(set_prediction_loss(*case), set_prediction_loss(*case, LossWeights(*weights, alpha, gamma)))
+    weights, *numbers = PARAMETERS[0]
+    assert_same(set_prediction_loss(*case), set_prediction_loss(*case, LossWeights(*weights, *numbers)))
 
 
 def test_total_is_the_sum_of_all_others():
@@ -333,10 +370,17 @@ def test_neither_alpha_weighs_positives_and_negatives_alike():
 
 
 @pytest.mark.parametrize(
-    "weights", [LossWeights(l1=-1.0), LossWeights(gamma=float("nan")), LossWeights(alpha=-2.0), 2.0]
+    "weights",
+    [
+        LossWeights(l1=-1.0),
+        LossWeights(gamma=float("nan")),
+        LossWeights(alpha=-2.0),
+        LossWeights(least_quality=1.5),
+        2.0,
+    ],
 )
 def test_weights_that_are_none_are_named(weights):
-    with pytest.raises(ValueError, match=r"weights(\.(l1|gamma|alpha))? must be"):
+    with pytest.raises(ValueError, match=r"weights(\.(l1|gamma|alpha|least_quality))? must be"):
         set_prediction_loss(*make_case(), torch.tensor(5.0), weights)
 
 

@@ -20,6 +20,7 @@ PAPER: dict[str, Any] = {
     "schedule": "step",
     "learning_rate": 2.5e-5,
     "backbone_multiplier": 1.0,
+    "class_targets": "one",
     "warmup": 1000,
     "precision": "fp32",
     "sizes": list(range(480, 801, 32)),

@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from parts.training.processes import Processes
 from parts.training.training_state import TrainingState
 from parts.training.training_step import (
+    LOSSES,
     TrainingStep,
     compile_step,
     leave_open,
@@ -38,7 +39,7 @@ class ForwardBackward:
             recompute_head(state.model)
         if arguments.recompute_backbone:
             recompute_backbone(state.model)
-        step = TrainingStep(state.model)
+        step = TrainingStep(state.model, LOSSES[arguments.class_targets])
         self.weights = step.weights
         if arguments.compile:
             compile_step(step, arguments.compile)

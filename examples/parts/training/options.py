@@ -165,6 +165,11 @@ def _add_optimizer(training: Any) -> None:
     _add(training, "--learning-rate", "learning rate of AdamW after the warm-up", type=float)
     multiplier = "the backbone's learning rate (the pyramid's not), as a share of --learning-rate"
     _add(training, "--backbone-multiplier", multiplier, type=float)
+    targets = (
+        "what the class score of a matched proposal learns. one: 1, as in the paper. iou: the overlap of its "
+        "box with the object, so that the score says how well the box fits"
+    )
+    _add(training, "--class-targets", targets, choices=("one", "iou"))
     training.add_argument(
         "--scale-learning-rate",
         action="store_true",

@@ -99,6 +99,7 @@ def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> di
         "iterations": Choice(steps, f"{EPOCHS} epochs, but at least {STEPS} steps"),
         "schedule": Choice("cosine", "ends at 0, however long the run"),
         "learning_rate": choose_rate(arguments.proposals, arguments.weights),
+        "class_targets": choose_targets(arguments.proposals, arguments.weights),
         "backbone_multiplier": choose_multiplier(trunk, arguments),
         "warmup": Choice(100, "a lower rate for the first steps, a tenth of all at most"),
         "ema": Choice(0.998, "the average of about 500 steps, of fewer at first, has the best figures"),
@@ -212,6 +213,13 @@ def choose_rate(proposals: str | None, weights: str | None) -> Choice:
     if proposals == "learned":
         return Choice(2.5e-4, "measured with learned proposals")
     return Choice(5e-4, "measured with proposals from the image")
+
+
+def choose_targets(proposals: str | None, weights: str | None) -> Choice:
+    """What class scores learn."""
+    if proposals == "learned" or (weights and proposals is None):
+        return Choice("one", "measured with learned proposals")
+    return Choice("iou", "measured with proposals from the image: the score says how well the box fits")
 
 
 def choose_multiplier(trunk: dict[str, Choice], arguments: argparse.Namespace) -> Choice:

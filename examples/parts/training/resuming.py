@@ -100,7 +100,12 @@ def differences(before: dict[str, Any], arguments: argparse.Namespace) -> list[s
     now = settings(arguments)
     # Options that an earlier version did not have count as their defaults.
     words = ["--data", before["data"]] if before.get("data") else []
-    before = {**settings(parse_arguments(None, words)), "backbone_multiplier": 1.0, **before}
+    before = {
+        **settings(parse_arguments(None, words)),
+        "backbone_multiplier": 1.0,
+        "class_targets": "one",
+        **before,
+    }
     if arguments.resume:
         free = FREE | LENGTH
     elif before.get("iterations") != now["iterations"]:

@@ -14,6 +14,9 @@ from sparse_rcnn.nn import DenseProposals, SparseRCNN
 from sparse_rcnn.nn.head import Predictions
 from sparse_rcnn.ops.iou import paired_iou
 
+# The loss by --class-targets. 0.05 is the least IoU of the dense loss, too.
+LOSSES = {"one": LossWeights(), "iou": LossWeights(least_quality=0.05)}
+
 
 class StepOutput(NamedTuple):
     """The losses of a batch, and its predictions without gradient."""

@@ -162,6 +162,14 @@ def test_one_length_and_a_recipe_where_there_is_a_choice(
         assert message in capsys.readouterr().err
 
 
+def test_scores_learn_the_overlap_with_proposals_from_the_image(shapes: Path, tmp_path: Path) -> None:
+    assert parse(shapes).class_targets == "iou"
+    assert parse(shapes, "--class-targets", "one").class_targets == "one"
+    assert parse(shapes, "--proposals", "learned").class_targets == "one"
+    assert parse(shapes, "--weights", str(tmp_path / "w.pth")).class_targets == "one"
+    assert parse(shapes, "--recipe", "coco").class_targets == "one"
+
+
 def test_a_pretrained_backbone_learns_slowly(shapes: Path, tmp_path: Path) -> None:
     assert parse(shapes).backbone_multiplier == 1
     weights = tmp_path / "mobilenet_v2.pth"

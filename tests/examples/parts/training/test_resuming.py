@@ -66,6 +66,7 @@ def test_any_other_does_not_and_why(output: Path, options: tuple[str, ...], reas
     [
         (("--positional-encoding",), "--positional-encoding was False, not True"),
         (("--backbone-multiplier", "0.1"), "--backbone-multiplier was 1.0, not 0.1"),
+        (("--class-targets", "iou"), "--class-targets was one, not iou"),
     ],
 )
 def test_an_option_that_was_not_there_yet_had_its_default(
