@@ -228,7 +228,7 @@ def choose_multiplier(trunk: dict[str, Choice], arguments: argparse.Namespace) -
     weights = arguments.backbone_weights or (chosen.value if chosen else "none")
     if weights == "none" and not arguments.weights:
         return Choice(1.0, "from scratch: it learns as fast as the rest")
-    return Choice(0.1, "pretrained: larger steps can destroy what it knows")
+    return Choice(0.3, "pretrained: larger steps can destroy what it knows")
 
 
 def choose_precision(device: str) -> Choice:

@@ -174,7 +174,7 @@ def test_a_pretrained_backbone_learns_slowly(shapes: Path, tmp_path: Path) -> No
     assert parse(shapes).backbone_multiplier == 1
     weights = tmp_path / "mobilenet_v2.pth"
     weights.touch()
-    assert parse(shapes, "--backbone-weights", str(weights)).backbone_multiplier == 0.1
-    assert parse(shapes, "--weights", str(weights)).backbone_multiplier == 0.1
+    assert parse(shapes, "--backbone-weights", str(weights)).backbone_multiplier == 0.3
+    assert parse(shapes, "--weights", str(weights)).backbone_multiplier == 0.3
     assert parse(shapes, "--backbone-multiplier", "0.5").backbone_multiplier == 0.5
     assert parse(shapes, "--recipe", "coco").backbone_multiplier == 1
