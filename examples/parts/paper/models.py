@@ -69,9 +69,12 @@ SCALES = {
         "the built-in shapes of 128 px",
         {
             "backbone": "resnet10",
+            "proposals": "learned",
             "num_proposals": 100,
             "num_stages": 6,
             "proposal_init": "image",
+            "class_targets": "one",
+            "ema": 0.0,
             "iterations": 900,
             "eval_interval": 0,
             "shapes_images": 2000,

@@ -30,15 +30,18 @@ PAPER: dict[str, Any] = {
     "eval_interval": 7500,
     "workers": 4,
 }
-# ... and without --data: a small model, trained from scratch.
+# ... and without --data: a small model, trained from scratch, with proposals from the image.
 SHAPES: dict[str, Any] = {
     **PAPER,
     "output": "runs/shapes",
     "backbone": "resnet10",
     "backbone_norm": "batch",
     "backbone_weights": "none",
-    "num_proposals": 12,
-    "num_stages": 4,
+    "proposals": "dense",
+    "num_proposals": 20,
+    "num_stages": 2,
+    "class_targets": "iou",
+    "ema": 0.998,
     "hidden_dim": 64,
     "dynamic_dim": 16,
     "feedforward_dim": 256,
