@@ -48,7 +48,7 @@ SHAPES: dict[str, Any] = {
     "proposal_init": "grid",
     "fully_connected_dim": 256,
     "batch_size": 8,
-    "iterations": 1300,
+    "iterations": 1200,
     "schedule": "cosine",
     "learning_rate": 8e-4,
     "warmup": 100,
@@ -56,7 +56,7 @@ SHAPES: dict[str, Any] = {
     "max_size": 128,
     "eval_size": 128,
     "eval_batch_size": 8,
-    "eval_interval": 650,
+    "eval_interval": 600,
     "workers": 1,
 }
 RECIPE_BATCH = 16  # the batch size of --scale-learning-rate

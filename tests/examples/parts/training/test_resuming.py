@@ -18,7 +18,7 @@ ALONE = Processes(0, 0, 1, torch.device("cpu"))
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """A run of 1300 iterations that was interrupted at 3."""
+    """A run of 1200 iterations that was interrupted at 3."""
     checkpoint = run_checkpoint(parse_arguments(None, ["--output", str(tmp_path / "run")]))
     CheckpointDirectory(tmp_path / "run").save(checkpoint, 3)
     return tmp_path / "run"
@@ -50,7 +50,7 @@ def test_an_interrupted_run_of_the_same_options_goes_on(output: Path, options: t
     ("options", "reason"),
     [
         (("--seed", "1"), "--seed was 0, not 1"),
-        (("--iterations", "9"), "--iterations was 1300, not 9"),
+        (("--iterations", "9"), "--iterations was 1200, not 9"),
         (("--ema", "0.9", "--precision", "bf16"), "--ema was 0.998, not 0.9; --precision was fp32, not bf16"),
         (("--no-resume",), "--no-resume"),
     ],
