@@ -14,19 +14,19 @@ from sparse_rcnn.nn.layer_norm import LayerNorm
 
 __all__ = ["cast_weights"]
 
-AFFINE = ("weight", "bias")
+_AFFINE = ("weight", "bias")
 # By exact types: a subclass may use its weights in other operators than its base class.
-OF_PRODUCTS: dict[type[nn.Module], tuple[str, ...]] = {
-    nn.Conv2d: AFFINE,
-    nn.Linear: AFFINE,
-    NonDynamicallyQuantizableLinear: AFFINE,  # the last layer of an attention
+_OF_PRODUCTS: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.Conv2d: _AFFINE,
+    nn.Linear: _AFFINE,
+    NonDynamicallyQuantizableLinear: _AFFINE,  # the last layer of an attention
     FixedInteraction: ("kernel1", "kernel2"),
 }
 # On a CPU, norms use their weights in float32, and attention runs in one operator if these weights are of the
 # type of its queries.
-ON_A_GPU: dict[type[nn.Module], tuple[str, ...]] = {
-    **OF_PRODUCTS,
-    LayerNorm: AFFINE,
+_ON_A_GPU: dict[type[nn.Module], tuple[str, ...]] = {
+    **_OF_PRODUCTS,
+    LayerNorm: _AFFINE,
     nn.MultiheadAttention: ("in_proj_weight", "in_proj_bias"),
 }
 
@@ -58,7 +58,7 @@ def cast_weights(model: SparseRCNN, device_type: str, dtype: torch.dtype = torch
     """
     if model.training:
         raise ValueError("cast_weights needs a model in evaluation mode: call model.eval() first")
-    names = ON_A_GPU if device_type == "cuda" else OF_PRODUCTS
+    names = _ON_A_GPU if device_type == "cuda" else _OF_PRODUCTS
     parts = [model.proposals, model.head]
     if isinstance(model.backbone, Backbone):
         parts.append(model.backbone)
