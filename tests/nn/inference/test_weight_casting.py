@@ -49,3 +49,8 @@ def test_results_are_exactly_those_of_autocast(variant):
     assert stage.class_logits.weight.dtype == stage.class_logits.bias.dtype == torch.bfloat16
     assert stage.regression_tower[1].weight.dtype == torch.float32  # a norm
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
+def test_a_model_in_training_mode_is_refused():
+    with pytest.raises(ValueError, match=r"cast_weights needs .* call model\.eval\(\) first"):
+        cast_weights(build_small_model(), "cpu")
