@@ -58,8 +58,8 @@ def load_detector(
             `best.pth` is taken.
             Exported files are programs: load only those that you trust.
         device: "cpu", "cuda", "cuda:1" and so on. "auto" takes a GPU if there is one.
-        precision: "fp32", or "bf16", which is faster. Then scores differ by up to about 0.01, and weights need
-            half the memory. For checkpoints only.
+        precision: "fp32", or "bf16", which is faster. Then scores differ by up to about 0.01, and weights
+            need half the memory. For checkpoints only.
         compile: Compile when the first image comes. This takes minutes. For checkpoints only.
         max_detections: Detections per image (100). An exported file has at most the number with which it was
             exported.
