@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sparse_rcnn import build_sparse_rcnn
-from sparse_rcnn.nn import EndToEndDetector, fold_first_stage, fold_norms
+from sparse_rcnn.nn import EndToEndDetector, cast_weights, fold_first_stage, fold_norms
 from sparse_rcnn.ops import apply_deltas, flatten_pyramid, pyramid_roi_align
 
 pytestmark = pytest.mark.skipif(
@@ -34,6 +34,14 @@ def fake() -> Iterator[None]:
 def published_model() -> torch.nn.Module:
     with torch.device("cuda"):
         return build_sparse_rcnn(num_proposals=N, backbone_weights=None)
+
+
+def on_cuda(model: torch.nn.Module, mode: FakeTensorMode) -> None:
+    """Makes the weights of a real model fake ones on a GPU."""
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                tensors[name] = None if tensor is None else mode.from_tensor(tensor).to("cuda")
 
 
 def images_of(batch: int) -> tuple[Tensor, Tensor]:
@@ -73,17 +81,19 @@ def test_kernels_of_inference() -> None:
 def test_kernels_of_the_folded_detector() -> None:
     """Folding computes constants, so the model is real first, and then fake."""
     model = build_sparse_rcnn(num_proposals=N, backbone_weights=None).eval()
-    detector = EndToEndDetector(fold_first_stage(fold_norms(model))).requires_grad_(False)
+    model = fold_first_stage(fold_norms(model)).requires_grad_(False)
+    cast = cast_weights(model, "cuda")
     with FakeTensorMode() as mode:
-        for module in detector.modules():
-            for tensors in (module._parameters, module._buffers):
-                for name, tensor in tensors.items():
-                    tensors[name] = None if tensor is None else mode.from_tensor(tensor).to("cuda")
-        images, sizes = images_of(1)
+        on_cuda(model, mode)
         with torch.no_grad(), KernelCounts() as counts:
-            detector(images, sizes)
+            EndToEndDetector(model)(*images_of(1))
+        on_cuda(cast, mode)
+        with torch.no_grad(), KernelCounts() as in_bfloat16, cuda_autocast():
+            EndToEndDetector(cast)(*images_of(1))
     assert 0 < counts.total <= 739
     assert counts.by_name["addcmul"] == 0  # no norm of the backbone is left
+    assert 0 < in_bfloat16.total <= 900
+    assert in_bfloat16.by_name["_to_copy"] <= 136, in_bfloat16.by_name  # of activations
 
 
 @pytest.mark.usefixtures("fake")

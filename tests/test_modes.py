@@ -29,6 +29,7 @@ NO_FUNCTIONS_OF_TENSORS = {
     *("from_detectron2", "from_mmdetection", "infer_config", "load_weights", "read_checkpoint"),
     *("ModelConfig", "PyramidBackbone", "Checkpoint", "ImageSize", "load_checkpoint", "save_checkpoint"),
     *("fold_first_stage", "fold_norms", "recognize_layout", "to_detectron2", "to_mmdetection"),
+    "cast_weights",
 }
 N, M, K, L, C, D, P = 5, 3, 4, 2, 4, 3, 3
 

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -19,6 +20,9 @@ from sparse_rcnn.inference.hub import MODEL_FILE, complete_folder, upload_folder
 from sparse_rcnn.inference.resaving import resave
 from sparse_rcnn.inference.view_detector import ViewDetector
 from sparse_rcnn.nn.image_size import ImageSize
+from sparse_rcnn.nn.inference.end_to_end import EndToEndDetector
+from sparse_rcnn.nn.inference.first_stage import fold_first_stage
+from sparse_rcnn.nn.inference.norm_folding import fold_norms
 
 __all__ = ["KeptDetector"]
 
@@ -26,10 +30,24 @@ __all__ = ["KeptDetector"]
 class KeptDetector(ViewDetector):
     """The part of a `Detector` that evaluates, exports, saves and uploads it."""
 
+    @property
+    def module(self) -> EndToEndDetector | None:
+        """The model in eager PyTorch, folded, in float32. None if the detector is an exported file.
+
+        A detector in bf16 has rounded weights. Those in float32 are read from its checkpoint, each time.
+
+        Raises:
+            ValueError: If the checkpoint is read and has changed since then.
+        """
+        if self._module is None or self.origin is None or self.precision == "fp32":
+            return self._module
+        model = fold_first_stage(fold_norms(self.origin.read())).to(self.device)
+        return EndToEndDetector(model.to(memory_format=torch.channels_last), self._module.max_detections)
+
     def export(
         self, path: str | Path, format: str | None = None, image: Tensor | None = None
     ) -> list[Difference]:
-        """Writes one file that runs without this package.
+        """Writes one file that runs without this package, in float32.
 
             detector.export("mine.onnx")
 
@@ -45,18 +63,20 @@ class KeptDetector(ViewDetector):
 
         Raises:
             ValueError: If the detector is an exported file already, the name of the file gives no format, a
-                compiler or package is missing, or results differ by more than rounding.
+                compiler or package is missing, or results differ by more than rounding. With bf16, also if
+                the checkpoint has changed.
         """
-        if self.module is None:
+        module = self.module
+        if module is None:
             raise ValueError(f"{self.source}: is an exported file; load its checkpoint")
         metadata = {
             "class_names": self.class_names,
             "shortest_side": self.shortest_side,
             "longest_side": self.longest_side,
-            "max_detections": self.module.max_detections,
+            "max_detections": module.max_detections,
         }
-        write_exported(path, format or format_of_name(path), self.module, self.device, metadata)
-        return check_exported(self.module, path, self.device, metadata, image)
+        write_exported(path, format or format_of_name(path), module, self.device, metadata)
+        return check_exported(module, path, self.device, metadata, image)
 
     def evaluate(
         self,

@@ -10,6 +10,7 @@ from sparse_rcnn.nn.checkpoints.checkpoint import load_checkpoint
 from sparse_rcnn.nn.checkpoints.checkpoint_folder import checkpoint_file
 from sparse_rcnn.nn.checkpoints.loading import build_from_checkpoint
 from sparse_rcnn.nn.checkpoints.saving import save_checkpoint
+from sparse_rcnn.nn.detector import SparseRCNN
 from sparse_rcnn.nn.image_size import ImageSize
 
 __all__ = ["Origin", "resave"]
@@ -34,6 +35,16 @@ class Origin(NamedTuple):
         file = checkpoint_file(path)
         return cls(file, _state_of(file), backbone)
 
+    def read(self) -> SparseRCNN:
+        """The model of the checkpoint, not folded.
+
+        Raises:
+            ValueError: If the checkpoint is missing or has changed since it was read.
+        """
+        if not self.file.is_file() or _state_of(self.file) != self.state:
+            raise ValueError(f"{self.file}: has changed since the detector was loaded; load it again")
+        return build_from_checkpoint(load_checkpoint(self.file), self.backbone)
+
 
 def resave(
     origin: Origin,
@@ -53,13 +64,10 @@ def resave(
         image_size: The size to which images are resized.
 
     Raises:
-        ValueError: If the checkpoint is missing or has changed since it was read.
+        ValueError: As in `Origin.read`.
         ImportError: If safetensors is needed and not installed.
     """
-    if not origin.file.is_file() or _state_of(origin.file) != origin.state:
-        raise ValueError(f"{origin.file}: has changed since the detector was loaded; load it again")
-    model = build_from_checkpoint(load_checkpoint(origin.file), origin.backbone)
-    save_checkpoint(path, model, class_names, category_ids=category_ids, image_size=image_size)
+    save_checkpoint(path, origin.read(), class_names, category_ids=category_ids, image_size=image_size)
 
 
 def _state_of(file: Path) -> tuple[int, int]:

@@ -36,6 +36,7 @@ class ViewDetector:
         source: str = "the detector",
         module: EndToEndDetector | None = None,
         origin: Origin | None = None,
+        precision: str = "fp32",
     ) -> None:
         self.detect = detect
         self.class_names = list(class_names)
@@ -44,8 +45,9 @@ class ViewDetector:
         self.device = torch.device(device)
         self.category_ids = None if category_ids is None else list(category_ids)
         self.source = source
-        self.module = module
+        self._module = module
         self.origin = origin
+        self.precision = precision
 
     def _detect(self, photos: list[Photo]) -> list[Detected]:
         """All detections of each photo."""

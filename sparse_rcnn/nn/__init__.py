@@ -26,6 +26,7 @@ from sparse_rcnn.nn.inference.end_to_end import EndToEndDetector
 from sparse_rcnn.nn.inference.first_stage import fold_first_stage
 from sparse_rcnn.nn.inference.image_list import ImageListDetector
 from sparse_rcnn.nn.inference.norm_folding import fold_norms
+from sparse_rcnn.nn.inference.weight_casting import cast_weights
 from sparse_rcnn.nn.model_config import ModelConfig
 from sparse_rcnn.nn.proposals import Proposals
 from sparse_rcnn.nn.stage import Stage
@@ -50,6 +51,7 @@ __all__ = [
     "Stage",
     "build_from_checkpoint",
     "build_sparse_rcnn",
+    "cast_weights",
     "checkpoint_class_names",
     "compile_detector",
     "fold_first_stage",

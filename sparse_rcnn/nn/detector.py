@@ -88,9 +88,9 @@ class SparseRCNN(nn.Module):
             Predictions with boxes in pixels of the padded batch.
 
         Raises:
-            ValueError: If types or shapes do not fit, or the model is on the meta device. On the CPU and
-                outside of a graph, also if an image size is not positive or exceeds the batch, or if images
-                are too bright, already normalised or not finite.
+            ValueError: If types or shapes do not fit, or the model is on the meta device and the images are
+                not. On the CPU and outside of a graph, also if an image size is not positive or exceeds the
+                batch, or if images are too bright, already normalised or not finite.
         """
         image_sizes = self._checked_sizes(images, image_sizes)
         levels = self.pyramid(images, image_sizes)

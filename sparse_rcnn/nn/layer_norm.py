@@ -19,7 +19,7 @@ class LayerNorm(nn.LayerNorm):
         """`[..., C]` normalised over the last dimension."""
         if not torch.jit.is_scripting():
             half = x.dtype in (torch.bfloat16, torch.float16)
-            if half and x.device.type != "cpu":
+            if half and x.device.type not in ("cpu", "meta"):
                 with torch.autocast(x.device.type, enabled=False):
                     # The GPU kernel takes only parameters of the input's type.
                     weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)

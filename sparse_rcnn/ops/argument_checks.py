@@ -185,7 +185,10 @@ def _require_broadcast(name: str, x: Tensor, other_name: str, other: Tensor) -> 
 
 
 def _require_dtype(name: str, x: Tensor, like: Tensor) -> None:
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type):
+    if torch.compiler.is_compiling():
+        return
+    device = x.device.type
+    if device != "meta" and torch.is_autocast_enabled(device):  # PyTorch has no autocast on meta
         return
     if x.dtype != like.dtype:
         raise ValueError(f"{name} must be {like.dtype} as the other tensors, got {x.dtype}")

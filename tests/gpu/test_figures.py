@@ -14,7 +14,7 @@ import torch
 from reference_cases import BOXES, FACTS, LOGITS, extents, load_case, make_targets
 
 from sparse_rcnn.loss import match_proposals, set_prediction_loss
-from sparse_rcnn.nn import fold_first_stage, fold_norms, to_detectron2
+from sparse_rcnn.nn import cast_weights, fold_first_stage, fold_norms, to_detectron2
 from sparse_rcnn.ops import flatten_pyramid
 
 
@@ -71,6 +71,8 @@ def test_every_stage(case, precision, folded, device, record_property):
     model = case.model
     if folded:
         model = fold_first_stage(fold_norms(case.model.eval())).to(memory_format=torch.channels_last)
+        if precision == "bf16":
+            model = cast_weights(model, device.type)
         case.model.train()
     with torch.no_grad(), arithmetic(precision, device):
         logits, boxes = stage_by_stage(case, model, device)

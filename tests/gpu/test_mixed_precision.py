@@ -1,7 +1,10 @@
-"""fp16 with a scaler, and channels-last memory: training follows float32."""
+"""fp16 with a scaler, channels-last memory, and weights that are cast once."""
 
 import torch
+from small_model import build_small_model, random_batch
 from training_batch import gradients_of, largest_difference, small_step, training_batch
+
+from sparse_rcnn.nn import cast_weights, fold_first_stage, fold_norms
 
 
 def train(step, batch, dtype, device, iterations=12):
@@ -43,3 +46,12 @@ def test_channels_last(device):
     step = small_step(device).to(memory_format=torch.channels_last)
     assert step.model.backbone.trunk.conv1.weight.is_contiguous(memory_format=torch.channels_last)
     assert largest_difference(gradients_of(step, batch), expected) <= 1e-3
+
+
+def test_weights_that_are_cast_once(device):
+    """The results are those of autocast, which casts in every call."""
+    model = fold_first_stage(fold_norms(build_small_model(backbone_norm="frozen").eval())).to(device)
+    batch = [part.to(device) for part in random_batch(2, 64, 96)]
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+        expected, found = model(*batch), cast_weights(model, device.type)(*batch)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)

@@ -258,10 +258,18 @@ def test_a_checkpoint_that_changed_is_not_saved_as_the_one_that_was_loaded(check
         detector.save(tmp_path / "other.pth")
 
 
-def test_bf16_is_near(detector, checkpoint, photo):
-    rounded = load_detector(checkpoint, "cpu", precision="bf16")(photo, threshold=0.0)
-    exact = detector(photo, threshold=0.0)
+def test_bf16_is_near_and_exactly_autocast(detector, checkpoint, photo):
+    in_bf16 = load_detector(checkpoint, "cpu", precision="bf16")
+    rounded, exact = in_bf16(photo, threshold=0.0), detector(photo, threshold=0.0)
     assert 0 < (rounded.scores[:5] - exact.scores[:5]).abs().max() < 0.01
+    inputs = torch.zeros(1, 3, 64, 96, dtype=torch.uint8), torch.tensor([[64, 90]])
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected = in_bf16.module(*inputs)
+    with torch.inference_mode():
+        found = in_bf16.detect(*inputs)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    weights = in_bf16.module.state_dict()  # what is exported is not rounded
+    assert all(torch.equal(weights[name], one) for name, one in detector.module.state_dict().items())
 
 
 def test_repr_says_what_it_is(detector):

@@ -3,6 +3,7 @@ import torch
 from small_model import SMALL
 
 from sparse_rcnn import build_sparse_rcnn
+from sparse_rcnn.nn import fold_first_stage, fold_norms
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
@@ -207,6 +208,17 @@ def test_built_on_the_meta_device_and_loaded(build_small, batch):
 def test_never_loaded_from_the_meta_device(batch):
     with pytest.raises(ValueError, match=r"on the meta device.*to_empty"):
         on_meta()(*batch)
+
+
+def test_shapes_on_the_meta_device(build_small, batch):
+    """They show memory and shapes without data."""
+    expected, model = build_small()(*batch), on_meta()
+    inputs = [part.to("meta") for part in batch]
+    for detector in (model, fold_first_stage(fold_norms(model.eval()))):
+        for found, of_values in zip(detector(*inputs), expected, strict=True):
+            assert (found.device.type, found.shape, found.dtype) == ("meta", of_values.shape, of_values.dtype)
+    model(*inputs).logits.sum().backward()
+    assert model.backbone.trunk.conv1.weight.grad.is_meta
 
 
 @pytest.mark.parametrize(

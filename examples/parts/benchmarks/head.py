@@ -12,7 +12,7 @@ from parts.benchmarks.own_process import MEMORY_KEPT, own_process, rows_on
 from parts.measuring import Machine, Run, Table, compare, count_flops
 from parts.published_style import run_stage
 from sparse_rcnn.inference import compile_for_inference
-from sparse_rcnn.nn import fold_first_stage
+from sparse_rcnn.nn import cast_weights, fold_first_stage
 
 HEAD = (
     PUBLISHED,
@@ -42,6 +42,8 @@ def build_head(machine: Machine, name: str, height: int, width: int, proposals: 
         return without_gradients(published)
     if name != "as built":
         model = fold_first_stage(model)
+    if "bf16" in name:
+        model = cast_weights(model, machine.device.type)
 
     def last_logits(levels: list[Tensor], sizes: Tensor) -> Tensor:
         boxes, features = model.proposals(sizes)

@@ -12,7 +12,7 @@ from parts.benchmarks.own_process import MEMORY_KEPT, own_process, rows_on
 from parts.measuring import Machine, Run, Table, compare, count_flops
 from parts.published_style import PublishedStyle
 from sparse_rcnn.inference import compile_for_inference
-from sparse_rcnn.nn import fold_first_stage, fold_norms
+from sparse_rcnn.nn import cast_weights, fold_first_stage, fold_norms
 
 TORCHVISION = {
     "torchvision Faster R-CNN": fasterrcnn_resnet50_fpn,
@@ -48,6 +48,8 @@ def build_inference(machine: Machine, name: str, batch: int, height: int, width:
     detector: Any = model
     if name != "as built":
         detector = fold_first_stage(fold_norms(model)).to(memory_format=torch.channels_last)
+    if "bf16" in name:
+        detector = cast_weights(detector, machine.device.type)
     if "compiled" in name:
         detector = compile_for_inference(detector, machine.device, dynamic=False)
     kind = machine.device.type if "bf16" in name else None

@@ -47,8 +47,9 @@ class FeaturePyramid(nn.Module):
 def _enlarge(level: Tensor, height: int, width: int) -> Tensor:
     """Copies the nearest cells, and keeps the type. On a GPU, autocast would turn it into float32."""
     if not torch.jit.is_scripting():
-        under_autocast = torch.is_autocast_enabled(level.device.type)
+        device = level.device.type
+        under_autocast = device != "meta" and torch.is_autocast_enabled(device)  # there is none on meta
         if under_autocast:
-            with torch.autocast(level.device.type, enabled=False):
+            with torch.autocast(device, enabled=False):
                 return F.interpolate(level, size=(height, width), mode="nearest")
     return F.interpolate(level, size=(height, width), mode="nearest")

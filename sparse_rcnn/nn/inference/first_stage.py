@@ -93,7 +93,8 @@ def fold_first_stage(model: SparseRCNN) -> SparseRCNN:
         raise ValueError("fold_first_stage needs a head whose first stage is a Stage of its own")
     if not head.feature_reuse:
         return folded
-    with torch.no_grad(), torch.autocast(proposals.features.device.type, enabled=False):
+    device = proposals.features.device.type
+    with torch.no_grad(), torch.autocast("cpu" if device == "meta" else device, enabled=False):
         features = proposals.features[None]  # [1, N, C]
         if stage.attention is not None:
             features = stage.attend(features)

@@ -12,7 +12,7 @@ from parts.benchmarks.gpu.switches import AS_PUBLISHED, as_cuda_graph, compiled,
 from parts.benchmarks.inputs import PUBLISHED, build_model, random_images
 from parts.measuring import Machine, Run, Table
 from parts.published_style import PublishedStyle
-from sparse_rcnn.nn import fold_first_stage, fold_norms
+from sparse_rcnn.nn import cast_weights, fold_first_stage, fold_norms
 
 TITLE = "Inference, {} × {}×{}, {} proposals"
 # Precisions of the published style (the first is its own code), then ours with their modes.
@@ -26,6 +26,8 @@ def build_ours(
     machine: Machine, detector: Any, batch: tuple[Tensor, Tensor], precision: str, how: str
 ) -> Run:
     """A forward pass of the folded model. A call returns the logits of the last stage."""
+    if precision == "bf16":
+        detector = cast_weights(detector, machine.device.type)
     call = compiled(detector, machine) if how == "compiled" else detector
     run = for_inference(lambda: call(*batch).logits[-1], precision, machine.device)
     return as_cuda_graph(run, machine.device) if how == "CUDA graph" else run
@@ -59,7 +61,7 @@ def inference_table(
         builds[f"{precision}, {how}"] = partial(build_ours, machine, folded, batch, precision, how)
     difference = FromTheFirst()
     title = TITLE.format(count, height, width, proposals)
-    note = "difference: the largest of a score from the first row's; peak GB: with the weights of both models"
+    note = "difference: the largest of a score from the first row's; peak GB: with the weights of all models"
     yield from growing(title, builds, machine, count, difference, note)
 
 
