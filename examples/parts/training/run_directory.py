@@ -169,7 +169,16 @@ class RunDirectory:
 
 
 def set_aside(output: Path) -> Path:
-    """Renames the directory of an earlier run, so that nothing is overwritten."""
+    """Renames the directory of an earlier run, so that nothing is overwritten.
+
+    Raises:
+        ValueError: If it is the working directory, or above it: relative paths would then mean another place.
+    """
+    if Path.cwd().is_relative_to(output.resolve()):
+        raise ValueError(
+            f"--output {output}: already has a run of other options, and cannot be renamed from inside. Give "
+            "another directory, or start from outside"
+        )
     number = 1
     while (old := output.with_name(f"{output.name}.{number}")).exists():
         number += 1

@@ -87,6 +87,15 @@ def test_runs_are_set_aside_under_the_first_free_number(tmp_path: Path) -> None:
     assert list((tmp_path / "run.2").iterdir()) == []
 
 
+def test_the_working_directory_is_not_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run" / "inside").mkdir(parents=True)
+    for place, output in (("run", "."), ("run/inside", ".."), ("run/inside", str(tmp_path / "run"))):
+        monkeypatch.chdir(tmp_path / place)
+        with pytest.raises(ValueError, match="has a run of other options, and cannot be renamed from inside"):
+            set_aside(Path(output))
+    assert (tmp_path / "run" / "inside").is_dir()
+
+
 def test_a_run_whose_name_has_a_dot_keeps_it(tmp_path: Path) -> None:
     (tmp_path / "lr0.1").mkdir()
     assert set_aside(tmp_path / "lr0.1") == tmp_path / "lr0.1.1"
