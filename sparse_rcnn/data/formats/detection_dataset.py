@@ -19,12 +19,8 @@ from sparse_rcnn.data.formats.image_sizes import check_headers
 from sparse_rcnn.data.formats.lvis_fields import LvisFields
 from sparse_rcnn.data.formats.shared_arrays import SharedArrays
 from sparse_rcnn.data.formats.transform import Transform, apply_transform
-from sparse_rcnn.data.image_check import check_image_files, check_size
-from sparse_rcnn.data.image_file import (
-    MAX_PIXELS,
-    ExifOrientation,
-    read_image,
-)
+from sparse_rcnn.data.image_check import check_image_files, read_annotated
+from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 from sparse_rcnn.data.target import Target
 
 __all__ = ["DatasetRemark", "DetectionDataset"]
@@ -174,8 +170,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         """
         index = range(len(self))[index]  # IndexError past the end, and negative indices as in a list
         path, size = self.image_paths[index], self.image_sizes[index]
-        image = read_image(path, exif_orientation=self.exif_orientation, max_pixels=self.max_pixels)
-        check_size(path, (image.shape[1], image.shape[2]), size)
+        image = read_annotated(path, size, self.exif_orientation, self.max_pixels)
 
         is_target, first = self._rows.arrays
         rows = slice(first[index], first[index + 1])
