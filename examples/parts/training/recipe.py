@@ -23,6 +23,7 @@ LIGHT_STEPS = 500  # at least, too
 EVALUATIONS = 4  # of a run
 SMALL_OBJECT, TINY_OBJECT = 16, 8  # pixels that the side of a small object is to have, and has to have
 ON_CPU, ON_GPU = 320, 640  # bounds of the shortest side that follows from it; for a tiny object, twice that
+LARGE = 3  # megapixels of an image that takes about as long to read as to train with
 PRETRAINED = "mobilenet_v2"
 
 
@@ -104,7 +105,7 @@ def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> di
         "warmup": Choice(100, "a lower rate for the first steps, a tenth of all at most"),
         "ema": Choice(0.998, "the average of about 500 steps, of fewer at first, has the best figures"),
         "eval_interval": Choice(None, f"{EVALUATIONS} evaluations in a run"),
-        **choose_reading(arguments),
+        **choose_reading(dataset, arguments),
     }
 
 
@@ -260,15 +261,18 @@ def _seconds_of_a_layer(dtype: torch.dtype) -> float:
     return time.process_time() - began
 
 
-def choose_reading(arguments: argparse.Namespace) -> dict[str, Choice]:
+def choose_reading(dataset: DetectionDataset, arguments: argparse.Namespace) -> dict[str, Choice]:
     """How images are read and evaluated."""
     gpu = arguments.device.startswith("cuda")
+    megapixels = float(np.median(np.array(dataset.image_sizes).prod(axis=1))) / 1e6
     if arguments.clock == "cpu":
         workers = Choice(0, "--clock cpu counts this process alone: so it reads its images itself")
+    elif gpu:
+        workers = Choice(4, "the GPU does not wait for images then")
+    elif megapixels > LARGE:
+        workers = Choice(4, f"images of {megapixels:.0f} megapixels are read slowly; at most one a core")
     else:
-        workers = Choice(
-            4 if gpu else 1, "the GPU does not wait for images then" if gpu else "small images are read fast"
-        )
+        workers = Choice(1, "small images are read fast")
     return {
         "workers": workers,
         "eval_batch_size": Choice(8 if gpu else 1, "faster on a GPU" if gpu else "without padding"),

@@ -17,6 +17,7 @@ from parts.training.recipe import (
     choose_number,
     choose_precision,
     choose_rate,
+    choose_reading,
     choose_sizes,
 )
 
@@ -148,6 +149,15 @@ def test_sizes_follow_from_objects_images_and_device(
 def test_small_images_come_in_several_sizes_too() -> None:
     found = choose_sizes(Boxes([[[0.0, 0, 30, 30]]] * 3, (100, 100)), "cpu", None)
     assert (found["eval_size"].value, found["sizes"].value) == (96, [64, 80, 88, 96, 104])
+
+
+@pytest.mark.parametrize(
+    ("size", "clock", "expected"),
+    [((480, 640), "wall", 1), ((3000, 4000), "wall", 4), ((3000, 4000), "cpu", 0)],
+)
+def test_large_images_have_more_readers(size: tuple[int, int], clock: str, expected: int) -> None:
+    found = choose_reading(Boxes([[[0.0, 0, 90, 90]]] * 3, size), Namespace(device="cpu", clock=clock))
+    assert found["workers"].value == expected
 
 
 @pytest.mark.parametrize(
