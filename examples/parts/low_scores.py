@@ -2,6 +2,8 @@
 
 import math
 
+LEAST = 0.01  # a threshold below that shows anything
+
 
 def about_low_scores(threshold: float, best: tuple[float, str] | None) -> str:
     """A sentence.
@@ -15,9 +17,12 @@ def about_low_scores(threshold: float, best: tuple[float, str] | None) -> str:
         'no object has a score of 0.3 or more; the best has 0.21 (dog): --threshold 0.2 shows it'
     """
     words = f"no object has a score of {threshold:g} or more"
-    if best is None or best[0] <= 0:
+    if best is None:
         return words
     score, name = best
+    words = f"{words}; the best has {score:.2g} ({name})"
+    if score < LEAST:
+        return words
     unit = 10.0 ** math.floor(math.log10(score))
     lower = math.floor(score / unit * (1 + 1e-9)) * unit  # one digit, rounded down
-    return f"{words}; the best has {score:.2g} ({name}): --threshold {lower:.1g} shows it"
+    return f"{words}: --threshold {lower:.1g} shows it"

@@ -5,7 +5,7 @@ from parts.low_scores import about_low_scores
 
 
 @pytest.mark.parametrize(
-    ("score", "shown", "lower"), [(0.213, "0.21", "0.2"), (0.3, "0.3", "0.3"), (0.0079, "0.0079", "0.007")]
+    ("score", "shown", "lower"), [(0.213, "0.21", "0.2"), (0.3, "0.3", "0.3"), (0.0179, "0.018", "0.01")]
 )
 def test_a_lower_threshold_is_proposed(score: float, shown: str, lower: str) -> None:
     words = about_low_scores(0.4, (score, "dog"))
@@ -15,6 +15,9 @@ def test_a_lower_threshold_is_proposed(score: float, shown: str, lower: str) -> 
     assert float(lower) <= score
 
 
-@pytest.mark.parametrize("best", [None, (0.0, "dog")])
-def test_without_a_score_there_is_no_proposal(best: tuple[float, str] | None) -> None:
-    assert about_low_scores(0.4, best) == "no object has a score of 0.4 or more"
+@pytest.mark.parametrize(
+    ("best", "words"),
+    [(None, ""), ((0.0, "dog"), "; the best has 0 (dog)"), ((0.009, "a"), "; the best has 0.009 (a)")],
+)
+def test_without_a_score_there_is_no_proposal(best: tuple[float, str] | None, words: str) -> None:
+    assert about_low_scores(0.4, best) == "no object has a score of 0.4 or more" + words
