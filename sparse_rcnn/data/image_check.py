@@ -17,9 +17,18 @@ from sparse_rcnn.data.image_file import (
     read_image,
 )
 
-__all__ = ["MOST_NAMED", "check_image_files", "check_size", "read_annotated"]
+__all__ = ["MOST_NAMED", "DatasetRemark", "check_image_files", "check_size", "read_annotated"]
 
 MOST_NAMED = 5  # a message names at most so many files
+
+
+class DatasetRemark(UserWarning):
+    """A warning about something in the files of a data set that is unusual but harmless.
+
+    Example:
+        >>> import warnings
+        >>> warnings.simplefilter("ignore", DatasetRemark)  # do not show them
+    """
 
 
 def check_image_files(
@@ -47,7 +56,7 @@ def check_image_files(
         ValueError: If `exif_orientation` is neither "apply" nor "ignore".
 
     Warns:
-        UserWarning: If EXIF turns images without changing their size (by 180°, mirrored, or square). It is
+        DatasetRemark: If EXIF turns images without changing their size (by 180°, mirrored, or square). It is
             not known whether their boxes were drawn on the upright image. Also if annotated sizes are those
             of the stored pixels: then `read_annotated` does not turn these images.
     """
@@ -60,6 +69,7 @@ def check_image_files(
             f"EXIF turns {len(turned)} image(s) without changing their size, such as {turned[0]}: their "
             "boxes are used for the upright image; if they were drawn on the stored pixels, give "
             "exif_orientation='ignore'",
+            DatasetRemark,
             stacklevel=2,
         )
     stored = [path for path, (*_, is_stored) in zip(paths, found, strict=True) if is_stored]
@@ -67,6 +77,7 @@ def check_image_files(
         warnings.warn(
             f"EXIF turns {len(stored)} image(s), such as {stored[0]}, but their annotations have the size of "
             "the stored pixels: they are not turned",
+            DatasetRemark,
             stacklevel=2,
         )
     problems = [problem for problem, *_ in found if problem]

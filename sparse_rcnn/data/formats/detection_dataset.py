@@ -19,20 +19,11 @@ from sparse_rcnn.data.formats.image_sizes import check_headers
 from sparse_rcnn.data.formats.lvis_fields import LvisFields
 from sparse_rcnn.data.formats.shared_arrays import SharedArrays
 from sparse_rcnn.data.formats.transform import Transform, apply_transform
-from sparse_rcnn.data.image_check import check_image_files, read_annotated
+from sparse_rcnn.data.image_check import DatasetRemark, check_image_files, read_annotated
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 from sparse_rcnn.data.target import Target
 
 __all__ = ["DatasetRemark", "DetectionDataset"]
-
-
-class DatasetRemark(UserWarning):
-    """A warning about something in the files of a data set that is unusual but harmless.
-
-    Example:
-        >>> import warnings
-        >>> warnings.simplefilter("ignore", DatasetRemark)  # do not show them
-    """
 
 
 class DetectionDataset(Dataset[tuple[Tensor, Target]]):
@@ -215,8 +206,9 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
                 them and their number.
 
         Warns:
-            UserWarning: If EXIF turns images without changing their size. It is not known whether their boxes
-                were drawn on the upright image.
+            DatasetRemark: If EXIF turns images without changing their size. It is not known whether their
+                boxes were drawn on the upright image. Also if annotations have the size of the stored
+                pixels: then their images are not turned.
         """
         check = partial(check_image_files, decode=True) if decode else check_headers
         check(
