@@ -65,6 +65,8 @@ def test_figures_are_written_though_pictures_cannot_be(
             seconds=90.0,
         )
         metrics = {"AP": 0.25, "AP50": math.nan, "left_out": 1}
+        run_log.entries += [{"iteration": 650, "AP": 0.5}, {"iteration": 1300, "AP": 0.25}]
+        (tmp_path / "run" / "best.pth").touch()
         directory.finish(counts, Evaluated(metrics, {"a": Image.new("RGB", (8, 8))}, 19), run_log)
         run_log.close()
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -73,6 +75,7 @@ def test_figures_are_written_though_pictures_cannot_be(
     said = capsys.readouterr()
     assert "not all pictures could be written: " in said.err
     assert "AP 0.250, AP50 nan on 19 images (1 unreadable ones left out) after 1300 iterations" in said.out
+    assert said.out.rstrip().endswith("best.pth, which has AP 0.500 after 650 iterations")
 
 
 def test_runs_are_set_aside_under_the_first_free_number(tmp_path: Path) -> None:
