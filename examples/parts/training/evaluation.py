@@ -86,8 +86,7 @@ class Evaluation:
         whole = EndToEndDetector(state.evaluated)
         checked = refuse_not_finite(whole, "this run")
         self.detector = Detector(checked, dataset.class_names, *size, device=processes.device)
-        crowded = crowded_images(dataset, whole.max_detections)
-        if crowded.num_images:
+        if len(dataset) and (crowded := crowded_images(dataset, whole.max_detections)).num_images:
             run_log.say(
                 f"val: {counted(crowded.num_images, 'image has', 'images have')} more than "
                 f"{whole.max_detections} objects, up to {crowded.most}. As in COCO's figures, an evaluation "
