@@ -21,11 +21,13 @@ from parts.detection_pictures import Pictures
 from parts.detector_options import CHECKPOINT, add_size_options, add_speed_options, refuse_below_one
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
-from parts.outputs import check_outputs
+from parts.low_scores import about_low_scores
+from parts.outputs import check_outputs, remark
 from parts.precision import set_precision
 
 from sparse_rcnn.data import UnreadableImageError
-from sparse_rcnn.inference import Detected, Detector, choose_device, find_images, load_detector
+from sparse_rcnn.data.formats.counted import counted
+from sparse_rcnn.inference import Detected, Detector, Found, choose_device, find_images, load_detector
 from sparse_rcnn.inference.download import is_url
 
 
@@ -48,6 +50,12 @@ def parse_arguments() -> argparse.Namespace:
         "--output", default="detections", metavar="DIR", help="folder of the results (detections)"
     )
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score to keep, 0 to 1 (0.3)")
+    parser.add_argument(
+        "--max-detections",
+        type=int,
+        metavar="N",
+        help="limit of objects in a photo (100; of an exported file, its own number)",
+    )
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="keep only these classes (all)")
     parser.add_argument("--save-txt", action="store_true", help="also a text file in YOLO's format per image")
     parser.add_argument("--crops", action="store_true", help="also a picture of each object, by class")
@@ -80,7 +88,7 @@ def parse_arguments() -> argparse.Namespace:
         raise ValueError("give images, --video or --camera")
     if not 0 <= arguments.threshold <= 1:
         raise ValueError(f"--threshold must be in 0..1, got {arguments.threshold}")
-    refuse_below_one(arguments, "size", "max_size")
+    refuse_below_one(arguments, "size", "max_size", "max_detections")
     return arguments
 
 
@@ -108,6 +116,8 @@ def detect_all(
     taken = {path.resolve() for path in paths} | {(output / "detections.json").resolve()}
     pictures = Pictures(output, taken, arguments.frames)
     unreadable: list[UnreadableImageError] = []
+    best: Found | None = None  # where nothing was found
+    counts: list[int] = []
 
     def leave_out(error: UnreadableImageError) -> None:  # the others are worth having; the exit status tells
         print(printable(error), file=sys.stderr)
@@ -125,9 +135,17 @@ def detect_all(
             picture, namesake = pictures.add(found)
             records[found.photo.name] = {"picture": str(picture), **found.to_dict()}
             write_more(found, picture, namesake, arguments)
+            counts.append(len(found))
+            best = max((one for one in (best, found.below) if one), key=lambda one: one.score, default=None)
     finally:
         pictures.close()
         (output / "detections.json").write_text(json.dumps(records, indent=2))
+    most = arguments.max_detections or 100
+    if records and not any(counts):
+        remark(about_low_scores(arguments.threshold, best and (best.score, best.name)))
+    elif most in counts and arguments.tile is None:
+        full = counted(counts.count(most), "photo has", "photos have")
+        remark(f"{full} {most} objects, which is the limit: --max-detections takes a larger one")
     if not arguments.json:
         print(printable(f"all detections -> {output / 'detections.json'}"))
     return len(records), len(unreadable)
@@ -144,7 +162,12 @@ def main() -> None:
         keep_freed_memory()
     sides = arguments.size, arguments.max_size
     detector = load_detector(
-        arguments.checkpoint, device, set_precision(arguments, device), arguments.compile, image_size=sides
+        arguments.checkpoint,
+        device,
+        set_precision(arguments, device),
+        arguments.compile,
+        max_detections=arguments.max_detections,
+        image_size=sides,
     )
     output = Path(arguments.output)
     check_outputs({"--output": output})

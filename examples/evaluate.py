@@ -220,6 +220,33 @@ def names_of(*files: str | None) -> list[str]:
     return names if len({*names}) == len(names) else ["/".join(path.parts[-2:]) for path in paths]
 
 
+def compared(
+    arguments: argparse.Namespace,
+    dataset: DetectionDataset,
+    left_out: dict[int, str],
+    category_ids: list[int],
+    first: Evaluated,
+    first_results: list[dict[str, Any]],
+    other: tuple[Detector, list[int | None]],
+) -> list[Evaluated]:
+    """The first file and --against, both on the same images."""
+    detector, ids_of_labels = other
+    dataset.transform = evaluation_transform(detector.shortest_side, detector.longest_side)
+    before = {*left_out}
+    results = detect(arguments, detector, dataset, ids_of_labels, left_out)
+    if len(left_out) == len(dataset):
+        raise ValueError(f"--against {arguments.against}: the images can no longer be read")
+    if late := left_out.keys() - before:
+        print(printable(f"left out of the report: {'; '.join(left_out[image] for image in sorted(late))}"))
+        figures = evaluate(arguments, dataset, first_results, left_out, category_ids)
+        first = Evaluated(first.name, *figures)
+    _, name = names_of(arguments.checkpoint, arguments.against)
+    second = Evaluated(name, *evaluate(arguments, dataset, results, left_out, category_ids))
+    metrics = second.metrics
+    print(printable(f"{arguments.against}: AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f}"))
+    return [first, second]
+
+
 def report(
     arguments: argparse.Namespace,
     dataset: DetectionDataset,
@@ -229,29 +256,28 @@ def report(
     first_results: list[dict[str, Any]],
     other: tuple[Detector, list[int | None]] | None,
 ) -> None:
-    """Writes the report, of the first file and of --against."""
+    """Writes the report, of the first file and of --against; of the first alone if the other fails.
+
+    Raises:
+        ValueError: Then, after the report is written.
+    """
     names = names_of(arguments.checkpoint, arguments.against)
     evaluated = [Evaluated(names[0], *figures)]
+    failed: ValueError | None = None
     if other is not None:
-        detector, ids_of_labels = other
-        dataset.transform = evaluation_transform(detector.shortest_side, detector.longest_side)
-        before = {*left_out}
-        results = detect(arguments, detector, dataset, ids_of_labels, left_out)
-        if late := left_out.keys() - before:  # both on the same images
-            print(
-                printable(f"left out of the report: {'; '.join(left_out[image] for image in sorted(late))}")
+        try:
+            evaluated = compared(
+                arguments, dataset, left_out, category_ids, evaluated[0], first_results, other
             )
-            evaluated[0] = Evaluated(
-                names[0], *evaluate(arguments, dataset, first_results, left_out, category_ids)
-            )
-        evaluated.append(Evaluated(names[1], *evaluate(arguments, dataset, results, left_out, category_ids)))
-        metrics = evaluated[1].metrics
-        print(printable(f"{arguments.against}: AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f}"))
+        except ValueError as error:  # hours of work come before
+            failed = error
     title = f"{names[0]} on {Path(arguments.data).absolute().name}, {arguments.split}"
     page, problems = write_report(Path(arguments.report), title, dataset, evaluated)
     for problem in problems:
         print(printable(f"not in the report: {problem}"))
     print(printable(f"report written to {page}"))
+    if failed is not None:
+        raise ValueError(f"the report is of {names[0]} alone: {failed}") from failed
 
 
 def main() -> None:

@@ -27,10 +27,11 @@ bad_batches/ if there are any. report.html, in the end, shows what it finds and 
 
 import argparse
 import sys
+import warnings
 from contextlib import ExitStack, closing
 
 import torch
-from parts.command_line import ending_with_the_reader
+from parts.command_line import ending_with_the_reader, show_remark
 from parts.host_memory import keep_freed_memory, return_freed_memory
 from parts.precision import use_tf32
 from parts.training.arguments import parse_arguments
@@ -51,7 +52,7 @@ from parts.training.run_state import RunState, checkpoint_description
 from parts.training.step_log import StepLog
 from parts.training.step_outcome import StepSums
 from parts.training.stop import Stop, StopRequestedError, stop_on_signal
-from parts.training.training_data import open_data
+from parts.training.training_data import open_data, write_down
 from parts.training.training_state import TrainingState
 from parts.training.unreadable_images import UnreadableImages
 
@@ -86,6 +87,8 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         dry_run(arguments, processes, batches, training_set, validation_set, state, forward_backward)
         return
     directory.begin(start, state.num_bytes())
+    if processes.rank == 0:
+        write_down(arguments, training_set, validation_set)
     directory.show_augmentation(training_set)
     output = directory.output if processes.rank == 0 else None
     run_log = RunLog(output, start, arguments.iterations, processes.rank, directory.open_loggers())
@@ -138,6 +141,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
 
 
 def main() -> None:
+    warnings.showwarning = show_remark
     arguments = parse_arguments(__doc__, look=True)
     with stop_on_signal() as stop, joined(arguments.device) as processes:
         if processes.device.type == "cpu" and arguments.freed_memory == "keep":

@@ -15,6 +15,7 @@ OPTIONS = {
     "crops": False,
     "json": False,
     "frames": False,
+    "max_detections": None,
 }
 
 

@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+from PIL.Image import Image
+
 from sparse_rcnn.inference import Detected
 from sparse_rcnn.inference.video import USUAL_RATE, VideoFile, frame_rate
 
@@ -18,6 +20,12 @@ def picture_for(path: Path, output: Path, taken: set[Path], suffix: str = ".png"
         name, copy = f"{stem}_{copy}{suffix}", copy + 1
     taken.add((output / name).resolve())
     return output / name
+
+
+def replace_by(drawn: Image, picture: Path) -> None:
+    """Writes a new file: an old one may be a hard link to a photo, which must stay as it is."""
+    picture.unlink(missing_ok=True)
+    drawn.save(picture)
 
 
 class Pictures:
@@ -47,7 +55,7 @@ class Pictures:
         drawn = found.draw()
         if not frame or found.photo.path is not None:  # a file may be called like a frame
             picture = picture_for(Path(found.photo.name), self.output, self.taken)
-            drawn.save(picture)
+            replace_by(drawn, picture)
             return picture, picture
         if source != self.source:
             self.close()
@@ -58,7 +66,7 @@ class Pictures:
         self.video.add(drawn)
         picture = picture_for(Path(f"{Path(source).stem}_{int(number):06}.png"), self.output, self.taken)
         if self.frames:
-            drawn.save(picture)
+            replace_by(drawn, picture)
         return self.path, picture
 
     def close(self) -> None:

@@ -25,10 +25,18 @@ def check_outputs(outputs: Mapping[str, str | Path | None], inputs: Iterable[str
         if path.is_dir():
             if any(path.iterdir()):
                 remark(f"{path} has files: results replace those with the same name ({option})")
-        elif any(one.name == path.name and one.resolve() == path.resolve() for one in read):
+        elif any(is_same_file(path, one) for one in read):
             raise ValueError(f"{option} {path}: is a file that is read; give another name")
         else:
             remark(f"{path} is there already, and will be replaced ({option})")
+
+
+def is_same_file(path: Path, other: Path) -> bool:
+    """Whether both are there and are one file, perhaps by a symbolic or hard link."""
+    try:
+        return path.samefile(other)
+    except OSError:  # other is a URL, a split, or missing: what reads it says so
+        return False
 
 
 def remark(text: str) -> None:

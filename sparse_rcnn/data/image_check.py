@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+
 from sparse_rcnn.data.image_file import (
     MAX_PIXELS,
     ExifOrientation,
@@ -15,9 +17,18 @@ from sparse_rcnn.data.image_file import (
     read_image,
 )
 
-__all__ = ["MOST_NAMED", "check_image_files", "check_size"]
+__all__ = ["MOST_NAMED", "DatasetRemark", "check_image_files", "check_size", "read_annotated"]
 
 MOST_NAMED = 5  # a message names at most so many files
+
+
+class DatasetRemark(UserWarning):
+    """A warning about something in the files of a data set that is unusual but harmless.
+
+    Example:
+        >>> import warnings
+        >>> warnings.simplefilter("ignore", DatasetRemark)  # do not show them
+    """
 
 
 def check_image_files(
@@ -45,21 +56,31 @@ def check_image_files(
         ValueError: If `exif_orientation` is neither "apply" nor "ignore".
 
     Warns:
-        UserWarning: If EXIF turns images without changing their size (by 180°, mirrored, or square). It is
-            not known whether their boxes were drawn on the upright image.
+        DatasetRemark: If EXIF turns images without changing their size (by 180°, mirrored, or square). It is
+            not known whether their boxes were drawn on the upright image. Also if annotated sizes are those
+            of the stored pixels: then `read_annotated` does not turn these images.
     """
     check = partial(_check_file, decode=decode, exif_orientation=exif_orientation, max_pixels=max_pixels)
     with ThreadPoolExecutor(num_threads) as threads:
         found = list(threads.map(check, paths, sizes))
-    turned = [path for path, (_, turned) in zip(paths, found, strict=True) if turned]
+    turned = [path for path, (_, turned, _) in zip(paths, found, strict=True) if turned]
     if turned and exif_orientation == "apply":
         warnings.warn(
             f"EXIF turns {len(turned)} image(s) without changing their size, such as {turned[0]}: their "
             "boxes are used for the upright image; if they were drawn on the stored pixels, give "
             "exif_orientation='ignore'",
+            DatasetRemark,
             stacklevel=2,
         )
-    problems = [problem for problem, _ in found if problem]
+    stored = [path for path, (*_, is_stored) in zip(paths, found, strict=True) if is_stored]
+    if stored:
+        warnings.warn(
+            f"EXIF turns {len(stored)} image(s), such as {stored[0]}, but their annotations have the size of "
+            "the stored pixels: they are not turned",
+            DatasetRemark,
+            stacklevel=2,
+        )
+    problems = [problem for problem, *_ in found if problem]
     if problems:
         more = f"; and {len(problems) - MOST_NAMED} more" if len(problems) > MOST_NAMED else ""
         named = "; ".join(problems[:MOST_NAMED])
@@ -75,6 +96,30 @@ def check_size(path: str | Path, found: tuple[int, int], annotated: tuple[int, i
         )
 
 
+def read_annotated(
+    path: str | Path, size: tuple[int, int], exif_orientation: ExifOrientation, max_pixels: int
+) -> Tensor:
+    """Reads an image as its boxes were drawn: not turned upright if the annotated size is the stored one.
+
+    Args:
+        path: The image file.
+        size: The annotated (height, width) in pixels.
+        exif_orientation: As for `read_image`.
+        max_pixels: As for `read_image`.
+
+    Returns:
+        [3, H, W] uint8 RGB of this size.
+
+    Raises:
+        UnreadableImageError: If the file cannot be read or has another size.
+    """
+    image = read_image(path, exif_orientation=exif_orientation, max_pixels=max_pixels)
+    if exif_orientation == "apply" and (image.shape[2], image.shape[1]) == size != size[::-1]:
+        image = read_image(path, exif_orientation="ignore", max_pixels=max_pixels)
+    check_size(path, (image.shape[1], image.shape[2]), size)
+    return image
+
+
 def _check_file(
     path: str | Path,
     annotated: tuple[int, int],
@@ -82,16 +127,19 @@ def _check_file(
     decode: bool,
     exif_orientation: ExifOrientation,
     max_pixels: int,
-) -> tuple[str, bool]:
-    """The problem with a file, or an empty string; and whether EXIF turns it without changing its size."""
+) -> tuple[str, bool, bool]:
+    """The problem with a file, or an empty string; whether EXIF turns it without changing its size; whether
+    EXIF would change its size, and the annotated size is the one before.
+    """
     check_orientation(exif_orientation)
     try:
         stored, orientation = read_header(path, max_pixels)
-        size = stored[::-1] if exif_orientation == "apply" and orientation >= 5 else stored
+        swaps = exif_orientation == "apply" and orientation >= 5 and stored[0] != stored[1]
+        is_stored = swaps and stored == annotated
         if decode:
-            _, *size_found = read_image(path, exif_orientation=exif_orientation, max_pixels=max_pixels).shape
-            size = (size_found[0], size_found[1])
-        check_size(path, size, annotated)
+            read_annotated(path, annotated, exif_orientation, max_pixels)
+        else:
+            check_size(path, stored[::-1] if swaps and not is_stored else stored, annotated)
     except UnreadableImageError as error:
-        return str(error), False
-    return "", orientation in (2, 3, 4) or (orientation >= 5 and stored[0] == stored[1])
+        return str(error), False, False
+    return "", orientation in (2, 3, 4) or (orientation >= 5 and stored[0] == stored[1]), is_stored

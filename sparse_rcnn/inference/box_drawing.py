@@ -46,8 +46,9 @@ def draw_boxes(
     picture = Image.fromarray(rearrange(image, "c h w -> h w c").numpy())
     zoom = max(1, round(LEGIBLE / max(picture.size)))
     picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.LANCZOS)
-    font = caption_font(class_names, max(12, max(picture.size) // 50))
-    width = max(2, max(picture.size) // 200)
+    side = min(max(picture.size), 3 * min(picture.size))  # captions must fit into strips, too
+    font = caption_font(class_names, max(12, side // 50))
+    width = max(2, side // 200)
     draw = ImageDraw.Draw(picture)
     order = list(range(len(boxes))) if scores is None else scores.argsort(descending=True).tolist()
     corners = (boxes * zoom).tolist()

@@ -56,6 +56,8 @@ class Detected:
         class_names: The K names, by label.
         photo: The photo.
         category_ids: The K category ids of the training data, by label, or None.
+        below: If nothing reached the threshold, the best object below it. None if there is none, and for
+            tiles.
 
     Example:
         >>> from sparse_rcnn import load_detector
@@ -81,6 +83,7 @@ class Detected:
         self.class_names = class_names
         self.photo = photo
         self.category_ids = category_ids
+        self.below: Found | None = None
 
     @property
     def names(self) -> list[str]:
@@ -120,7 +123,9 @@ class Detected:
     def without_pixels(self) -> "Detected":
         """The same objects. The pixels of the photo are left out if they can be read again."""
         photo = self.photo.without_pixels()
-        return Detected(self.boxes, self.scores, self.labels, self.class_names, photo, self.category_ids)
+        same = Detected(self.boxes, self.scores, self.labels, self.class_names, photo, self.category_ids)
+        same.below = self.below
+        return same
 
     def filter(self, classes: Iterable[str | int] | None = None, threshold: float = 0.0) -> "Detected":
         """The objects of some classes and of at least some score.
@@ -251,6 +256,8 @@ class Detected:
         ]
         more = [f"and {len(self) - MOST_SHOWN} more"] if len(self) > MOST_SHOWN else []
         what = f"{len(self)} object{'s' if len(self) != 1 else ''} in {self.photo.name}, {height} x {width}"
+        if self.below is not None:
+            what += f"; the best below the threshold: {self.below.name} {self.below.score:.2g}"
         return f"Detected({what}{': ' if len(self) else ''}{', '.join(objects + more)})"
 
     def _repr_png_(self) -> bytes:

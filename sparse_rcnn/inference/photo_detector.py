@@ -145,8 +145,10 @@ class Detector(KeptDetector):
     ) -> Iterator[Detected]:
         while batch := list(islice(photos, batch_size)):
             for found in find(batch):
-                kept = (found.scores >= threshold) & (found.boxes[:, 2:] > found.boxes[:, :2]).all(dim=1)
-                yield found[kept] if labels is None else found[kept].filter(labels)
+                real = found[(found.boxes[:, 2:] > found.boxes[:, :2]).all(dim=1)].filter(labels)
+                kept = real.filter(threshold=threshold)
+                kept.below = real[0] if len(real) > len(kept) == 0 else None
+                yield kept
 
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:5]) + (", ..." if len(self.class_names) > 5 else "")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from detect import detect_all
 from inference_cases import OPTIONS
-from parts.detection_pictures import picture_for
+from parts.detection_pictures import picture_for, replace_by
 from PIL import Image
 from small_model import build_small_model
 
@@ -23,6 +23,11 @@ def test_pictures_overwrite_neither_each_other_nor_an_image(tmp_path):
     taken = {image.resolve()}
     names = [picture_for(path, tmp_path, taken).name for path in (image, tmp_path / "a" / "photo.jpg")]
     assert names == ["photo_1.png", "photo_2.png"]
+    image.write_bytes(b"a photo")
+    (tmp_path / "hard.png").hardlink_to(image)
+    replace_by(Image.new("RGB", (4, 3)), tmp_path / "hard.png")
+    assert image.read_bytes() == b"a photo"
+    assert (tmp_path / "hard.png").read_bytes().startswith(b"\x89PNG")
     long = picture_for(tmp_path / f"{'ü' * 125}.jpg", tmp_path, taken)
     assert len(os.fsencode(long.name)) <= 210
     long.write_bytes(b"")
@@ -60,6 +65,13 @@ def test_text_crops_and_lines_of_json(tmp_path, capsys):
     output.mkdir()
     assert detect_all(detector, [tmp_path / "photo.png"], arguments, output) == (1, 0)
     assert json.loads(capsys.readouterr().out) == found.to_dict()
+    arguments.threshold = 0.99
+    detect_all(detector, [tmp_path / "photo.png"], arguments, tmp_path)
+    expected = f"remark: no object has a score of 0.99 or more; the best has {found[0].score:.2g} ("
+    assert capsys.readouterr().err.startswith(expected)
+    arguments.threshold, arguments.max_detections = 0.0, len(found)
+    detect_all(detector, [tmp_path / "photo.png"], arguments, tmp_path)
+    assert f"remark: 1 photo has {len(found)} objects, which is the limit" in capsys.readouterr().err
     lines = [line.split() for line in (output / "photo.txt").read_text().splitlines()]
     assert len(lines) == len(found) == len(list(output.glob("crops/*/photo_?.png"))) > 0
     for (label, *center_size, score), one in zip(lines, found, strict=True):

@@ -113,7 +113,7 @@ def assert_documented_code_runs(path: Path, image: Path, cwd: Path) -> None:
     """The page's few lines, where only NumPy, PIL and ONNX Runtime are imported."""
     block = re.search(r"^```python\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
     assert block is not None
-    shutil.copy(path, cwd / "checkpoint.onnx")
+    shutil.copy(path, cwd / "best.onnx")
     with Image.open(image) as picture:
         picture.resize((128, 128)).save(
             cwd / "photo.jpg"

@@ -162,6 +162,11 @@ def test_captions_do_not_cover_each_other_where_there_is_room(monkeypatch):
     assert (best[0], best[3]) == (100, 100)
 
 
+def test_captions_fit_into_long_images(monkeypatch):
+    ((_, top, _, bottom),) = captions_of(monkeypatch, [[900.0, 40, 960, 80]], [0.9], size=(100, 2000))
+    assert bottom - top < 25
+
+
 def test_frames_show_on_any_background():
     for level in (0, 128, 255):
         image = torch.full((3, 500, 500), level, dtype=torch.uint8)

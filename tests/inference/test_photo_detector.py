@@ -186,7 +186,11 @@ def test_classes_and_threshold(detector, photo):
     assert {*everything.names} == {"cat", "dog", "bird"}
     assert_same(detector(photo, 0.0, classes=["bird", 0]), everything[everything.labels != 1])
     least = float(everything.scores[3])
-    assert len(detector(photo, threshold=least)) == 4
+    found = detector(photo, threshold=least)
+    assert (len(found), found.below) == (4, None)
+    none = detector([photo], threshold=1.0)[0]
+    assert (len(none), none.below) == (0, everything[0])
+    assert f"the best below the threshold: {everything[0].name} {everything[0].score:.2g})" in repr(none)
     with pytest.raises(ValueError, match="no class 'cow'; the classes are cat, dog, bird"):
         detector(photo, classes=["cow"])
     with pytest.raises(ValueError, match=r"threshold must be in 0\.\.1, got '0\.4'"):

@@ -36,7 +36,9 @@ def write_thumbnails(dataset: DetectionDataset, indices: Sequence[int], director
             return str(error)
         picture = to_pil_image(image)
         picture.thumbnail((SIDE, SIDE))
-        picture.save(folder / f"{place:06d}.jpg", quality=80)
+        path = folder / f"{place:06d}.jpg"
+        path.unlink(missing_ok=True)  # an older one may be a link to a photo
+        picture.save(path, quality=80)
         return ""
 
     with ThreadPoolExecutor() as threads:

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from parts.command_line import printable
 from parts.evaluating import can_evaluate, shown
+from parts.low_scores import about_low_scores
 from parts.png import save_png
 from parts.report.report import Evaluated as Reported
 from parts.report.report import write_report
-from parts.training.pictures import ABOUT_PAIRS, draw_predictions, sheet_of
+from parts.training.pictures import ABOUT_PAIRS, THRESHOLD, draw_predictions, sheet_of
 from parts.training.processes import Processes
 from parts.training.run_log import RunLog
 from parts.training.stop import Stop, StopRequestedError
@@ -26,6 +27,8 @@ from sparse_rcnn.data import (
     format_metrics,
 )
 from sparse_rcnn.data.evaluation.coco_metrics import SUMMARY
+from sparse_rcnn.data.formats.counted import counted
+from sparse_rcnn.data.formats.dataset_remarks import crowded_images
 from sparse_rcnn.inference import Detector, NotFiniteError, detect_dataset, refuse_not_finite
 from sparse_rcnn.nn import EndToEndDetector
 
@@ -80,8 +83,16 @@ class Evaluation:
         self.run_log = run_log
         self.stop = stop
         size = arguments.eval_size, arguments.max_size
-        whole = refuse_not_finite(EndToEndDetector(state.evaluated), "this run")
-        self.detector = Detector(whole, dataset.class_names, *size, device=processes.device)
+        whole = EndToEndDetector(state.evaluated)
+        checked = refuse_not_finite(whole, "this run")
+        self.detector = Detector(checked, dataset.class_names, *size, device=processes.device)
+        if len(dataset) and (crowded := crowded_images(dataset, whole.max_detections)).num_images:
+            run_log.say(
+                f"val: {counted(crowded.num_images, 'image has', 'images have')} more than "
+                f"{whole.max_detections} objects, up to {crowded.most}. As in COCO's figures, an evaluation "
+                f"takes {whole.max_detections} detections of an image, so AP is lower than it could be. Give "
+                f"evaluate and detect --max-detections {crowded.most}"
+            )
 
     def is_due(self, iteration: int, ends_part: bool = False) -> bool:
         """Whether one is due in between, after this iteration; without an interval, if it ends a part."""
@@ -134,9 +145,17 @@ class Evaluation:
         return found
 
     def write_report(self, found: Evaluated) -> None:
-        """Writes report.html, and small photos, into the directory of the run, from its last evaluation."""
+        """Writes report.html, and small photos, into the directory of the run, from its last evaluation.
+
+        If no score reaches the threshold of the pictures, that is said, too.
+        """
         if self.processes.rank != 0 or found.problem or not found.image_ids:
             return
+        best = max(found.results, key=lambda result: result["score"], default=None)
+        if best is not None and best["score"] < THRESHOLD:
+            label = self.dataset.category_ids.index(best["category_id"])
+            words = about_low_scores(THRESHOLD, (best["score"], self.dataset.class_names[label]))
+            self.run_log.say(printable(f"{words} in detect; a longer training raises scores"))
         output = Path(self.arguments.output).absolute()  # "." and ".." have a name, too
         data = Path(self.arguments.data or self.arguments.shapes_dir).absolute()
         title = f"{output.name} on {data.name}, after {self.arguments.iterations} iterations"

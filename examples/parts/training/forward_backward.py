@@ -2,6 +2,7 @@
 
 import argparse
 from contextlib import nullcontext
+from inspect import signature
 from typing import Any
 
 import torch
@@ -46,12 +47,14 @@ class ForwardBackward:
         self.network: Any = step
         if processes.world_size > 1:
             device = processes.device
+            known = signature(DistributedDataParallel).parameters
+            name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
             self.network = DistributedDataParallel(
                 step,
                 device_ids=[device.index] if device.type == "cuda" else None,
                 gradient_as_bucket_view=True,
                 # Frozen norms never change. Statistics of batch norms are those of the first process.
-                broadcast_buffers=arguments.backbone_norm == "batch",
+                **{name: arguments.backbone_norm == "batch"},  # the second name is that of older torch
             )
         self.scaler = state.scaler
         self.processes = processes

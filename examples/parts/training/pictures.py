@@ -12,6 +12,7 @@ from sparse_rcnn.data import DetectionDataset, Draw, SeededDataset, UnreadableIm
 from sparse_rcnn.inference import Detector, NotFiniteError, draw_boxes
 
 THRESHOLD = 0.3  # lowest score that is drawn
+LONGEST = 1200  # pixels of a side; pictures of larger photos are made smaller
 GAP, TITLE = 8, 24  # pixels between pictures, and of a line of text
 ABOUT_PAIRS = (
     f"Left: what is there. Right: what was found, with scores of at least {THRESHOLD}. Each box is one of "
@@ -32,9 +33,12 @@ def draw_predictions(detector: Detector, dataset: DetectionDataset, count: int) 
             found = detector(image, threshold=THRESHOLD)
         except (UnreadableImageError, NotFiniteError):
             continue
-        annotated = draw_boxes(image, target.boxes, target.labels, dataset.class_names)
-        titles = f"{len(target.labels)} there", f"{len(found)} found"
-        pictures[Path(dataset.image_paths[index]).stem] = beside((annotated, found.draw()), titles)
+        pair = draw_boxes(image, target.boxes, target.labels, dataset.class_names), found.draw()
+        for picture in pair:
+            picture.thumbnail((LONGEST, LONGEST))
+        best = f", best score {found.below.score:.2g}" if found.below else ""
+        titles = f"{len(target.labels)} there", f"{len(found)} found{best}"
+        pictures[Path(dataset.image_paths[index]).stem] = beside(pair, titles)
     return pictures
 
 

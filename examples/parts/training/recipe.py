@@ -11,6 +11,7 @@ import torch
 
 from parts.open_dataset import open_split
 from sparse_rcnn.data import DetectionDataset
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.nn.backbones.backbone import BACKBONES
 from sparse_rcnn.nn.backbones.pretrained import IMAGENET_WEIGHTS, imagenet_state_dict
 
@@ -20,8 +21,9 @@ EPOCHS = 12  # at least, too
 LIGHT_EPOCHS = 12  # before --augmentation late gets strong
 LIGHT_STEPS = 500  # at least, too
 EVALUATIONS = 4  # of a run
-SMALL_OBJECT = 16  # pixels that the side of a small object is to have
-ON_CPU, ON_GPU = 320, 640  # bounds of the shortest side that follows from it
+SMALL_OBJECT, TINY_OBJECT = 16, 8  # pixels that the side of a small object is to have, and has to have
+ON_CPU, ON_GPU = 320, 640  # bounds of the shortest side that follows from it; for a tiny object, twice that
+LARGE = 3  # megapixels of an image that takes about as long to read as to train with
 PRETRAINED = "mobilenet_v2"
 
 
@@ -104,14 +106,15 @@ def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> di
         "warmup": Choice(100, "a lower rate for the first steps, a tenth of all at most"),
         "ema": Choice(0.998, "the average of about 500 steps, of fewer at first, has the best figures"),
         "eval_interval": Choice(None, f"{EVALUATIONS} evaluations in a run"),
-        **choose_reading(arguments),
+        **choose_reading(dataset, arguments),
     }
 
 
 def choose_sizes(dataset: DetectionDataset, device: str, given: int | None) -> dict[str, Choice]:
     """Sides of the images: as few pixels as the small objects and the device allow."""
     annotations, is_target = dataset.annotations, dataset.is_target
-    shortest = np.array(dataset.image_sizes).min(axis=1)
+    sizes = np.array(dataset.image_sizes)
+    shortest = sizes.min(axis=1)
     boxes = annotations.boxes[is_target].astype(np.float64)
     sides = (
         np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)) / shortest[annotations.image_indices[is_target]]
@@ -119,14 +122,23 @@ def choose_sizes(dataset: DetectionDataset, device: str, given: int | None) -> d
     small = max(float(np.percentile(sides, 10)), 1e-3)
     bound = ON_GPU if device.startswith("cuda") else ON_CPU
     own = int(np.median(shortest))
-    wanted = min(max(SMALL_OBJECT / small, ON_CPU), bound, max(own, 64))
+    most = min(max(TINY_OBJECT / small, bound), 2 * bound)
+    wanted = min(max(SMALL_OBJECT / small, ON_CPU), most, max(own, 64))
     size = given or max(64, round(wanted / 32) * 32)
-    reason = f"small objects have {small:.3f} of the shortest side, which is {own} px in the median image"
-    around = [max(32, round(size * share / 32) * 32) for share in (0.7, 0.8, 0.9, 1.0, 1.1)]
+    reason = (
+        f"small objects then have {size * small:.0f} px of {own * small:.0f} in the median image, whose "
+        f"shortest side is {own}"
+    )
+    if size * small < TINY_OBJECT and size < own:
+        reason += ", which is few: cut the photos into tiles"
+    long = max(2.0, float(np.percentile(sizes.max(axis=1) / shortest, 90)))  # times the shortest side
+    longest = max(min(round(size * long / 32) * 32, 4 * bound), 2 * size)
+    step = 32 if size > 128 else 8  # of small sizes, 32 would leave two, and half of all images at the lower
+    around = [max(32, round(size * share / step) * step) for share in (0.7, 0.8, 0.9, 1.0, 1.1)]
     return {
-        "eval_size": Choice(size, f"{reason}; at most {bound} on this device"),
+        "eval_size": Choice(size, f"{reason}; at most {bound} on this device, {2 * bound} for tiny ones"),
         "sizes": Choice(sorted({*around}), "0.7 to 1.1 of --eval-size: objects come in more sizes"),
-        "max_size": Choice(2 * size, "twice --eval-size"),
+        "max_size": Choice(longest, f"{longest / size:.1f} times --eval-size: room for most images"),
     }
 
 
@@ -148,7 +160,8 @@ def choose_number(dataset: DetectionDataset) -> Choice:
     """Proposals: twice the most objects of an image, in tens."""
     most = int(np.bincount(dataset.annotations.image_indices[dataset.is_target]).max())
     return Choice(
-        min(max(60, math.ceil(most / 5) * 10), 500), f"an image has up to {most} objects: with room"
+        min(max(60, math.ceil(most / 5) * 10), 500),
+        f"an image has up to {counted(most, 'object', 'objects')}: with room",
     )
 
 
@@ -256,15 +269,18 @@ def _seconds_of_a_layer(dtype: torch.dtype) -> float:
     return time.process_time() - began
 
 
-def choose_reading(arguments: argparse.Namespace) -> dict[str, Choice]:
+def choose_reading(dataset: DetectionDataset, arguments: argparse.Namespace) -> dict[str, Choice]:
     """How images are read and evaluated."""
     gpu = arguments.device.startswith("cuda")
+    megapixels = float(np.median(np.array(dataset.image_sizes).prod(axis=1))) / 1e6
     if arguments.clock == "cpu":
         workers = Choice(0, "--clock cpu counts this process alone: so it reads its images itself")
+    elif gpu:
+        workers = Choice(4, "the GPU does not wait for images then")
+    elif megapixels > LARGE:
+        workers = Choice(4, f"images of {megapixels:.0f} megapixels are read slowly; at most one a core")
     else:
-        workers = Choice(
-            4 if gpu else 1, "the GPU does not wait for images then" if gpu else "small images are read fast"
-        )
+        workers = Choice(1, "small images are read fast")
     return {
         "workers": workers,
         "eval_batch_size": Choice(8 if gpu else 1, "faster on a GPU" if gpu else "without padding"),

@@ -160,6 +160,9 @@ class RunDirectory:
         left_out = f" ({summary['left_out']} unreadable ones left out)" if summary["left_out"] else ""
         best = self.checkpoints.best
         use = f"; to detect, evaluate and export, take {best}" if best.is_file() else ""
+        if use and (later := run_log.evaluations_since_best()):
+            entry = [entry for entry in run_log.entries if "AP" in entry][-1 - later]
+            use += f", which has AP {entry['AP']:.3f} after {entry['iteration']} iterations"
         print(
             f"AP {summary['AP']:.3f}, AP50 {summary['AP50']:.3f} on {found.num_images} images{left_out} "
             f"after {summary['iterations']} iterations, {summary['skipped']} skipped, "
@@ -169,7 +172,16 @@ class RunDirectory:
 
 
 def set_aside(output: Path) -> Path:
-    """Renames the directory of an earlier run, so that nothing is overwritten."""
+    """Renames the directory of an earlier run, so that nothing is overwritten.
+
+    Raises:
+        ValueError: If it is the working directory, or above it: relative paths would then mean another place.
+    """
+    if Path.cwd().is_relative_to(output.resolve()):
+        raise ValueError(
+            f"--output {output}: already has a run of other options, and cannot be renamed from inside. Give "
+            "another directory, or start from outside"
+        )
     number = 1
     while (old := output.with_name(f"{output.name}.{number}")).exists():
         number += 1

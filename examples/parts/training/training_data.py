@@ -72,8 +72,6 @@ def open_data(
     splits = {"train": training_set, "val": validation_set}
     if processes.rank == 0:
         print("\n".join(map(printable, describe_dataset(splits).splitlines())))
-        if not arguments.dry_run:
-            write_down(arguments, splits)
         check_data(splits, tolerant)
         if not can_evaluate():
             print("pycocotools is not installed: no figures such as AP, only nan; pip install pycocotools")
@@ -81,12 +79,14 @@ def open_data(
     return training_set, validation_set
 
 
-def write_down(arguments: argparse.Namespace, splits: dict[str, DetectionDataset]) -> None:
-    """Which images were held out, if the data set has no split of its own: --split FILE repeats it."""
-    if any("has no split 'val'" in remark for remark in splits["val"].remarks):
+def write_down(arguments: argparse.Namespace, train: DetectionDataset, val: DetectionDataset) -> None:
+    """Which images were held out, if the data set has no split of its own: --split FILE repeats it.
+
+    Not before the run begins: until then, its directory may be that of an earlier run.
+    """
+    if any("has no split 'val'" in remark for remark in val.remarks):
         file = Path(arguments.output) / "split.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_split(file, arguments.data, {name: data.image_paths for name, data in splits.items()})
+        write_split(file, arguments.data, {"train": train.image_paths, "val": val.image_paths})
         print(printable(f"the split is written to {file}"))
 
 

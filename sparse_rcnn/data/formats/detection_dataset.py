@@ -19,24 +19,11 @@ from sparse_rcnn.data.formats.image_sizes import check_headers
 from sparse_rcnn.data.formats.lvis_fields import LvisFields
 from sparse_rcnn.data.formats.shared_arrays import SharedArrays
 from sparse_rcnn.data.formats.transform import Transform, apply_transform
-from sparse_rcnn.data.image_check import check_image_files, check_size
-from sparse_rcnn.data.image_file import (
-    MAX_PIXELS,
-    ExifOrientation,
-    read_image,
-)
+from sparse_rcnn.data.image_check import DatasetRemark, check_image_files, read_annotated
+from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 from sparse_rcnn.data.target import Target
 
 __all__ = ["DatasetRemark", "DetectionDataset"]
-
-
-class DatasetRemark(UserWarning):
-    """A warning about something in the files of a data set that is unusual but harmless.
-
-    Example:
-        >>> import warnings
-        >>> warnings.simplefilter("ignore", DatasetRemark)  # do not show them
-    """
 
 
 class DetectionDataset(Dataset[tuple[Tensor, Target]]):
@@ -174,8 +161,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         """
         index = range(len(self))[index]  # IndexError past the end, and negative indices as in a list
         path, size = self.image_paths[index], self.image_sizes[index]
-        image = read_image(path, exif_orientation=self.exif_orientation, max_pixels=self.max_pixels)
-        check_size(path, (image.shape[1], image.shape[2]), size)
+        image = read_annotated(path, size, self.exif_orientation, self.max_pixels)
 
         is_target, first = self._rows.arrays
         rows = slice(first[index], first[index + 1])
@@ -220,8 +206,9 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
                 them and their number.
 
         Warns:
-            UserWarning: If EXIF turns images without changing their size. It is not known whether their boxes
-                were drawn on the upright image.
+            DatasetRemark: If EXIF turns images without changing their size. It is not known whether their
+                boxes were drawn on the upright image. Also if annotations have the size of the stored
+                pixels: then their images are not turned.
         """
         check = partial(check_image_files, decode=True) if decode else check_headers
         check(

@@ -347,6 +347,15 @@ def test_exif_orientation_turns_the_image_upright(tmp_path):
     assert image.shape == (3, 60, 40)
     assert target.original_size == (60, 40)
     assert image[:, :28].float().mean() > 250 > 5 > image[:, 32:].float().mean()
+    # Boxes of a program that does not know EXIF: the size is the stored one.
+    files = write(tmp_path, content(images=[{"id": 7, "file_name": "a.jpg", "height": 40, "width": 60}]))
+    data = CocoDetection(*files)
+    for decode in (False, True):
+        with pytest.warns(UserWarning, match=r"EXIF turns 1 image\(s\), .*a\.jpg, .* they are not turned"):
+            data.check_images(decode=decode)
+    image, target = data[0]
+    assert (image.shape, target.original_size) == ((3, 40, 60), (40, 60))
+    assert image[:, :, :28].float().mean() > 250 > 5 > image[:, :, 32:].float().mean()
 
 
 def test_transform_is_any_v2_transform(tmp_path):

@@ -20,6 +20,11 @@ def test_what_is_replaced_is_said_before_and_inputs_are_never_replaced(tmp_path,
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(ValueError, match=r"^--picture link/photo.png: is a file that is read; "):
         check_outputs({"--picture": "link/photo.png"}, ["old.png", "photo.png"])
+    (tmp_path / "symbolic.png").symlink_to(tmp_path / "photo.png")
+    (tmp_path / "hard.png").hardlink_to(tmp_path / "photo.png")
+    for name in ("symbolic.png", "hard.png"):
+        with pytest.raises(ValueError, match=rf"^--picture {name}: is a file that is read; "):
+            check_outputs({"--picture": name}, ["val", "photo.png"])
 
 
 def test_small_copies_do_not_replace_the_photos(tmp_path):

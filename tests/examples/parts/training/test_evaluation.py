@@ -1,6 +1,7 @@
 """The evaluation of a run. An unreadable image costs only itself."""
 
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from parts.training.training_state import TrainingState
 from small_model import build_small_model
 
 from sparse_rcnn.data import ShapesDataset, evaluate_coco, evaluation_transform
+from sparse_rcnn.data.formats.object_counts import objects_an_image
+from sparse_rcnn.nn import EndToEndDetector
 
 CPU = torch.device("cpu")
 RECIPE = {
@@ -27,6 +30,7 @@ RECIPE = {
         "weight_decay": 0.0,
     },
     **{"precision": "fp32", "schedule": "cosine", "warmup": 0, "steps": [], "minutes": None},
+    **{"data": None, "shapes_dir": "shapes"},
 }
 
 
@@ -40,7 +44,7 @@ def evaluation_of(state: TrainingState, directory: Path) -> Evaluation:
     dataset = ShapesDataset(
         directory / "shapes", "val", 5, transform=evaluation_transform(64, 64), allow_missing=True
     )
-    (directory / "run").mkdir()
+    (directory / "run").mkdir(parents=True)
     run_log = RunLog(directory / "run", 0, 20, 0)
     arguments = Namespace(**RECIPE, output=str(directory / "run"))
     return Evaluation(arguments, state, dataset, Processes(0, 0, 1, CPU), run_log, Stop())
@@ -65,6 +69,22 @@ def test_what_cannot_be_read_is_left_out_named_and_counted(
     assert len(found.pictures) == 4
     assert [entry["iteration"] for entry in evaluation.run_log.entries if "AP" in entry] == [5]
     assert state.model.training
+    evaluation.write_report(found)
+    assert "no object has a score of 0.3 or more; the best has 0.1 (circle)" in capsys.readouterr().out
+
+
+def test_more_objects_than_detections_are_said(
+    state: TrainingState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluation = evaluation_of(state, tmp_path)
+    assert capsys.readouterr().out == ""
+    counts = objects_an_image(evaluation.dataset)
+    monkeypatch.setattr(
+        "parts.training.evaluation.EndToEndDetector", partial(EndToEndDetector, max_detections=1)
+    )
+    evaluation_of(state, tmp_path / "again")
+    said = f"val: {(counts > 1).sum()} images have more than 1 objects, up to {counts.max()}. "
+    assert capsys.readouterr().out.startswith(said)
 
 
 def test_detections_that_are_not_finite_have_no_figures_and_do_not_end_a_run(

@@ -6,6 +6,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 import torch
+from parts.training import pictures
 from parts.training.pictures import GAP, TITLE, draw_predictions, sheet_of
 from torch import Tensor
 from torchvision.transforms import v2
@@ -55,9 +56,9 @@ def differing_pixels(picture: PIL.Image.Image, other: PIL.Image.Image) -> Tensor
 
 @pytest.mark.parametrize("count", [1, 3, NUM_IMAGES, 10])
 def test_there_is_a_picture_of_each_of_the_first_images(dataset: ShapesDataset, count: int) -> None:
-    pictures = draw_predictions(detector(find_nothing), dataset, count)
-    assert list(pictures) == [f"{n:012d}" for n in range(1, min(count, NUM_IMAGES) + 1)]
-    for picture, size in zip(pictures.values(), dataset.image_sizes, strict=False):
+    drawn = draw_predictions(detector(find_nothing), dataset, count)
+    assert list(drawn) == [f"{n:012d}" for n in range(1, min(count, NUM_IMAGES) + 1)]
+    for picture, size in zip(drawn.values(), dataset.image_sizes, strict=False):
         zoom = (picture.height - TITLE) // size[0]  # small images are enlarged
         assert zoom >= 1
         # Twice, below titles, and not as transformed.
@@ -89,11 +90,18 @@ def test_objects_are_drawn_beside_what_is_found(dataset: ShapesDataset) -> None:
     assert not differing_pixels(left, expected).any()
 
 
+def test_pictures_of_large_photos_are_small(dataset: ShapesDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "LONGEST", 100)
+    (picture,) = draw_predictions(detector(find_nothing), dataset, 1).values()
+    assert picture.width == 100 + GAP + 100
+    assert picture.height <= TITLE + 100
+
+
 def test_images_that_cannot_be_read_are_left_out(dataset: ShapesDataset) -> None:
     Path(dataset.image_paths[1]).write_bytes(b"no image")
     Path(dataset.image_paths[2]).unlink()
-    pictures = draw_predictions(detector(find_nothing), dataset, 4)
-    assert list(pictures) == [f"{n:012d}" for n in (1, 4)]
+    drawn = draw_predictions(detector(find_nothing), dataset, 4)
+    assert list(drawn) == [f"{n:012d}" for n in (1, 4)]
 
 
 def test_the_data_set_keeps_its_transform(dataset: ShapesDataset) -> None:

@@ -17,6 +17,7 @@ from parts.training.recipe import (
     choose_number,
     choose_precision,
     choose_rate,
+    choose_reading,
     choose_sizes,
 )
 
@@ -131,6 +132,9 @@ def test_bfloat16_is_taken_where_it_saves_time(
         ((480, 640), 12, "cpu", 320),  # ... and fast enough on a CPU
         ((2000, 3000), 60, "cuda", 544),  # 16 px a side
         ((128, 128), 30, "cpu", 128),
+        ((3000, 4000), 51, "cpu", 480),  # tiny ones: 8 px a side ...
+        ((3000, 4000), 12, "cpu", 640),  # ... as far as it goes
+        ((3000, 4000), 12, "cuda", 1280),
     ],
 )
 def test_sizes_follow_from_objects_images_and_device(
@@ -139,6 +143,29 @@ def test_sizes_follow_from_objects_images_and_device(
     found = choose_sizes(Boxes([[[0.0, 0, side, side]]] * 3, size), device, None)
     assert found["eval_size"].value == expected
     assert found["sizes"].value[-1] >= expected > found["sizes"].value[0]
+    assert ("cut the photos into tiles" in found["eval_size"].reason) == (side == 12 and size[0] == 3000)
+
+
+def test_small_images_come_in_several_sizes_too() -> None:
+    found = choose_sizes(Boxes([[[0.0, 0, 30, 30]]] * 3, (100, 100)), "cpu", None)
+    assert (found["eval_size"].value, found["sizes"].value) == (96, [64, 80, 88, 96, 104])
+
+
+@pytest.mark.parametrize(
+    ("size", "clock", "expected"),
+    [((480, 640), "wall", 1), ((3000, 4000), "wall", 4), ((3000, 4000), "cpu", 0)],
+)
+def test_large_images_have_more_readers(size: tuple[int, int], clock: str, expected: int) -> None:
+    found = choose_reading(Boxes([[[0.0, 0, 90, 90]]] * 3, size), Namespace(device="cpu", clock=clock))
+    assert found["workers"].value == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((480, 640), 640), ((150, 600), 640), ((150, 2000), 1280), ((3000, 400), 1280)]
+)
+def test_long_images_keep_their_short_side(size: tuple[int, int], expected: int) -> None:
+    found = choose_sizes(Boxes([[[0.0, 0, 90, 90]]] * 3, size), "cpu", None)
+    assert found["max_size"].value == expected
 
 
 def test_only_images_with_objects_everywhere_alike_are_flipped_upside_down() -> None:

@@ -65,6 +65,8 @@ def test_figures_are_written_though_pictures_cannot_be(
             seconds=90.0,
         )
         metrics = {"AP": 0.25, "AP50": math.nan, "left_out": 1}
+        run_log.entries += [{"iteration": 650, "AP": 0.5}, {"iteration": 1300, "AP": 0.25}]
+        (tmp_path / "run" / "best.pth").touch()
         directory.finish(counts, Evaluated(metrics, {"a": Image.new("RGB", (8, 8))}, 19), run_log)
         run_log.close()
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -73,6 +75,7 @@ def test_figures_are_written_though_pictures_cannot_be(
     said = capsys.readouterr()
     assert "not all pictures could be written: " in said.err
     assert "AP 0.250, AP50 nan on 19 images (1 unreadable ones left out) after 1300 iterations" in said.out
+    assert said.out.rstrip().endswith("best.pth, which has AP 0.500 after 650 iterations")
 
 
 def test_runs_are_set_aside_under_the_first_free_number(tmp_path: Path) -> None:
@@ -85,6 +88,15 @@ def test_runs_are_set_aside_under_the_first_free_number(tmp_path: Path) -> None:
         assert not output.exists()
         assert (tmp_path / expected / "of").read_text() == expected
     assert list((tmp_path / "run.2").iterdir()) == []
+
+
+def test_the_working_directory_is_not_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run" / "inside").mkdir(parents=True)
+    for place, output in (("run", "."), ("run/inside", ".."), ("run/inside", str(tmp_path / "run"))):
+        monkeypatch.chdir(tmp_path / place)
+        with pytest.raises(ValueError, match="has a run of other options, and cannot be renamed from inside"):
+            set_aside(Path(output))
+    assert (tmp_path / "run" / "inside").is_dir()
 
 
 def test_a_run_whose_name_has_a_dot_keeps_it(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from parts.training.arguments import parse_arguments
-from parts.training.training_data import check_data, load_data, pad_to_largest
+from parts.training.processes import Processes
+from parts.training.training_data import check_data, load_data, open_data, pad_to_largest, write_down
 
 from sparse_rcnn.data import (
     Batch,
@@ -20,6 +21,7 @@ from sparse_rcnn.data import (
     Target,
     UnreadableImageError,
     collate,
+    load_dataset,
     training_transform,
 )
 from sparse_rcnn.ops import shortest_side_resize
@@ -50,6 +52,19 @@ def padded_size(
 
 def rounded_up(side: int) -> int:
     return -(-side // 32) * 32
+
+
+@pytest.mark.filterwarnings("ignore::sparse_rcnn.data.DatasetRemark")
+def test_a_split_is_written_down_when_the_run_begins(tmp_path: Path) -> None:
+    data, run = tmp_path / "shapes", tmp_path / "run"
+    ShapesDataset(data, "train", 6, image_size=64)
+    arguments = parse_arguments(None, ["--data", str(data), "--output", str(run)])
+    train, val = open_data(arguments, False, Processes(0, 0, 1, torch.device("cpu")))
+    assert not run.exists()  # it may be an earlier run, which keeps its split
+    run.mkdir()
+    write_down(arguments, train, val)
+    again = load_dataset(data, "val", val_share=run / "split.json")
+    assert again.image_paths == val.image_paths != train.image_paths
 
 
 @given(
