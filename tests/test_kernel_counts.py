@@ -86,6 +86,7 @@ def test_kernels_of_the_folded_detector() -> None:
     assert counts.by_name["addcmul"] == 0  # no norm of the backbone is left
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fake")
 def test_what_training_keeps_in_bfloat16() -> None:
     step = TrainingStep(published_model())
