@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -69,9 +70,7 @@ def run_two(
 def _fork(
     script: str | Path, arguments: tuple[str | Path, ...], cwd: Path, environments: list[dict[str, str]]
 ) -> subprocess.CompletedProcess[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # read when the server imports torch
-        forkserver.ensure_running()
+    _start_server()
     words = [str(EXAMPLES / script), *map(str, arguments)]
     with tempfile.TemporaryDirectory() as directory:
         outputs = [Path(directory, name) for name in ("stdout", "stderr")]
@@ -91,6 +90,12 @@ def _fork(
         codes = [process.exitcode for process in processes]
         texts = [path.read_text() if path.exists() else "" for path in outputs]
     return subprocess.CompletedProcess(words, next((code for code in codes if code), 0), *texts)
+
+
+def _start_server() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # read when the server imports torch
+        forkserver.ensure_running()
 
 
 def _run_forked(words: list[str], cwd: str, environment: dict[str, str], outputs: list[Path]) -> None:
@@ -132,6 +137,22 @@ def run_here(script: str, *arguments: str | Path, cwd: Path) -> subprocess.Compl
     said = f"{stopped}\n" if isinstance(stopped, str) else ""
     code = 1 if said else stopped or 0
     return subprocess.CompletedProcess(words, code, stdout.getvalue(), stderr.getvalue() + said)
+
+
+class Forked:
+    """In the place of a `subprocess.Popen` of a Python script, whose imports take seconds."""
+
+    def __init__(self, command: list[str], env: dict[str, str], stdout: IO[str], **_: object) -> None:
+        _start_server()
+        outputs = [Path(stdout.name).absolute()] * 2
+        self.process = FORKS.Process(target=_run_forked, args=(command[1:], str(Path.cwd()), env, outputs))
+        self.process.start()
+
+    def wait(self) -> int:
+        self.process.join(300)
+        code = self.process.exitcode
+        assert code is not None, "takes longer than 300 s"
+        return code
 
 
 def failure_of(script: str, *arguments: str) -> str:

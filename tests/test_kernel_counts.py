@@ -96,6 +96,7 @@ def test_kernels_of_the_folded_detector() -> None:
     assert in_bfloat16.by_name["_to_copy"] <= 136, in_bfloat16.by_name  # of activations
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fake")
 def test_what_training_keeps_in_bfloat16() -> None:
     step = TrainingStep(published_model())

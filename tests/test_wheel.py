@@ -114,5 +114,6 @@ def test_installed_wheel_passes_tests(site: Path, tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     find = "from importlib.util import find_spec; print(find_spec('sparse_rcnn').origin)"
     assert Path(run("-c", find, cwd=tmp_path, path=site).strip()).is_relative_to(site)
-    printed = run("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", cwd=tmp_path, path=site)
+    options = ("-q", "-n", "0", "-p", "no:cacheprovider", "-m", "not slow")
+    printed = run("-m", "pytest", *options, cwd=tmp_path, path=site)
     assert " passed" in printed

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from sparse_rcnn.data.evaluation.analysis import Analysis, analyse
-from sparse_rcnn.data.evaluation.coco_metrics import coco_results, evaluate_coco, format_metrics
+from sparse_rcnn.data.evaluation.coco_metrics import evaluate_coco, format_metrics
+from sparse_rcnn.data.evaluation.coco_results import coco_results
 from sparse_rcnn.data.evaluation.crowdhuman_metrics import evaluate_crowdhuman
 from sparse_rcnn.data.evaluation.lvis_metrics import evaluate_lvis
 from sparse_rcnn.data.formats.coco import CocoDetection, find_coco

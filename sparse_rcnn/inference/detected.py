@@ -13,7 +13,7 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-from sparse_rcnn.data.evaluation.coco_metrics import coco_results
+from sparse_rcnn.data.evaluation.coco_results import coco_results
 from sparse_rcnn.inference.box_drawing import draw_boxes
 from sparse_rcnn.inference.class_matching import labels_of
 from sparse_rcnn.inference.photo import Photo

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from sparse_rcnn.data.evaluation.coco_metrics import coco_results
+from sparse_rcnn.data.evaluation.coco_results import coco_results
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.data.image_file import UnreadableImageError
 from sparse_rcnn.data.loading.collate import Batch, collate

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sparse_rcnn.ops.roi_align import flatten_pyramid
+from sparse_rcnn.ops.pyramid import flatten_pyramid
 
 __all__ = ["Head", "Predictions"]
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from sparse_rcnn.nn.box_head import BoxHead
 from sparse_rcnn.nn.dynamic_interaction import DynamicInteraction
 from sparse_rcnn.ops.deltas import apply_deltas
-from sparse_rcnn.ops.roi_align import Pyramid, pyramid_roi_align
+from sparse_rcnn.ops.pyramid import Pyramid
+from sparse_rcnn.ops.roi_align import pyramid_roi_align
 
 __all__ = ["INTERACTIONS", "Stage", "tower"]
 

@@ -17,8 +17,9 @@ from sparse_rcnn.ops.detections import Detections, select_detections
 from sparse_rcnn.ops.interaction import dynamic_interaction
 from sparse_rcnn.ops.iou import paired_giou, paired_iou, pairwise_giou, pairwise_iou
 from sparse_rcnn.ops.positional_encoding import add_positional_encoding
+from sparse_rcnn.ops.pyramid import Pyramid, flatten_pyramid
 from sparse_rcnn.ops.resize import shortest_side_resize
-from sparse_rcnn.ops.roi_align import Pyramid, assign_levels, flatten_pyramid, pyramid_roi_align
+from sparse_rcnn.ops.roi_align import assign_levels, pyramid_roi_align
 
 __all__ = [
     "Detections",

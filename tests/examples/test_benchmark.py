@@ -3,16 +3,16 @@
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 import torch
+from benchmark_rows import hold_and_allocate, slow_counter
 from parts import measuring
 from parts.benchmarks.evaluation import ROWS, measure_row
 from parts.benchmarks.inference import INFERENCE, TORCHVISION, build_inference, score_errors
 from parts.benchmarks.inputs import build_model, realistic_boxes
-from parts.benchmarks.own_process import own_process, rows_on
+from parts.benchmarks.own_process import build_row, own_process, rows_on
 from parts.benchmarks.peak_memory import peak_memory
 from parts.benchmarks.training import TRAINING
 from parts.host_memory import can_set_freed_memory
@@ -111,69 +111,33 @@ def test_tables_compare_with_the_first_row(monkeypatch: pytest.MonkeyPatch) -> N
     assert to_markdown(Table("t", [{"x": 1.0}])).splitlines()[-1] == "| 1 |"
 
 
-@pytest.mark.slow
-def test_flops_and_memory_are_those_of_a_product() -> None:
+def test_flops_are_those_of_a_product() -> None:
     a, b = torch.rand(3, 5), torch.rand(5, 7)
     assert count_flops(lambda: a @ b) == 2 * 3 * 5 * 7
-    if not Path("/proc/self/clear_refs").exists():
-        pytest.skip("only Linux tells the peak of its memory")
-    peak = peak_memory(allocate, MACHINE, "a row", 200)
-    assert 195e6 <= peak < 230e6  # pages that were there before count as theirs
 
 
 @pytest.mark.slow
 def test_memory_that_stays_counts_with_that_of_a_call() -> None:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("only Linux tells the peak of its memory")
-    peak = peak_memory(hold_and_allocate, MACHINE, "a row", 100)
+    peak = peak_memory(hold_and_allocate, MACHINE, "a row", 60, 140)
     assert 195e6 <= peak < 230e6  # pages that were there before count as theirs
-
-
-def allocate(machine: Machine, name: str, megabytes: int):
-    return lambda: torch.ones(megabytes, 250_000).sum()
-
-
-def hold_and_allocate(machine: Machine, name: str, megabytes: int):
-    kept = torch.ones(megabytes, 250_000)
-    return lambda: (kept + 1).sum()
 
 
 @pytest.mark.slow
 @needs_glibc
-def test_rows_live_in_processes_of_their_own() -> None:
-    runs = [own_process(whoami, MACHINE, name, 3) for name in ("a", "b, memory kept")]
+def test_rows_live_in_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [own_process(slow_counter, MACHINE, name, 3) for name in ("a", "b, memory kept")]
     first, second = (run() for run in runs)
     assert len({os.getpid(), first[0], second[0]}) == 3
     assert (first[1:], second[1:]) == (("a", 3, 1), ("b, memory kept", 3, 1))
     assert runs[0]() == (first[0], "a", 3, 2)  # the process and its model are kept
-
-
-@pytest.mark.slow
-def test_time_is_taken_where_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring.time, "perf_counter", lambda: 0.0)  # here, no time passes
-    run = own_process(sleeper, MACHINE, "a", 0.1)
-    assert 0.1 <= take_turns({"a": run}, 1, torch.device("cpu"))["a"] < 5
-
-
-def sleeper(machine: Machine, name: str, seconds: float):
-    return lambda: time.sleep(seconds)
-
-
-@pytest.mark.slow
-def test_a_row_that_fails_is_named() -> None:
-    with pytest.raises(ValueError, match="not to be built"):
-        own_process(refuse, MACHINE, "a row")
-    run = own_process(killer, MACHINE, "a row")
-    with pytest.raises(RuntimeError, match="the process of the row 'a row' has ended"):
-        run()
-
-
-def refuse(machine: Machine, name: str):
-    raise ValueError("not to be built")
-
-
-def killer(machine: Machine, name: str):
-    return lambda: os.kill(os.getpid(), signal.SIGKILL)
+    with monkeypatch.context() as patch:
+        patch.setattr(measuring.time, "perf_counter", lambda: 0.0)  # here, no time passes
+        assert 0.1 <= take_turns({"a": runs[0]}, 1, torch.device("cpu"))["a"] < 5
+    os.kill(first[0], signal.SIGKILL)
+    with pytest.raises(RuntimeError, match="the process of the row 'a' has ended"):
+        runs[0]()
 
 
 @pytest.mark.slow
@@ -182,19 +146,10 @@ def test_rows_of_freed_memory_are_left_out_and_refused_where_it_is_set_outside(
 ) -> None:
     monkeypatch.setenv("MALLOC_PERTURB_", "0")
     assert rows_on(MACHINE, ("eager", "eager, memory kept", "eager, memory returned")) == ["eager"]
-    for name in ("a row, memory kept", "a row, memory returned"):
-        with pytest.raises(ValueError, match="does not leave that to a process"):
-            own_process(whoami, MACHINE, name, 3)
-
-
-def whoami(machine: Machine, name: str, number: int):
-    calls = []
-
-    def run():
-        calls.append(None)
-        return os.getpid(), name, number, len(calls)
-
-    return run
+    # Where a row is built, in its own process or here, an error names it.
+    for build, name in ((own_process, "a row, memory kept"), (build_row, "a row, memory returned")):
+        with pytest.raises(ValueError, match=f"{name}: this system does not leave that to a process"):
+            build(slow_counter, MACHINE, name)
 
 
 @needs_glibc

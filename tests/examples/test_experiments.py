@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,15 +17,16 @@ from parts.paper.peers import PEERS
 from parts.paper.report import write_report
 from parts.paper.runs import Run, train_missing
 from parts.paper.tables import ABLATION, TABLES
-from processes import TINY, failure_of, run_script
+from processes import EXAMPLES, TINY, Forked, failure_of, run_script
 
 from sparse_rcnn.nn import ModelConfig
 
 # In place of train.py: an AP of a tenth of the seed, and a run with seed 7 fails.
-FAKE_TRAINER = """
+FAKE_TRAINER = f"""
 import json, sys
 from pathlib import Path
 import torch
+sys.path.insert(0, {str(EXAMPLES)!r})
 from parts.training.arguments import parse_arguments, settings
 from parts.training.model import model_config
 
@@ -35,15 +37,15 @@ precision = None if arguments.seed == 8 else arguments.seed / 10  # nothing to f
 output = Path(arguments.output)
 output.mkdir(parents=True, exist_ok=True)
 config = model_config(arguments, 3, None).to_dict()
-checkpoint = {"config": config, "arguments": settings(arguments), "optimizer": {}}
+checkpoint = dict(config=config, arguments=settings(arguments), optimizer=dict())
 torch.save(checkpoint, output / "checkpoint.pth")
-summary = {"AP": precision, "AP50": 0.5, "minutes": 2.0}
+summary = dict(AP=precision, AP50=0.5, minutes=2.0)
 (output / "summary.json").write_text(json.dumps(summary))
 with (output.parent / "calls").open("a") as calls:
-    calls.write(f"{arguments.seed} ")
+    calls.write(str(arguments.seed) + " ")
 """
 # examples/, and the user's own PYTHONPATH.
-EXAMPLES_FIRST = os.pathsep.join([str(Path(runs.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+EXAMPLES_FIRST = os.pathsep.join([str(EXAMPLES), os.environ.get("PYTHONPATH", "")])
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def fake_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "fake_trainer.py"
     script.write_text(FAKE_TRAINER)
     monkeypatch.setattr(runs, "TRAIN", script)
-    monkeypatch.setenv("PYTHONPATH", EXAMPLES_FIRST)
+    monkeypatch.setattr(runs, "subprocess", SimpleNamespace(Popen=Forked, STDOUT=None))
 
 
 def make_run(output: Path, name: str, seed: int) -> Run:

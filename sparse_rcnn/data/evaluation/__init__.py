@@ -3,12 +3,8 @@
 from sparse_rcnn.data.evaluation.analysis import Analysis, analyse
 from sparse_rcnn.data.evaluation.calibration import Calibration
 from sparse_rcnn.data.evaluation.class_figures import ClassFigures
-from sparse_rcnn.data.evaluation.coco_metrics import (
-    EVALUATORS,
-    coco_results,
-    evaluate_coco,
-    format_metrics,
-)
+from sparse_rcnn.data.evaluation.coco_metrics import EVALUATORS, evaluate_coco, format_metrics
+from sparse_rcnn.data.evaluation.coco_results import coco_results
 from sparse_rcnn.data.evaluation.confusion import Confusion
 from sparse_rcnn.data.evaluation.crowdhuman_metrics import evaluate_crowdhuman
 from sparse_rcnn.data.evaluation.error_kinds import ERROR_KINDS, ErrorKinds

@@ -93,7 +93,10 @@ def _best(boxes: EvaluatedBoxes, max_detections: int) -> EvaluatedBoxes:
 
 
 def _looked_for(boxes: EvaluatedBoxes, truth: dict[str, Any]) -> EvaluatedBoxes:
-    """The detections whose class is known to be in the image or not. Others do not count."""
+    """Leaves out detections of classes that nobody looked for in the image.
+
+    A class was looked for if the image has an annotation of it, or lists it in `neg_category_ids`.
+    """
     known = _listed(boxes, truth, "neg_category_ids")
     known[boxes.truth.image, boxes.truth.label] = True
     kept = known[boxes.found.image, boxes.found.label]

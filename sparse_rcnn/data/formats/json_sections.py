@@ -137,7 +137,7 @@ class _Sections:
             self._more(2 * len(self.text) - 2 * self.at)
 
     def _cut_before(self, end: int) -> int:
-        """The end of the last entry before a place in the text. In the end of the file, that of the text."""
+        """Where the list can be cut: after the last `}` before `end` that `, {` follows. -1 if nowhere."""
         while (brace := self.text.rfind("{", self.at + 1, end)) > 0:
             before = self.text[max(self.at, brace - 200) : brace].rstrip(" \t\n\r")
             if before.endswith(",") and before[:-1].rstrip(" \t\n\r").endswith("}"):

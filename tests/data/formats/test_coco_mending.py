@@ -86,8 +86,7 @@ def test_what_is_there_twice_is_one_and_broken_entries_are_left_out(tmp_path: Pa
     file.write_text(json.dumps(found))
     with pytest.raises(ValueError, match=r"annotation 70: field 'bbox' must be"):
         load_dataset(tmp_path)
-    found["annotations"][-1].update(bbox=[1, 2, -3, 4])
-    for box in ([1, 2, 3], [1, 2, -3, 4]):
+    for box in ([1, 2, 3], [1, 2, -3, 4], [1, 2, "three", 4]):
         found["annotations"][-1]["bbox"] = box
         file.write_text(json.dumps(found))
         with pytest.raises(ValueError, match="annotation"):
