@@ -115,6 +115,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         unreadable.note(iteration, problems, outcome)
         step_log.note(iteration, outcome, predictions, parts[-1], learning_rate)
         length.note(iteration)
+        run_log.expect(arguments.iterations)
 
         evaluates = evaluation.is_due(iteration, length.ends_part)
         if saver.is_due(iteration) or outcome.is_overdue or outcome.is_stopped or evaluates:

@@ -113,6 +113,10 @@ class RunLog:
             print(f"iteration {entry['iteration']} of {self._iterations}: {text}", flush=True)
             self._shown = shown
 
+    def expect(self, iterations: int) -> None:
+        """Sets the last iteration, which --minutes changes with the speed."""
+        self._iterations = self.progress.total = iterations
+
     def picture(self, name: str, picture: PIL.Image.Image, iteration: int) -> None:
         """Adds a picture to TensorBoard and the other loggers."""
         self._pass_on("picture", name, picture, iteration)

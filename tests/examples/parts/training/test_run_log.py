@@ -368,3 +368,13 @@ def test_evaluations_since_the_best(tmp_path: Path, figures: list[float], expect
     for iteration, value in enumerate(figures):
         run_log.record(metrics_of(iteration, AP=value), "val")
     assert run_log.evaluations_since_best() == expected
+
+
+def test_a_run_of_minutes_shows_the_end_that_is_expected_by_now(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_log = open_log(tmp_path, start=0, iterations=88)
+    run_log.expect(140)
+    run_log.show(training_entry(120))
+    run_log.close()
+    assert capsys.readouterr().out.startswith("iteration 120 of 140: ")
