@@ -1,12 +1,13 @@
-"""Shows how the stages refine the learned boxes (paper, figure 5), on an image or over a data set.
+"""Shows how the stages refine the proposals (paper, figure 5), on an image or over a data set.
 
     python examples/visualize_stages.py runs/coco/best.pth photo.jpg --stages 1 3 6 --output six.png
     python examples/visualize_stages.py runs/shapes/best.pth photo.jpg --animate stages.gif
-    python examples/visualize_stages.py runs/shapes/best.pth --data data/shapes --max-images 500
+    python examples/visualize_stages.py runs/coco/best.pth --data /data/coco --max-images 500
 
 With --data, it writes three files, named after --output: stages_drift.png shows how far each stage moves the
-boxes, stages_places.png shows the final places of each proposal, and stages.json has both as numbers. The
-first argument is a checkpoint of this library, detectron2 or mmdetection.
+boxes, stages_places.png shows the final places of each proposal, and stages.json has both as numbers. This
+needs learned proposals: those from the image are others in each image. The first argument is a checkpoint of
+this library, detectron2 or mmdetection.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from parts.open_dataset import DATA, load_dataset
 from parts.outputs import check_outputs
 from parts.png import save_png
 from parts.stage_drawing import draw_stages, moving_stages
-from parts.stage_survey import SMALL_AREA, numbers_of, plot_drift, plot_places, refine, survey
+from parts.stage_survey import SMALL_AREA, model_of, numbers_of, plot_drift, plot_places, refine, survey
 from PIL import Image
 from torch import Tensor
 
@@ -34,11 +35,12 @@ from sparse_rcnn.inference import (
     file_format,
     load_detector,
 )
+from sparse_rcnn.nn import DenseProposals
 from sparse_rcnn.nn.checkpoints.checkpoint import checkpoint_file
 
 ANIMATIONS = (".gif", ".png", ".webp")
 SURVEYED = ("_drift.png", "_places.png", ".json")  # of --data
-LEARNED_OPACITY = 0.8  # learned boxes have no score
+PROPOSAL_OPACITY = 0.8  # learned ones have no score
 
 
 def named_after(output: str, suffix: str) -> Path:
@@ -110,8 +112,8 @@ def visualize_image(
     except NotFiniteError as error:
         raise NotFiniteError(f"{arguments.image}: {error}") from error
     stages = choose_stages(arguments.stages, len(scores))
-    # The learned boxes, and then stages 1 to L.
-    opacity = torch.cat([torch.full_like(scores[:1], LEARNED_OPACITY), scores])
+    # The proposals, and then stages 1 to L.
+    opacity = torch.cat([torch.full_like(scores[:1], PROPOSAL_OPACITY), scores])
     captions = [[""] * boxes.shape[1]]
     for score, label in zip(scores.tolist(), labels.tolist(), strict=True):
         pairs = zip(score, label, strict=True)
@@ -120,7 +122,7 @@ def visualize_image(
 
     output.parent.mkdir(parents=True, exist_ok=True)
     save_png(draw_stages(photo, boxes, opacity, captions, stages, threshold), output)
-    print(printable(f"learned boxes and stages {stages} of {arguments.image} -> {output}"))
+    print(printable(f"proposals and stages {stages} of {arguments.image} -> {output}"))
 
     if arguments.animate:
         frames, durations = zip(*moving_stages(photo, boxes, opacity, captions), strict=True)
@@ -134,6 +136,11 @@ def visualize_image(
 def visualize_dataset(arguments: argparse.Namespace, detector: Detector, device: torch.device) -> None:
     """Surveys a data set, and draws and writes the results."""
     threshold = arguments.threshold
+    if isinstance(model_of(detector).proposals, DenseProposals):
+        raise ValueError(
+            f"{arguments.checkpoint}: its proposals come from the image, so each image has others. "
+            "--data needs learned proposals; give one image instead"
+        )
     dataset = load_dataset(arguments.data, arguments.split, None, drop_degenerate=True)
     dataset.exif_orientation, dataset.max_pixels = arguments.exif_orientation, arguments.max_pixels
     num_images = min(arguments.max_images or len(dataset), len(dataset))

@@ -15,7 +15,7 @@ from sparse_rcnn.inference.caption_font import caption_font
 from sparse_rcnn.ops import clip_boxes, pairwise_iou, rescale_boxes
 
 REST = "#909090"  # the colour of proposals without a caption, visible on white and on most photos
-LEARNED = "learned proposal boxes"
+PROPOSALS = "proposals, before stage 1"
 GAP = 8  # between panels, in pixels
 MOVING_FRAMES, MOVING_MS, RESTING_MS = 5, 80, 1000
 
@@ -28,11 +28,11 @@ def draw_stages(
     stages: list[int],
     threshold: float,
 ) -> Image.Image:
-    """The paper's figure 5: the learned boxes on white, and those of some stages on the photo, side by side.
+    """The paper's figure 5: the proposals on white, and the boxes of some stages on the photo, side by side.
 
     Args:
         photo: the image.
-        boxes_norm: `[L+1, N, 4]`, the learned ones first.
+        boxes_norm: `[L+1, N, 4]`, the proposals first.
         opacity: `[L+1, N]`.
         captions: of the N boxes at each of the L+1 times; empty for boxes below the threshold.
         stages: numbers of those to draw, 1 to L.
@@ -41,8 +41,8 @@ def draw_stages(
     photo = _legible(photo, longest=1024)
     colors = _proposal_colors([captions[stage] for stage in stages])
     blank = Image.new("RGB", photo.size, "white")
-    learned = draw_proposals(blank, boxes_norm[0], opacity[0], colors, captions[0])
-    panels = [_with_title(learned, LEARNED)]
+    proposals = draw_proposals(blank, boxes_norm[0], opacity[0], colors, captions[0])
+    panels = [_with_title(proposals, PROPOSALS)]
     for stage in stages:
         drawn = draw_proposals(photo, boxes_norm[stage], opacity[stage], colors, captions[stage])
         count = sum(caption != "" for caption in captions[stage])
@@ -71,10 +71,10 @@ def moving_stages(
             way = step / (MOVING_FRAMES + 1)
             boxes, alpha = (torch.lerp(x[stage - 1], x[stage], way) for x in (boxes_norm, opacity))
             moving = draw_proposals(photo, boxes, alpha, colors, [""] * len(colors))
-            title = f"stage {stage - 1} > {stage}" if stage > 1 else "learned > stage 1"
+            title = f"stage {stage - 1} > {stage}" if stage > 1 else "proposals > stage 1"
             yield _with_title(moving, title), MOVING_MS
         resting = draw_proposals(photo, boxes_norm[stage], opacity[stage], colors, captions[stage])
-        yield _with_title(resting, f"stage {stage}" if stage > 0 else LEARNED), RESTING_MS
+        yield _with_title(resting, f"stage {stage}" if stage > 0 else PROPOSALS), RESTING_MS
 
 
 def draw_proposals(
@@ -140,7 +140,7 @@ def _with_title(picture: Image.Image, title: str) -> Image.Image:
     """The picture below a line of text, and as wide as any title needs: frames must be of one size."""
     font = ImageFont.load_default(max(16, max(picture.size) // 28))
     length = font.getlength(title)
-    right, bottom = font.getbbox(LEARNED)[2:]  # the widest, with letters that reach down
+    right, bottom = font.getbbox(PROPOSALS)[2:]  # the widest, with letters that reach down
     width, height = math.ceil(max(picture.width, length, right)), math.ceil(bottom) + 2 * GAP
     left = (width - picture.width) // 2
     panel = Image.new("RGB", (width, picture.height + height), "white")

@@ -23,7 +23,7 @@ UNIT = torch.ones(1, 2)  # the size of an image that boxes_norm refer to
 
 
 class Refinement(NamedTuple):
-    """The boxes of an image, the learned ones first, and the best class of each at every stage."""
+    """The boxes of an image, the proposals first, and the best class of each at every stage."""
 
     boxes_norm: Tensor  # [L+1, N, 4] xyxy divided by the image's size, not clipped
     scores: Tensor  # [L, N]
@@ -41,15 +41,22 @@ class Survey(NamedTuple):
     unreadable: list[str]  # what is wrong with images that are left out
 
 
+def model_of(detector: Detector) -> SparseRCNN:
+    """The model of a detector that was loaded from a checkpoint."""
+    return cast(SparseRCNN, cast(EndToEndDetector, detector.module).model)
+
+
 def refine(detector: Detector, image: Tensor, device: torch.device) -> Refinement:
     """What all stages make of an image ``[3, H, W]`` uint8, on the CPU."""
-    model = cast(SparseRCNN, cast(EndToEndDetector, detector.module).model)  # of every checkpoint
+    model = model_of(detector)
     resized = evaluation_transform(detector.shortest_side, detector.longest_side)(image)
     batch = batch_of([resized], [(image.shape[1], image.shape[2])])
     with torch.inference_mode():
-        logits, boxes = model(batch.images.to(device), batch.image_sizes)
-        learned, _ = model.proposals(batch.image_sizes.to(device))
-    boxes = torch.cat([learned[None], boxes]).cpu()  # [L+1, 1, N, 4]
+        sizes = batch.image_sizes.to(device)
+        levels = model.pyramid(batch.images.to(device), sizes)
+        proposals, features = model.proposals(sizes, levels)
+        logits, boxes = model.head(levels, proposals, features)
+    boxes = torch.cat([proposals[None], boxes]).cpu()  # [L+1, 1, N, 4]
     if not (boxes.isfinite().all() and logits.isfinite().all()):
         raise NotFiniteError("boxes or scores are not finite: its weights are damaged or diverged")
     scores, labels = logits[:, 0].float().sigmoid().cpu().max(dim=-1)  # [L, N]

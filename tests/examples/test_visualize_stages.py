@@ -213,6 +213,29 @@ def test_published_layouts_give_the_same_stages(tmp_path: Path, published: Calla
     assert (found.labels == scores.argmax(-1)).float().mean() > 0.9
 
 
+def test_proposals_from_the_image_are_drawn_but_have_no_places(
+    tmp_path: Path, directory: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {**SMALL, "proposals": "dense"}
+    model = build_small_model(proposals="dense").eval()
+    size = {"shortest_side": 64, "longest_side": 96}
+    checkpoint = {"config": config, "model": model.state_dict(), "class_names": NAMES, "image_size": size}
+    torch.save(checkpoint, tmp_path / "dense.pth")
+    image = read_image(image_file)
+    found = refine(load_detector(str(tmp_path / "dense.pth"), CPU), image, CPU)
+    batch = batch_of([evaluation_transform(64, 96)(image)], [image.shape[1:]])
+    with torch.no_grad():
+        first, _ = model.proposals(batch.image_sizes, model.pyramid(batch.images, batch.image_sizes))
+        last = model(batch.images, batch.image_sizes).boxes[-1]
+    scale = batch.image_sizes.flip(1).repeat(1, 2)
+    torch.testing.assert_close(found.boxes_norm[0], first[0] / scale, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.boxes_norm[-1], last[0] / scale, rtol=1e-4, atol=1e-4)
+    command = ["visualize_stages.py", str(tmp_path / "dense.pth"), "--data", str(directory / "shapes")]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(ValueError, match="its proposals come from the image, so each image has others"):
+        main()
+
+
 def load(directory: Path) -> CocoDetection:
     data = directory / "shapes"
     return CocoDetection(data / "val2017", data / "annotations" / "instances_val2017.json")
