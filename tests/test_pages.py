@@ -39,7 +39,7 @@ NOT_RUN = {
 # Scripts whose options belong to commands.
 COMMANDS = {"experiments.py": ("show", "train", "table")}
 # Options of torchrun, Slurm, pytest and others, which pages name alone.
-OF_OTHERS = {"--max-restarts", "--nnodes", "--nodes", "--shutdown-timeout", "--help", "--only"}
+OF_OTHERS = {"--max-restarts", "--no-python", "--nnodes", "--nodes", "--shutdown-timeout", "--help", "--only"}
 
 
 class Block(NamedTuple):
