@@ -145,7 +145,8 @@ def detect_all(
         remark(about_low_scores(arguments.threshold, best and (best.score, best.name)))
     elif most in counts and arguments.tile is None:
         full = counted(counts.count(most), "photo has", "photos have")
-        remark(f"{full} {most} objects, which is the limit: --max-detections takes a larger one")
+        where = "--max-detections" if detector.origin else "--max-detections of export"  # a file has its own
+        remark(f"{full} {most} objects, which is the limit: {where} takes a larger one")
     if not arguments.json:
         print(printable(f"all detections -> {output / 'detections.json'}"))
     return len(records), len(unreadable)

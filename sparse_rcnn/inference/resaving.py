@@ -1,5 +1,6 @@
 """The checkpoint that a detector was made of, written to another file: folded weights do not train."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -36,14 +37,14 @@ class Origin(NamedTuple):
         return cls(file, _state_of(file), backbone)
 
     def read(self) -> SparseRCNN:
-        """The model of the checkpoint, not folded.
+        """The model of the checkpoint, not folded. The user's own backbone is copied, not changed.
 
         Raises:
             ValueError: If the checkpoint is missing or has changed since it was read.
         """
         if not self.file.is_file() or _state_of(self.file) != self.state:
             raise ValueError(f"{self.file}: has changed since the detector was loaded; load it again")
-        return build_from_checkpoint(load_checkpoint(self.file), self.backbone)
+        return build_from_checkpoint(load_checkpoint(self.file), copy.deepcopy(self.backbone))
 
 
 def resave(

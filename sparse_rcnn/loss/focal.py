@@ -81,7 +81,8 @@ def quality_focal_terms(logits: Tensor, quality: Tensor, alpha: float, gamma: fl
     focal = torch.pow(wrong.clamp(min=1e-37), gamma) * cross_entropy
     if alpha == -1:
         return focal
-    return torch.where(quality > 0, alpha, 1 - alpha) * focal
+    positive = (quality > 0).to(logits.dtype)
+    return (alpha * positive + (1 - alpha) * (1 - positive)) * focal
 
 
 def _require_probabilities(targets: Tensor) -> None:

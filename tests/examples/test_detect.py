@@ -14,6 +14,7 @@ from PIL import Image
 from small_model import build_small_model
 
 from sparse_rcnn.inference import Detector, find_images
+from sparse_rcnn.inference.resaving import Origin
 from sparse_rcnn.inference.video import VideoFile
 from sparse_rcnn.nn import EndToEndDetector
 
@@ -71,7 +72,11 @@ def test_text_crops_and_lines_of_json(tmp_path, capsys):
     assert capsys.readouterr().err.startswith(expected)
     arguments.threshold, arguments.max_detections = 0.0, len(found)
     detect_all(detector, [tmp_path / "photo.png"], arguments, tmp_path)
-    assert f"remark: 1 photo has {len(found)} objects, which is the limit" in capsys.readouterr().err
+    full = f"remark: 1 photo has {len(found)} objects, which is the limit: --max-detections"
+    assert f"{full} of export takes a larger one" in capsys.readouterr().err  # as of an exported file
+    detector.origin = Origin.of(tmp_path / "photo.png")
+    detect_all(detector, [tmp_path / "photo.png"], arguments, tmp_path)
+    assert f"{full} takes a larger one" in capsys.readouterr().err
     lines = [line.split() for line in (output / "photo.txt").read_text().splitlines()]
     assert len(lines) == len(found) == len(list(output.glob("crops/*/photo_?.png"))) > 0
     for (label, *center_size, score), one in zip(lines, found, strict=True):

@@ -20,9 +20,11 @@ from sparse_rcnn.data import UnreadableImageError, evaluation_transform
 from sparse_rcnn.inference import CheckpointRemark, NotFiniteError, batch_of
 from sparse_rcnn.inference.export_check import check_exported
 from sparse_rcnn.nn import (
+    Backbone,
     build_from_checkpoint,
     fold_norms,
     load_checkpoint,
+    save_checkpoint,
     to_detectron2,
     to_mmdetection,
 )
@@ -274,6 +276,20 @@ def test_bf16_is_near_and_exactly_autocast(detector, checkpoint, photo):
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     weights = in_bf16.module.state_dict()  # what is exported is not rounded
     assert all(torch.equal(weights[name], one) for name, one in detector.module.state_dict().items())
+
+
+def test_a_users_backbone_is_copied_not_changed(tmp_path):
+    """It may train on while a detector of its checkpoint is in use."""
+    backbone = Backbone("resnet10", "group", 16)
+    save_checkpoint(tmp_path / "own.pth", build_small_model(backbone=backbone))
+    detector = load_detector(tmp_path / "own.pth", "cpu", precision="bf16", backbone=backbone)
+    before = backbone.trunk.conv1.weight.detach().clone()
+    with torch.no_grad():
+        backbone.train().trunk.conv1.weight += 1
+    assert torch.equal(detector.module.model.backbone.trunk.conv1.weight, before)
+    detector.save(tmp_path / "again.pth")
+    assert torch.equal(backbone.trunk.conv1.weight, before + 1)
+    assert backbone.training
 
 
 def test_repr_says_what_it_is(detector):

@@ -63,7 +63,7 @@ def by_loop(
                 iou = torchvision.ops.box_iou(matched, wanted).diag().detach().clamp(min=least)
                 quality = onehot.clone()
                 quality[rows, target["labels"][columns]] = iou
-                weight = torch.where(onehot > 0, alpha, 1 - alpha)
+                weight = alpha * onehot + (1 - alpha) * (1 - onehot)
                 entropy = -quality * scores.log() - (1 - quality) * torch.log1p(-scores)
                 sums[0] = sums[0] + (weight * (quality - scores).abs() ** gamma * entropy).sum()
             else:
@@ -106,7 +106,7 @@ PARAMETERS = [
     ((2.0, 5.0, 2.0), 0.25, 2.0, 1.0),
     ((1.0, 0.5, 3.0), 0.5, 1.0, 1.0),
     ((2.0, 5.0, 2.0), 0.25, 2.0, 0.05),
-    ((1.0, 0.5, 3.0), 0.5, 1.0, 0.6),
+    ((1.0, 0.5, 3.0), 0.3, 1.0, 0.6),
 ]
 
 

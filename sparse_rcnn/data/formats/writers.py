@@ -11,6 +11,7 @@ import numpy as np
 
 from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
+from sparse_rcnn.data.formats.image_sizes import DEFAULTS, read_image_sizes
 from sparse_rcnn.data.formats.voc_page import COUNTED_FROM
 
 __all__ = ["WRITERS", "write_dataset"]
@@ -33,7 +34,8 @@ def write_dataset(splits: Mapping[str, DetectionDataset], directory: str | Path,
         Remarks about what the format cannot store.
 
     Raises:
-        ValueError: If the format is unknown, the folder is not empty, or the splits have different classes.
+        ValueError: If the format is unknown, the folder is not empty, the splits have different classes, or
+            boxes for YOLO are of the stored pixels of an image that EXIF turns.
 
     Example:
         >>> from sparse_rcnn.data import ShapesDataset
@@ -49,6 +51,9 @@ def write_dataset(splits: Mapping[str, DetectionDataset], directory: str | Path,
     first = next(iter(splits.values()))
     if any(dataset.class_names != first.class_names for dataset in splits.values()):
         raise ValueError("the splits have different classes")
+    if format == "yolo":
+        for dataset in splits.values():
+            _refuse_turned(dataset)
     remarks = []
     taken: dict[str, str] = {}
     for split, dataset in splits.items():
@@ -91,6 +96,20 @@ def _names(dataset: DetectionDataset, taken: dict[str, str], flat: bool) -> list
         given.add(unique)
         names.append(unique + suffix)
     return names
+
+
+def _refuse_turned(dataset: DetectionDataset) -> None:
+    """YOLO's boxes are shares of the sides of the image as it is read. The format has no size."""
+    options = DEFAULTS._replace(exif_orientation=dataset.exif_orientation, max_pixels=dataset.max_pixels)
+    found, _ = read_image_sizes(dataset.image_paths, options)
+    sizes = np.array(list(dataset.image_sizes)).reshape(-1, 2)
+    turned = np.flatnonzero((found == sizes[:, ::-1]).all(axis=1) & (found != sizes).any(axis=1))
+    if len(turned):
+        raise ValueError(
+            f"{counted(len(turned), 'image is', 'images are')} turned by EXIF, such as "
+            f"{dataset.image_paths[int(turned[0])]}, but the boxes are of the stored pixels: YOLO's format "
+            "cannot say that; write COCO's or VOC's"
+        )
 
 
 def _lost(dataset: DetectionDataset, format: str) -> list[str]:

@@ -17,6 +17,7 @@ from sparse_rcnn.data import (
     find_coco,
     read_image,
     training_transform,
+    write_dataset,
 )
 
 GONE = {"id": 99, "file_name": "gone.png", "height": 4, "width": 4}
@@ -356,6 +357,8 @@ def test_exif_orientation_turns_the_image_upright(tmp_path):
     image, target = data[0]
     assert (image.shape, target.original_size) == ((3, 40, 60), (40, 60))
     assert image[:, :, :28].float().mean() > 250 > 5 > image[:, :, 32:].float().mean()
+    with pytest.raises(ValueError, match=r"1 image is turned by EXIF, .*a\.jpg, .* of the stored pixels"):
+        write_dataset({"val": data}, tmp_path / "yolo", "yolo")
 
 
 def test_transform_is_any_v2_transform(tmp_path):

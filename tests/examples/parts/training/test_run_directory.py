@@ -58,24 +58,28 @@ def test_figures_are_written_though_pictures_cannot_be(
     with ExitStack() as stack:
         directory = run_in(tmp_path / "run", stack)
         directory.begin(0, 1000)
-        run_log = RunLog(directory.output, 0, 1300, 0)
+        run_log = RunLog(directory.output, 0, 1200, 0)
         counts: Any = SimpleNamespace(
             bad_batches=SimpleNamespace(total=2),
             unreadable=SimpleNamespace(known={"a.jpg"}),
             seconds=90.0,
         )
         metrics = {"AP": 0.25, "AP50": math.nan, "left_out": 1}
-        run_log.entries += [{"iteration": 650, "AP": 0.5}, {"iteration": 1300, "AP": 0.25}]
+        run_log.entries += [{"iteration": 600, "AP": 0.5}, {"iteration": 1200, "AP": 0.25}]
         (tmp_path / "run" / "best.pth").touch()
         directory.finish(counts, Evaluated(metrics, {"a": Image.new("RGB", (8, 8))}, 19), run_log)
         run_log.close()
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    counted = {"iterations": 1300, "skipped": 2, "unreadable": 1, "minutes": 1.5}
+    counted = {"iterations": 1200, "skipped": 2, "unreadable": 1, "minutes": 1.5}
     assert summary == {**metrics, "AP50": None, **counted}
     said = capsys.readouterr()
     assert "not all pictures could be written: " in said.err
-    assert "AP 0.250, AP50 nan on 19 images (1 unreadable ones left out) after 1300 iterations" in said.out
-    assert said.out.rstrip().endswith("best.pth, which has AP 0.500 after 650 iterations")
+    assert "AP 0.250, AP50 nan on 19 images (1 unreadable ones left out) after 1200 iterations" in said.out
+    assert said.out.rstrip().endswith("best.pth, which has AP 0.500 after 600 iterations")
+    # Without figures, a resumed run reads None.
+    run_log.entries = [{"iteration": 600, "AP": None}, {"iteration": 1200, "AP": math.nan}]
+    directory.finish(counts, Evaluated({**metrics, "AP": math.nan}, {}, 19), run_log)
+    assert "best.pth, which has AP nan after 600 iterations" in capsys.readouterr().out
 
 
 def test_runs_are_set_aside_under_the_first_free_number(tmp_path: Path) -> None:
