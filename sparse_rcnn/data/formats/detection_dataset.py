@@ -23,7 +23,7 @@ from sparse_rcnn.data.image_check import DatasetRemark, check_image_files, read_
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 from sparse_rcnn.data.target import Target
 
-__all__ = ["DatasetRemark", "DetectionDataset"]
+__all__ = ["DetectionDataset"]
 
 
 class DetectionDataset(Dataset[tuple[Tensor, Target]]):
