@@ -87,8 +87,7 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         dry_run(arguments, processes, batches, training_set, validation_set, state, forward_backward)
         return
     directory.begin(start, state.num_bytes())
-    if processes.rank == 0:
-        write_down(arguments, training_set, validation_set)
+    write_down(arguments, training_set, validation_set, processes.rank)
     directory.show_augmentation(training_set)
     output = directory.output if processes.rank == 0 else None
     run_log = RunLog(output, start, arguments.iterations, processes.rank, directory.open_loggers())
@@ -115,7 +114,6 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         unreadable.note(iteration, problems, outcome)
         step_log.note(iteration, outcome, predictions, parts[-1], learning_rate)
         length.note(iteration)
-        run_log.expect(arguments.iterations)
 
         evaluates = evaluation.is_due(iteration, length.ends_part)
         if saver.is_due(iteration) or outcome.is_overdue or outcome.is_stopped or evaluates:

@@ -69,6 +69,7 @@ class StepLog:
             self.compiling = None
             self.restart(iteration)  # the rate is that of the steps after it
         run_log.progress.update()
+        run_log.expect(arguments.iterations)
         is_due = iteration % arguments.log_interval == 0 or iteration == arguments.iterations
         if not (is_due and outcome.losses_are_finite):
             return

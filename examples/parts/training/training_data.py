@@ -79,12 +79,14 @@ def open_data(
     return training_set, validation_set
 
 
-def write_down(arguments: argparse.Namespace, train: DetectionDataset, val: DetectionDataset) -> None:
+def write_down(
+    arguments: argparse.Namespace, train: DetectionDataset, val: DetectionDataset, rank: int
+) -> None:
     """Which images were held out, if the data set has no split of its own: --split FILE repeats it.
 
     Not before the run begins: until then, its directory may be that of an earlier run.
     """
-    if any("has no split 'val'" in remark for remark in val.remarks):
+    if rank == 0 and any("has no split 'val'" in remark for remark in val.remarks):
         file = Path(arguments.output) / "split.json"
         write_split(file, arguments.data, {"train": train.image_paths, "val": val.image_paths})
         print(printable(f"the split is written to {file}"))

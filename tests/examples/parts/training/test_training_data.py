@@ -62,7 +62,7 @@ def test_a_split_is_written_down_when_the_run_begins(tmp_path: Path) -> None:
     train, val = open_data(arguments, False, Processes(0, 0, 1, torch.device("cpu")))
     assert not run.exists()  # it may be an earlier run, which keeps its split
     run.mkdir()
-    write_down(arguments, train, val)
+    write_down(arguments, train, val, 0)
     again = load_dataset(data, "val", val_share=run / "split.json")
     assert again.image_paths == val.image_paths != train.image_paths
 
