@@ -39,9 +39,8 @@ def draw_dataset(splits: Mapping[str, DetectionDataset], file: Path, seed: int =
     draw_classes(below.add_subplot(1, 2, 1), splits)
     draw_sizes(below.add_subplot(1, 2, 2), splits)
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Glyph .* missing", UserWarning
-        )  # the picture shows it: empty boxes
+        # Letters that the font does not have are empty boxes in the picture, which one sees.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure.savefig(file, dpi=80)
     return unreadable
 

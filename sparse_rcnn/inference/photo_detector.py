@@ -36,7 +36,7 @@ class Detector(KeptDetector):
         source: The file of the detector, for messages.
         module: The model in eager PyTorch, folded. None if the detector is an exported file.
         origin: The checkpoint. None if the detector is an exported file.
-        precision: "fp32", or "bf16" if the weights of `module` are cast (`sparse_rcnn.nn.cast_weights`).
+        precision: "fp32", or "bf16" if it computes with cast weights (`sparse_rcnn.nn.cast_weights`).
 
     Example:
         >>> from sparse_rcnn import load_detector

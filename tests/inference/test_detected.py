@@ -2,7 +2,9 @@
 
 import io
 import json
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from PIL import Image, ImageFont
 
 from sparse_rcnn.data import UnreadableImageError
 from sparse_rcnn.inference import Detected, Found, draw_boxes
-from sparse_rcnn.inference.caption_font import caption_font
+from sparse_rcnn.inference.caption_font import _font_of, caption_font
 from sparse_rcnn.inference.photo import Photo
 
 NAMES = ["cat", "dog", "bird"]
@@ -186,11 +188,11 @@ def test_the_highest_score_is_on_top():
         assert picture.getpixel((200, 300)) == color
 
 
-def test_captions_have_the_letters_of_class_names():
-    try:
-        other = ImageFont.truetype("DejaVuSans.ttf", 20)
-    except OSError:
-        pytest.skip("the system has no DejaVu Sans")
+def test_captions_have_the_letters_of_class_names(monkeypatch):
+    file = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")  # of any system
+    monkeypatch.setattr("sparse_rcnn.inference.caption_font.FONTS", ("absent.ttf", file))
+    _font_of.cache_clear()
+    other = ImageFont.truetype(file, 20)
     assert caption_font(["cat", "traffic light 0.9"], 20).getname() == ImageFont.load_default(20).getname()
     for name in ("Waschbär", "енот", "γάτα"):
         font = caption_font(["cat", name], 20)
