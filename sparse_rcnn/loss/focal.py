@@ -11,7 +11,7 @@ from sparse_rcnn.loss.weights import require_alpha
 from sparse_rcnn.ops.argument_checks import readable, require_number, require_real
 from sparse_rcnn.ops.boxes import at_least_float32
 
-__all__ = ["focal_terms", "quality_focal_terms", "sigmoid_focal_loss"]
+__all__ = ["quality_focal_terms", "sigmoid_focal_loss"]
 
 
 def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -43,11 +43,6 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gam
         raise ValueError(f"logits and targets must have one shape, got {logits.shape} and {targets.shape}")
     if not torch.jit.is_scripting():
         _require_probabilities(targets)
-    return focal_terms(logits, targets, alpha, gamma)
-
-
-def focal_terms(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
-    """`sigmoid_focal_loss` without the checks of its arguments."""
     logits = at_least_float32(logits)
     targets = targets.to(logits.dtype)
     probability = logits.sigmoid()

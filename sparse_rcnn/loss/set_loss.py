@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sparse_rcnn.loss.box_losses import paired_giou_loss, paired_l1_loss
-from sparse_rcnn.loss.focal import focal_terms, quality_focal_terms
+from sparse_rcnn.loss.focal import quality_focal_terms
 from sparse_rcnn.loss.matcher import match_proposals
 from sparse_rcnn.loss.weights import LossWeights
 from sparse_rcnn.ops.argument_checks import readable
@@ -109,13 +109,12 @@ def set_prediction_loss(
     # Shapes stay static: an unmatched target adds 0 to the entry of proposal 0.
     entry = proposal * num_classes + target_labels  # [L, B, M] of N*K
     nothing = torch.zeros_like(logits).flatten(2)  # [L, B, N*K]
+    quality = matched.to(logits.dtype)  # [L, B, M], what the class score of a match learns
     if weights.least_quality < 1:
-        quality = paired_iou(safe_boxes, safe_targets).detach().clamp(min=weights.least_quality) * matched
-        class_targets = nothing.scatter_add(2, entry, quality.to(logits.dtype))
-        focal = quality_focal_terms(logits.flatten(2), class_targets, weights.alpha, weights.gamma)
-    else:
-        class_targets = nothing.scatter_add(2, entry, matched.to(logits.dtype))
-        focal = focal_terms(logits.flatten(2), class_targets, weights.alpha, weights.gamma)
+        overlap = paired_iou(safe_boxes, safe_targets).detach().clamp(min=weights.least_quality)
+        quality = (overlap * matched).to(logits.dtype)
+    class_targets = nothing.scatter_add(2, entry, quality)
+    focal = quality_focal_terms(logits.flatten(2), class_targets, weights.alpha, weights.gamma)
 
     normaliser = torch.as_tensor(num_targets, dtype=logits.dtype, device=logits.device).clamp(min=1)
     classification_loss = weights.classification * focal.sum(dim=(1, 2)) / normaliser  # [L]
