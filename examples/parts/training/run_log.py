@@ -95,10 +95,14 @@ class RunLog:
         self._pass_on("numbers", _flat(entry, group), entry["iteration"])
 
     def evaluations_since_best(self) -> int:
-        """The number of evaluations after the best AP. 0 if the last is the best."""
-        figures = [entry["AP"] for entry in self.entries if "AP" in entry]
-        best = max(range(len(figures)), key=lambda index: (_number(figures[index]), -index), default=0)
-        return max(0, len(figures) - 1 - best)
+        """The number of evaluations after the best AP. 0 if the last is the best.
+
+        Of equal ones, the first is the best. While AP is 0 or not known, the last is: it has learned more.
+        """
+        figures = [_number(entry["AP"]) for entry in self.entries if "AP" in entry]
+        if max(figures, default=0) <= 0:
+            return 0
+        return len(figures) - 1 - figures.index(max(figures))
 
     def show(self, entry: dict[str, Any]) -> None:
         """Shows the latest losses in the progress bar. A log file gets a line from time to time."""

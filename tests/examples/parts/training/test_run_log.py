@@ -361,7 +361,14 @@ def test_the_plot_is_a_picture_of_whatever_there_is(tmp_path: Path, entries: lis
 
 @pytest.mark.parametrize(
     ("figures", "expected"),
-    [([], 0), ([0.1], 0), ([0.1, 0.3, 0.2], 1), ([0.3, 0.3, math.nan], 2), ([math.nan, 0.1], 0)],
+    [
+        ([], 0),
+        ([0.1], 0),
+        ([0.1, 0.3, 0.2], 1),
+        ([0.3, 0.3, math.nan], 2),
+        ([math.nan, 0.1], 0),
+        ([0.0, math.nan, 0.0], 0),
+    ],
 )
 def test_evaluations_since_the_best(tmp_path: Path, figures: list[float], expected: int) -> None:
     run_log = open_log(tmp_path)
