@@ -28,7 +28,7 @@ from parts.command_line import CommandLine, run
 from parts.training.recipe import EVALUATIONS
 
 TRAIN = Path(__file__).with_name("train.py")
-METHODS = {"dense": (), "learned": ("--proposals", "learned", "--num-stages", "4"), "peer": ()}
+METHODS = {"dense": (), "learned": ("--proposals", "learned"), "peer": ()}
 LINE = re.compile(r"^([\d.]+) CPU minutes, .*?AP ([\d.]+), AP50 ([\d.]+)", re.MULTILINE)
 Curve = list[tuple[float, float, float]]  # minutes, AP, AP50
 

@@ -190,7 +190,10 @@ def _add_optimizer(training: Any) -> None:
     )
     warmup = "iterations of linear warm-up from 1/100 of the rate. The default is at most a tenth of all"
     _add(training, "--warmup", warmup, type=int)
-    average = "decay of an exponential moving average of the weights, for example 0.9998. 0: no average"
+    average = (
+        "decay of an exponential moving average of the weights, for example 0.9998. It is lower at first: "
+        "the mean age of the averaged weights is at most a third of all steps. 0: no average"
+    )
     _add(training, "--ema", average, type=float, metavar="DECAY")
 
 

@@ -91,7 +91,7 @@ def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> di
         "proposals": Choice("dense", "from the image: learned ones need more data"),
         "num_proposals": choose_number(dataset),
         "proposal_init": Choice("grid", "learned proposals then see all of the image from the start"),
-        "num_stages": Choice(2, "enough with proposals from the image"),
+        "num_stages": choose_stages(arguments.proposals),
         "hidden_dim": Choice(96, "few images fill no more, and it is fast"),
         "dynamic_dim": Choice(24, "a quarter of --hidden-dim"),
         "feedforward_dim": Choice(384, "four times --hidden-dim"),
@@ -104,7 +104,7 @@ def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> di
         "class_targets": choose_targets(arguments.proposals, arguments.weights),
         "backbone_multiplier": choose_multiplier(trunk, arguments),
         "warmup": Choice(100, "a lower rate for the first steps, a tenth of all at most"),
-        "ema": Choice(0.998, "the average of about 500 steps, of fewer at first, has the best figures"),
+        "ema": Choice(0.9998, "the average of about the last half of a run overfits less"),
         "eval_interval": Choice(None, f"{EVALUATIONS} evaluations in a run"),
         **choose_reading(dataset, arguments),
     }
@@ -154,6 +154,13 @@ def choose_flip(dataset: DetectionDataset) -> Choice:
             True, "many objects, as many at the top as at the bottom: as from a microscope or from above"
         )
     return Choice(False, "objects are not everywhere alike: the images may have an up")
+
+
+def choose_stages(proposals: str | None) -> Choice:
+    """The stages of the head. Learned proposals start far from the objects and need more of them."""
+    if proposals == "learned":
+        return Choice(4, "learned proposals start far from the objects")
+    return Choice(1, "proposals from the image are near the objects already: a second one learns slowly")
 
 
 def choose_number(dataset: DetectionDataset) -> Choice:

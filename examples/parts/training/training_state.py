@@ -131,10 +131,15 @@ def parameter_groups(model: SparseRCNN, rate: float, multiplier: float) -> list[
 
 
 def average_with(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """An exponential moving average. Its decay begins low: min(decay, (1 + n) / (10 + n))."""
+    """An exponential moving average. Its decay begins low: min(decay, (1 + n) / (3 + n)).
+
+    Until the decay is reached, the window grows with the run: the mean age of the averaged weights is a third
+    of the n steps so far (Karras et al. 2024, Analyzing and Improving the Training Dynamics of Diffusion
+    Models, section 3.1).
+    """
 
     def update(means: Tensors, values: Tensors, number: Tensor | int) -> None:
-        so_far = (1 + int(number)) / (10 + int(number))
+        so_far = (1 + int(number)) / (3 + int(number))
         torch._foreach_lerp_(means, values, 1 - min(decay, so_far))
 
     return update

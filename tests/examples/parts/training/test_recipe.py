@@ -63,11 +63,15 @@ class Boxes(list):
 def test_small_data_get_the_recipe_and_every_option_has_a_reason(shapes: Path) -> None:
     arguments = parse(shapes)
     found = (arguments.recipe, arguments.proposals, arguments.num_stages, arguments.ema, arguments.iterations)
-    assert found == ("small", "dense", 2, 0.998, recipe.STEPS)
+    assert found == ("small", "dense", 1, 0.9998, recipe.STEPS)
     assert (arguments.backbone, arguments.backbone_norm) == ("resnet18", "group")
     rows = arguments.table.splitlines()[1:]
     assert all(len(row.split(maxsplit=2)) == 3 for row in rows)
     assert "given" in next(row for row in rows if "--backbone-weights " in row)
+
+
+def test_learned_proposals_get_more_stages(shapes: Path) -> None:
+    assert parse(shapes, "--proposals", "learned").num_stages == 4
 
 
 def test_what_is_given_and_what_is_large_have_their_own(

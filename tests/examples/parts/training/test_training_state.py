@@ -90,7 +90,7 @@ def test_the_average_is_that_of_a_loop_by_hand(decay: float) -> None:
         for name, parameter in state.model.named_parameters():
             now = parameter.detach().double()
             # The first average is that of the weights after the first step, not of those before.
-            kept = min(decay, (1 + iteration) / (10 + iteration))  # little of the first steps
+            kept = min(decay, (1 + iteration) / (3 + iteration))  # little of the first steps
             expected[name] = now.clone() if iteration == 0 else kept * expected[name] + (1 - kept) * now
     found = dict(state.evaluated.named_parameters())
     assert found.keys() == expected.keys()
