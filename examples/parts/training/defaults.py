@@ -39,7 +39,7 @@ SHAPES: dict[str, Any] = {
     "backbone_weights": "none",
     "proposals": "dense",
     "num_proposals": 20,
-    "num_stages": 2,
+    "num_stages": 1,
     "class_targets": "iou",
     "ema": 0.993,
     "hidden_dim": 64,

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import os
 import sys
 from contextlib import ExitStack
@@ -163,8 +162,7 @@ class RunDirectory:
         use = f"; to detect, evaluate and export, take {best}" if best.is_file() else ""
         if use and (later := run_log.evaluations_since_best()):
             entry = [entry for entry in run_log.entries if "AP" in entry][-1 - later]
-            ap = math.nan if entry["AP"] is None else entry["AP"]  # None: of a resumed run without figures
-            use += f", which has AP {ap:.3f} after {entry['iteration']} iterations"
+            use += f", which has AP {entry['AP']:.3f} after {entry['iteration']} iterations"
         print(
             f"AP {summary['AP']:.3f}, AP50 {summary['AP50']:.3f} on {found.num_images} images{left_out} "
             f"after {summary['iterations']} iterations, {summary['skipped']} skipped, "

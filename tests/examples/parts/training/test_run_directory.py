@@ -76,10 +76,10 @@ def test_figures_are_written_though_pictures_cannot_be(
     assert "not all pictures could be written: " in said.err
     assert "AP 0.250, AP50 nan on 19 images (1 unreadable ones left out) after 1200 iterations" in said.out
     assert said.out.rstrip().endswith("best.pth, which has AP 0.500 after 600 iterations")
-    # Without figures, a resumed run reads None.
+    # Without figures, a resumed run reads None. The last weights are the best then.
     run_log.entries = [{"iteration": 600, "AP": None}, {"iteration": 1200, "AP": math.nan}]
     directory.finish(counts, Evaluated({**metrics, "AP": math.nan}, {}, 19), run_log)
-    assert "best.pth, which has AP nan after 600 iterations" in capsys.readouterr().out
+    assert capsys.readouterr().out.rstrip().endswith("best.pth")
 
 
 def test_runs_are_set_aside_under_the_first_free_number(tmp_path: Path) -> None:
