@@ -78,6 +78,7 @@ def test_kernels_of_inference() -> None:
     assert counts.by_name["rsqrt"] == 0
 
 
+@pytest.mark.slow
 def test_kernels_of_the_folded_detector() -> None:
     """Folding computes constants, so the model is real first, and then fake."""
     model = build_sparse_rcnn(num_proposals=N, backbone_weights=None).eval()

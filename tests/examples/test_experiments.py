@@ -87,7 +87,9 @@ def test_sparse_rcnn_at_the_papers_scale_is_what_the_library_builds() -> None:
     assert config_of(arguments_of(options_of("sparse-rcnn", SCALES["paper"], "coco")), 80) == ModelConfig()
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(
+    "scale", [pytest.param(scale, marks=[pytest.mark.slow] * (scale == "paper")) for scale in SCALES]
+)
 def test_every_model_is_what_its_options_say(scale: str) -> None:
     data = None if scale == "shapes" else "anything"
     seen = set()

@@ -224,6 +224,7 @@ def noisy_results(data):
     return results
 
 
+@pytest.mark.slow
 def test_equal_to_pycocotools_by_hand_on_coco_mini(shared_dir):
     images, file = find_coco(shared_dir / "data" / "coco_mini", "val")
     data = CocoDetection(images, file)
@@ -260,7 +261,7 @@ def test_table_of_absent_sizes():
     assert lines[0] == " Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = nan"
 
 
-@pytest.mark.parametrize("max_detections", [3, 300])
+@pytest.mark.parametrize("max_detections", [3, pytest.param(300, marks=pytest.mark.slow)])
 def test_another_number_of_detections_is_what_pycocotools_counts_with_it(max_detections):
     generator = torch.Generator().manual_seed(0)
     corners = torch.rand(240, 2, generator=generator) * 180

@@ -43,6 +43,7 @@ def reference_rows():
     return json.loads(REFERENCE.read_text())["rows"]
 
 
+@pytest.mark.slow
 def test_resized_shapes_equal_the_published_ones():
     rows = reference_rows()
     assert len(rows) == 156
