@@ -125,7 +125,7 @@ def test_any_number_of_processes_and_parts_makes_the_same_steps(place_of_two: Pa
     expected = end_of(place_of_two / "runs" / "one")
     for name in ("two", "parts"):
         # AdamW makes a step of the rounding of a gradient near 0.
-        torch.testing.assert_close(end_of(place_of_two / "runs" / name), expected, rtol=0, atol=5e-5)
+        torch.testing.assert_close(end_of(place_of_two / "runs" / name), expected, rtol=0, atol=1e-4)
         # Clipping and AdamW hide the scale of the gradient, but its norm shows it. Later, rounding grows.
         for key in ("loss", "gradient_norm"):
             mine, theirs = (values_of(place_of_two / "runs" / run, key)[:3] for run in (name, "one"))
