@@ -5,13 +5,12 @@ from sparse_rcnn.nn.backbones.contract import PyramidBackbone
 from sparse_rcnn.nn.box_head import BoxHead
 from sparse_rcnn.nn.build import build_sparse_rcnn
 from sparse_rcnn.nn.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from sparse_rcnn.nn.checkpoints.checkpoint_layout import infer_config, recognize_layout
 from sparse_rcnn.nn.checkpoints.fields import checkpoint_class_names
 from sparse_rcnn.nn.checkpoints.loading import build_from_checkpoint, load_weights
 from sparse_rcnn.nn.checkpoints.published import (
     from_detectron2,
     from_mmdetection,
-    infer_config,
-    recognize_layout,
     to_detectron2,
     to_mmdetection,
 )

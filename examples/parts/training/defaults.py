@@ -41,7 +41,7 @@ SHAPES: dict[str, Any] = {
     "num_proposals": 20,
     "num_stages": 1,
     "class_targets": "iou",
-    "ema": 0.993,
+    "ema": 0.993,  # a longer average is behind after so few steps
     "hidden_dim": 64,
     "dynamic_dim": 16,
     "feedforward_dim": 256,

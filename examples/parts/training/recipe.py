@@ -160,7 +160,7 @@ def choose_stages(proposals: str | None) -> Choice:
     """The stages of the head. Learned proposals start far from the objects and need more of them."""
     if proposals == "learned":
         return Choice(4, "learned proposals start far from the objects")
-    return Choice(1, "proposals from the image are near the objects already: a second one learns slowly")
+    return Choice(1, "proposals from the image are near the objects; a second stage learns slowly")
 
 
 def choose_number(dataset: DetectionDataset) -> Choice:

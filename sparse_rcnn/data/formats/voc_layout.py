@@ -21,7 +21,8 @@ from sparse_rcnn.data.formats.layout import (
     split_of_path,
 )
 from sparse_rcnn.data.formats.text_file import decoded, lines_of, read_text
-from sparse_rcnn.data.formats.voc import read_list, voc_images
+from sparse_rcnn.data.formats.voc import read_list
+from sparse_rcnn.data.formats.voc_images import voc_images
 from sparse_rcnn.data.formats.voc_page import VocPage, read_page
 
 __all__ = ["LABEL_MAP", "LABEL_MAP_HEAD", "LISTS", "LOOKED_AT", "VOC_FORMAT", "recognise"]

@@ -8,15 +8,10 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from sparse_rcnn.nn.checkpoints.checkpoint_folder import checkpoint_file, with_config_file
+from sparse_rcnn.nn.checkpoints.checkpoint_layout import infer_config, recognize_layout, unwrap
 from sparse_rcnn.nn.checkpoints.empty_model import empty_model
 from sparse_rcnn.nn.checkpoints.fields import known_category_ids, known_class_names, known_image_size
-from sparse_rcnn.nn.checkpoints.published import (
-    from_detectron2,
-    from_mmdetection,
-    infer_config,
-    recognize_layout,
-    unwrap,
-)
+from sparse_rcnn.nn.checkpoints.published import from_detectron2, from_mmdetection
 from sparse_rcnn.nn.digest import DIGEST_KEY
 from sparse_rcnn.nn.image_size import ImageSize
 from sparse_rcnn.nn.model_config import OWN_BACKBONE, ModelConfig
