@@ -319,6 +319,7 @@ def test_panels_are_of_the_most_used_proposals(run, directory: Path, monkeypatch
     assert "3 images" in caption
 
 
+@pytest.mark.slow
 def test_nothing_above_the_threshold_is_a_picture_too(run, directory: Path, image_file: Path) -> None:
     output = run(image_file, "--data", directory / "shapes", "--threshold", "1", "--max-images", "1")
     assert {path.name for path in output.iterdir()} >= {"stages.png", "stages_places.png", "stages.json"}

@@ -101,7 +101,8 @@ def test_every_file_of_a_detector_finds_the_same(detector, photo, tmp_path):
         assert_same(again(photo, threshold=0.0), expected)
 
 
-@pytest.mark.parametrize("suffix", [".torchscript.pt", pytest.param(".pt2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".torchscript.pt", ".pt2"])
 def test_exports_find_the_same(detector, photo, tmp_path, suffix):
     differences = detector.export(tmp_path / f"mine{suffix}")
     assert [one.batch[0] for one in differences] == [1, 2]

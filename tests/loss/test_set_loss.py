@@ -143,7 +143,7 @@ def test_gradients_against_finite_differences():
     assert torch.autograd.gradcheck(losses, (logits.requires_grad_(), boxes.requires_grad_()))
 
 
-@pytest.mark.parametrize("num_targets", [0, 3])
+@pytest.mark.parametrize("num_targets", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_scores_that_learn_the_overlap_are_one_graph(num_targets):
     class Quality(torch.nn.Module):
         def forward(self, case: list[torch.Tensor]) -> torch.Tensor:

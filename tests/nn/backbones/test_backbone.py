@@ -17,6 +17,7 @@ from sparse_rcnn.nn.backbones.pooling import pool_of_slices
 # Torchvision has no ResNet below 18 layers, but it has the parts of one.
 THEIRS = {name: getattr(torchvision.models, name) for name in BACKBONES if name != "resnet10"}
 THEIRS["resnet10"] = lambda: ResNet(BasicBlock, [1, 1, 1, 1])
+DEEPEST = "resnet101"  # a second a test
 NORM_TYPES = {"frozen": FrozenNorm2d, "batch": nn.BatchNorm2d, "group": nn.GroupNorm}
 
 
@@ -97,7 +98,11 @@ def test_frozen_norms_do_not_depend_on_the_batch_or_mode(name):
 
 @pytest.mark.parametrize(
     ("name", "norm"),
-    [*((name, "frozen") for name in BACKBONES), ("resnet18", "batch"), ("mobilenet_v2", "batch")],
+    [
+        *((name, "frozen") for name in BACKBONES if name != DEEPEST),
+        pytest.param(DEEPEST, "frozen", marks=pytest.mark.slow),
+        *(("resnet18", "batch"), ("mobilenet_v2", "batch")),
+    ],
 )
 def test_trunk_equals_torchvision(name, norm):
     torch.manual_seed(0)
@@ -127,7 +132,9 @@ def test_trunk_equals_torchvision(name, norm):
         torch.testing.assert_close(level, output, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name", [*(name for name in BACKBONES if name != DEEPEST), pytest.param(DEEPEST, marks=pytest.mark.slow)]
+)
 def test_a_seed_gives_torchvisions_first_weights(name):
     torch.manual_seed(0)
     ours = Backbone(name, "batch", out_channels=8)

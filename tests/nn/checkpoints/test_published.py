@@ -108,7 +108,10 @@ def test_config_of_the_published_files(case):
     assert infer_config(checkpoint) == {"backbone": "resnet50", **PUBLISHED}
 
 
-@pytest.mark.parametrize("backbone", ["resnet10", "resnet18", "resnet34", "resnet50", "resnet101"])
+@pytest.mark.parametrize(
+    "backbone",
+    ["resnet10", "resnet18", "resnet34", "resnet50", pytest.param("resnet101", marks=pytest.mark.slow)],
+)
 def test_config_builds_the_same_model(layout, backbone):
     to, _, _ = CONVERSIONS[layout]
     config = infer_config(to(shapes_only(backbone)))

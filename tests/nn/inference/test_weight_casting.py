@@ -39,7 +39,10 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant",
+    [pytest.param(name, marks=[pytest.mark.slow] if "MobileNetV2" in name else []) for name in VARIANTS],
+)
 def test_results_are_exactly_those_of_autocast(variant):
     model = fold_first_stage(fold_norms(build_small_model(**VARIANTS[variant]).eval()))
     cast, inputs = cast_weights(model, "cpu"), random_batch(2, 64, 96)

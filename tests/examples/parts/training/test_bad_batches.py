@@ -159,6 +159,7 @@ def bits_of(tensors: dict[str, Tensor]) -> dict[str, bytes]:
     return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
 
 
+@pytest.mark.slow
 def test_the_statistics_of_batch_norm_are_bit_for_bit_what_they_were() -> None:
     model = build_small_model(backbone="resnet10", backbone_norm="batch")
     generator = torch.Generator().manual_seed(1)

@@ -45,12 +45,12 @@ def evaluation_of(state: TrainingState, directory: Path) -> Evaluation:
         directory / "shapes", "val", 5, transform=evaluation_transform(64, 64), allow_missing=True
     )
     (directory / "run").mkdir(parents=True)
-    run_log = RunLog(directory / "run", 0, 20, 0)
+    run_log = RunLog(None, 0, 20, 0)
     arguments = Namespace(**RECIPE, output=str(directory / "run"))
     return Evaluation(arguments, state, dataset, Processes(0, 0, 1, CPU), run_log, Stop())
 
 
-@pytest.mark.parametrize("damage", ["cut off", "gone"])
+@pytest.mark.parametrize("damage", ["gone", pytest.param("cut off", marks=pytest.mark.slow)])
 def test_what_cannot_be_read_is_left_out_named_and_counted(
     state: TrainingState, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:

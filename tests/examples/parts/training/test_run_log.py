@@ -233,8 +233,10 @@ def test_closing_again_does_nothing(tmp_path: Path) -> None:
 
 def broken_tensorboard(run_log: RunLog, patch: pytest.MonkeyPatch) -> None:
     """Its thread ends with the first error. Each later call raises this error again."""
+    writer = run_log._loggers[0]._writer
+    writer.close()
     for function in ("add_scalar", "add_image", "flush"):
-        patch.setattr(run_log._loggers[0]._writer, function, full_disk)
+        patch.setattr(writer, function, full_disk)
 
 
 def test_a_tensorboard_that_gave_up_is_said_once_and_costs_no_entry(
@@ -374,6 +376,7 @@ def test_evaluations_since_the_best(tmp_path: Path, figures: list[float], expect
     run_log = open_log(tmp_path)
     for iteration, value in enumerate(figures):
         run_log.record(metrics_of(iteration, AP=value), "val")
+    run_log.close()
     assert run_log.evaluations_since_best() == expected
 
 
