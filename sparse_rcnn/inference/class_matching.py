@@ -85,7 +85,8 @@ def labels_of(classes: Iterable[str | int], class_names: Sequence[str]) -> list[
             found = [wanted] if 0 <= wanted < len(class_names) else []
         if not found:
             shown = ", ".join(class_names[:20]) + (" ..." if len(class_names) > 20 else "")
-            raise ValueError(f"classes: there is no class {wanted!r}; the classes are {shown}")
+            what = _with_likes([wanted], class_names) if isinstance(wanted, str) else repr(wanted)
+            raise ValueError(f"classes: there is no class {what}; the classes are {shown}")
         labels += found
     return labels
 
