@@ -49,8 +49,10 @@ class CommandLine(argparse.ArgumentParser):
         for word in words:
             if alike := self._alike(word):
                 message += f"; for {word}, did you mean {' or '.join(alike)}?"
+        if unknown or "are required" in message:
+            message += f" ({self.prog} --help lists all options)"
         # argparse would print the usage before it: of train.py, 50 lines.
-        self.exit(2, f"{self.prog}: error: {printable(message)} (--help shows all options)\n")
+        self.exit(2, f"{self.prog}: error: {printable(message)}\n")
 
     def _alike(self, word: str) -> list[str]:
         """Options that begin with a word, have its initials (--lr: --learning-rate), or are spelled alike."""
