@@ -49,6 +49,8 @@ class CommandLine(argparse.ArgumentParser):
         for word in words:
             if alike := self._alike(word):
                 message += f"; for {word}, did you mean {' or '.join(alike)}?"
+        if unknown and not rest.startswith("-") and "--data" in self._all_options():
+            message += "; a data set goes after --data"
         if unknown or "are required" in message:
             message += f" ({self.prog} --help lists all options)"
         # argparse would print the usage before it: of train.py, 50 lines.

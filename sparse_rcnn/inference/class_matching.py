@@ -25,6 +25,7 @@ def category_ids_of(
         ValueError: If a class is missing on one side. The message names it, and similar names.
 
     Example:
+        >>> from sparse_rcnn.data import DetectionDataset
         >>> dataset = DetectionDataset.from_boxes(["photo.jpg"], [[]], [[]], ["cat", "dog"])
         >>> category_ids_of(["dog", "cow", "cat"], dataset)
         [2, None, 1]

@@ -130,7 +130,7 @@ def add_schedule(arguments: argparse.Namespace) -> None:
 
 
 def check_length(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Refuses more than one length, and a recipe without data."""
+    """Refuses more than one length, and without data, a recipe and options of data."""
     given = [name for name in ("iterations", "epochs", "minutes") if getattr(arguments, name) is not None]
     if len(given) > 1:
         parser.error(f"{' and '.join(map(flag_of, given))} do not go together: each is the length of the run")
@@ -138,6 +138,9 @@ def check_length(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
         parser.error(
             f"--recipe {arguments.recipe} needs --data: the built-in shapes have a recipe of their own"
         )
+    for name in (*FILES, "classes"):
+        if not arguments.data and getattr(arguments, name):
+            parser.error(f"{flag_of(name)} needs --data or --train-annotations: it is not for the shapes")
 
 
 def set_length(arguments: argparse.Namespace, recipe: Recipe | None) -> None:

@@ -33,6 +33,17 @@ def test_no_abbreviated_options_but_a_word_on_what_was_meant(words, meant, capsy
     assert said.count("\n") == 1  # no usage of many lines before it
 
 
+def test_a_data_set_without_its_option_is_told_the_option(capsys):
+    with pytest.raises(SystemExit):
+        CommandLine("").parse_args(["photos"])
+    assert "--data" not in capsys.readouterr().err
+    parser = CommandLine("")
+    parser.add_argument("--data")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["photos"])
+    assert "photos; a data set goes after --data (" in capsys.readouterr().err
+
+
 def test_streams_take_every_character(monkeypatch):
     strict = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
     monkeypatch.setattr(sys, "stdout", strict)

@@ -160,6 +160,9 @@ def test_counts_are_at_least_one(capsys: pytest.CaptureFixture[str], name: str, 
         (("--precision", "fp8"), "invalid choice: 'fp8'"),
         (("--iterations", "many"), "invalid int value: 'many'"),
         (("--minutes", "inf"), "--minutes must be finite"),
+        (("--train-images", "mine"), "--train-images needs --data or --train-annotations"),
+        (("--val-annotations", "mine"), "--val-annotations needs --data or --train-annotations"),
+        (("--classes", "cat"), "--classes needs --data or --train-annotations"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(
