@@ -135,7 +135,8 @@ def open_data(arguments: argparse.Namespace, detector: Detector) -> DetectionDat
     except UnreadableImageError as error:
         print(printable(f"{error}; left out of the figures"))
     if dataset.num_dropped:
-        print(f"{dataset.num_dropped} annotated boxes have no area: nothing can match them, but they count")
+        said = counted(dataset.num_dropped, "annotated box has", "annotated boxes have")
+        print(f"{said} no area: nothing can match it, but it counts as an object")
     return dataset
 
 
