@@ -12,7 +12,7 @@ import difflib
 import re
 import runpy
 import sys
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -55,7 +55,9 @@ def run_command() -> None:
         print("\n".join(f"  {name:<18} {summary_of(scripts[name])}" for name in names))
         return
     if name == "--version":
-        print(version("sparse_rcnn"))
+        from sparse_rcnn import __version__  # also of a clone that was not installed
+
+        print(__version__)
         return
     if name not in scripts:
         alike = difflib.get_close_matches(name, names, n=1)

@@ -56,6 +56,7 @@ from parts.benchmarks.roi import measure_roi
 from parts.benchmarks.scaling import measure_scaling
 from parts.benchmarks.training import measure_training
 from parts.command_line import CommandLine, run
+from parts.detector_options import add_device_option
 from parts.measuring import Machine, Table, to_markdown
 from parts.outputs import check_outputs
 
@@ -104,7 +105,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="tiny images, only to check that the script runs")
     parser.add_argument("--data", metavar="DIR", help="COCO or VOC directory to read (generated pictures)")
     parser.add_argument("--output", default="runs/benchmark", metavar="DIR", help="(runs/benchmark)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_device_option(parser)
     arguments: argparse.Namespace = parser.parse_args()
     if arguments.repeats < 1:
         parser.error("--repeats must be at least 1")
@@ -131,7 +132,7 @@ def main() -> None:
         **{name: partial(measure, machine) for name, measure in GPU_SECTIONS.items()},
     }
     output = Path(arguments.output)
-    check_outputs({"--output": output})
+    check_outputs({}, folders={"--output": output})
     output.mkdir(parents=True, exist_ok=True)
     head = header(machine)
     print(head, flush=True)

@@ -15,10 +15,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from parts.command_line import CommandLine, printable, run
 from parts.detection_pictures import Pictures
-from parts.detector_options import CHECKPOINT, add_size_options, add_speed_options, refuse_below_one
+from parts.detector_options import (
+    CHECKPOINT,
+    add_device_option,
+    add_size_options,
+    add_speed_options,
+    refuse_below_one,
+)
 from parts.host_memory import keep_freed_memory
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.low_scores import about_low_scores
@@ -82,7 +87,7 @@ def parse_arguments() -> argparse.Namespace:
     add_size_options(parser)
     add_image_options(parser)
     add_speed_options(parser)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_device_option(parser)
     arguments: argparse.Namespace = parser.parse_args()
     if not (arguments.images or arguments.video or arguments.camera is not None):
         raise ValueError("give images, --video or --camera")
@@ -104,7 +109,7 @@ def write_more(found: Detected, picture: Path, namesake: Path, arguments: argpar
     if arguments.json:
         print(json.dumps(found.to_dict()), flush=True)
     else:
-        print(printable(f"{found.photo.name}: {len(found)} objects -> {picture}"))
+        print(printable(f"{found.photo.name}: {counted(len(found), 'object', 'objects')} -> {picture}"))
 
 
 def detect_all(
@@ -171,7 +176,7 @@ def main() -> None:
         image_size=sides,
     )
     output = Path(arguments.output)
-    check_outputs({"--output": output})
+    check_outputs({}, folders={"--output": output})
     output.mkdir(parents=True, exist_ok=True)
     read, unreadable = detect_all(detector, sources, arguments, output)
     refuse_unreadable(unreadable, read + unreadable, arguments.max_unreadable)

@@ -15,7 +15,13 @@ from typing import Any
 
 import torch
 from parts.command_line import CommandLine, printable, run
-from parts.detector_options import CHECKPOINT, add_size_options, add_speed_options, refuse_below_one
+from parts.detector_options import (
+    CHECKPOINT,
+    add_device_option,
+    add_size_options,
+    add_speed_options,
+    refuse_below_one,
+)
 from parts.evaluating import can_evaluate, shown, without_nan
 from parts.evaluation_tables import format_classes, format_errors, format_other, other_figures
 from parts.host_memory import keep_freed_memory
@@ -80,15 +86,16 @@ def parse_arguments() -> argparse.Namespace:
         "(pycocotools)",
     )
     add_speed_options(parser)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_device_option(parser)
     arguments: argparse.Namespace = parser.parse_args()
     refuse_below_one(arguments, "size", "max_size", "batch_size", "max_detections")
     for name in ("results", "metrics"):  # before hours of work
         path = getattr(arguments, name)
         if path and not Path(path).absolute().parent.is_dir():
             raise ValueError(f"--{name} {path}: there is no such directory")
-    outputs = {f"--{name}": getattr(arguments, name) for name in ("results", "metrics", "report")}
-    check_outputs(outputs, (arguments.checkpoint, arguments.against, arguments.data, arguments.split))
+    files = {f"--{name}": getattr(arguments, name) for name in ("results", "metrics")}
+    inputs = (arguments.checkpoint, arguments.against, arguments.data, arguments.split)
+    check_outputs(files, inputs, folders={"--report": arguments.report})
     if arguments.against and not arguments.report:
         raise ValueError("--against needs --report DIR: the report shows the comparison")
     if not can_evaluate(arguments.evaluator) and not arguments.results:
@@ -128,7 +135,8 @@ def open_data(arguments: argparse.Namespace, detector: Detector) -> DetectionDat
     except UnreadableImageError as error:
         print(printable(f"{error}; left out of the figures"))
     if dataset.num_dropped:
-        print(f"{dataset.num_dropped} annotated boxes have no area: nothing can match them, but they count")
+        said = counted(dataset.num_dropped, "annotated box has", "annotated boxes have")
+        print(f"{said} no area: nothing can match it, but it counts as an object")
     return dataset
 
 

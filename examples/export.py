@@ -19,11 +19,12 @@ from pathlib import Path
 
 import torch
 from parts.command_line import CommandLine, printable, run
-from parts.detector_options import CHECKPOINT
+from parts.detector_options import CHECKPOINT, add_device_option
 from parts.measuring import take_turns
 from parts.outputs import check_outputs
 
 from sparse_rcnn.data import read_image
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.inference import choose_device, file_format, load_detector
 from sparse_rcnn.inference.export import SUFFIXES
 from sparse_rcnn.nn.checkpoints.checkpoint import checkpoint_file
@@ -32,7 +33,7 @@ from sparse_rcnn.nn.checkpoints.checkpoint import checkpoint_file
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
     parser.add_argument("checkpoint", help=CHECKPOINT)
-    parser.add_argument("--format", choices=tuple(SUFFIXES), required=True)
+    parser.add_argument("--format", choices=tuple(SUFFIXES), required=True, help="what to write")
     parser.add_argument(
         "--output",
         metavar="FILE",
@@ -43,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
         "--image", metavar="FILE", help="photo to compare results and times on (drawn shapes)"
     )
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of checkpoint and file (5)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_device_option(parser)
     arguments: argparse.Namespace = parser.parse_args()
     return arguments
 
@@ -75,7 +76,9 @@ def main() -> None:
     print(printable(f"{path}: {path.stat().st_size / 1e6:.1f} MB, written and compared in {seconds:.0f} s"))
     for (count, height, width), score, box, tied in differences:
         left_out = (
-            f"; not compared, since their scores are equal within rounding: {tied} boxes" if tied else ""
+            f"; not compared, since their scores are equal within rounding: {counted(tied, 'box', 'boxes')}"
+            if tied
+            else ""
         )
         print(
             f"  {count} x {height} x {width}: largest difference of scores {score:.1e}, of boxes {box:.1e} px"

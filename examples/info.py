@@ -77,7 +77,8 @@ def main() -> None:
         if isinstance(value, (list, dict)):
             value = value.items() if isinstance(value, dict) else value
             value = ", ".join(" ".join(map(str, x)) if isinstance(x, tuple) else str(x) for x in value)
-        print(f"{name.replace('_', ' '):<18} {printable('-' if value is None or value == '' else value)}")
+        value = f"{value:.3f}" if isinstance(value, float) else value
+        print(f"{name.replace('_', ' '):<21} {printable('-' if value is None or value == '' else value)}")
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--backbone", help="as for train.py")
     parser.add_argument("--backbone-weights", metavar="FILE", help="as for train.py")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (1)")
-    parser.add_argument("--output", default="runs/small_data", metavar="DIR")
+    parser.add_argument("--output", default="runs/small_data", metavar="DIR", help="(runs/small_data)")
     options = parser.parse_args()
     options.methods = options.methods or [name for name in METHODS if name != "peer" or options.peer]
     if "peer" in options.methods and not options.peer:

@@ -112,8 +112,8 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         learning_rate = state.learning_rate()
         run.advance_or_skip(iteration, parts, own_losses, outcome, run_log)
         unreadable.note(iteration, problems, outcome)
+        length.note(iteration)  # first: it says whether this step is the last one, which is logged
         step_log.note(iteration, outcome, predictions, parts[-1], learning_rate)
-        length.note(iteration)
 
         evaluates = evaluation.is_due(iteration, length.ends_part)
         if saver.is_due(iteration) or outcome.is_overdue or outcome.is_stopped or evaluates:

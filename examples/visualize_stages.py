@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from einops import rearrange
 from parts.command_line import CommandLine, printable, run
-from parts.detector_options import CHECKPOINT, add_size_options, refuse_below_one
+from parts.detector_options import CHECKPOINT, add_device_option, add_size_options, refuse_below_one
 from parts.image_options import add_image_options, refuse_unreadable
 from parts.open_dataset import DATA, load_dataset
 from parts.outputs import check_outputs
@@ -80,7 +80,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--max-panels", type=int, default=20, metavar="N", help="proposals shown (20)")
     add_size_options(parser)
     add_image_options(parser)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_device_option(parser)
     arguments: argparse.Namespace = parser.parse_args()
     if not 0 <= arguments.threshold <= 1:
         raise ValueError(f"--threshold must be in 0..1, got {arguments.threshold}")

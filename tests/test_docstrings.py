@@ -1,6 +1,7 @@
 """Every public name has an example, every example runs, and `__all__` names what a file defines."""
 
 import ast
+import builtins
 import doctest
 import importlib
 import inspect
@@ -67,6 +68,17 @@ def test_examples_run(module, photo_folder, request):
     assert failed == 0
 
 
+def names_needed(text):
+    """The names that the example in a docstring takes from elsewhere. A part that is skipped may take any."""
+    examples = doctest.DocTestParser().get_examples(text)
+    nodes = [x for e in examples if not e.options for x in ast.walk(ast.parse(e.source))]
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    own = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    own |= {node.name.partition(".")[0] for node in nodes if isinstance(node, (ast.alias, ast.FunctionDef))}
+    own |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    return {node.id for node in names} - own - {"torch", *dir(builtins)}
+
+
 @pytest.mark.parametrize("floor", ["ops", "loss", "nn", "data", "inference"])
 def test_every_public_name_has_an_example(floor):
     found = importlib.import_module(f"sparse_rcnn.{floor}")
@@ -76,6 +88,9 @@ def test_every_public_name_has_an_example(floor):
     described = {name: v.__doc__ for name, v in public.items() if inspect.isfunction(v) or inspect.isclass(v)}
     without = [name for name, text in described.items() if ">>>" not in text]
     assert without == []
+    # A reader has torch and the public names of the floor. An example imports what else it needs.
+    needed = {name: names_needed(text) - {*found.__all__} for name, text in described.items()}
+    assert {name: names for name, names in needed.items() if names} == {}
 
 
 def defined_names(tree):

@@ -43,16 +43,27 @@ class CommandLine(argparse.ArgumentParser):
         return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Ends the script. If an option is unknown, the message names similar ones."""
+        """Ends the script with one line. If an option is unknown, it names similar ones."""
         _, unknown, rest = message.partition("unrecognized arguments: ")
         words = [word.partition("=")[0] for word in rest.split() if unknown and word.startswith("--")]
-        known = self._all_options()
         for word in words:
-            alike = [name for name in known if name.startswith(word)]
-            alike = alike or difflib.get_close_matches(word, known, n=2)
-            if alike:
+            if alike := self._alike(word):
                 message += f"; for {word}, did you mean {' or '.join(alike)}?"
-        super().error(printable(message))
+        if unknown and not rest.startswith("-") and "--data" in self._all_options():
+            message += "; a data set goes after --data"
+        if unknown or "are required" in message:
+            message += f" ({self.prog} --help lists all options)"
+        # argparse would print the usage before it: of train.py, 50 lines.
+        self.exit(2, f"{self.prog}: error: {printable(message)}\n")
+
+    def _alike(self, word: str) -> list[str]:
+        """Options that begin with a word, have its initials (--lr: --learning-rate), or are spelled alike."""
+        known = self._all_options()
+        initials = {name: "--" + "".join(part[:1] for part in name[2:].split("-")) for name in known}
+        found = [name for name in known if name.startswith(word)]
+        found = found or [name for name in known if initials[name] == word]
+        close = difflib.get_close_matches(word[2:], [name[2:] for name in known], n=2)
+        return found or [f"--{name}" for name in close]
 
     def _all_options(self) -> list[str]:
         options = dict.fromkeys(self._option_string_actions)

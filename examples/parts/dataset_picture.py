@@ -41,6 +41,7 @@ def draw_dataset(splits: Mapping[str, DetectionDataset], file: Path, seed: int =
     with warnings.catch_warnings():
         # Letters that the font does not have are empty boxes in the picture, which one sees.
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        file.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(file, dpi=80)
     return unreadable
 

@@ -1,6 +1,8 @@
-"""Options of the commands that load a detector: the size of images, precision, compiling."""
+"""Options of the commands that load a detector: the size of images, precision, compiling, the device."""
 
 import argparse
+
+import torch
 
 CHECKPOINT = "best.pth of a run of train.py, or its folder; or a checkpoint of detectron2 or mmdetection"
 
@@ -31,6 +33,12 @@ def add_speed_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compile when the first image comes, for images of any size: takes minutes",
     )
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --device."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", default=device, help=f"cpu, cuda, cuda:1 and so on ({device})")
 
 
 def refuse_below_one(arguments: argparse.Namespace, *names: str) -> None:

@@ -8,7 +8,7 @@ from parts.command_line import printable
 from sparse_rcnn.data import Analysis, DetectionDataset, evaluate_crowdhuman, evaluate_lvis
 
 LONGEST_NAME = 28
-TITLES = ("   AP", " AP50", " AP75", "objects", "best score", "precision", "recall", "   F1")
+TITLES = ("   AP", " AP50", " AP75", "objects", "threshold", "precision", "recall", "   F1")
 EXPLAINED = {
     "class": "on an object of another class",
     "localisation": "too far off",

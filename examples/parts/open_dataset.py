@@ -21,7 +21,7 @@ def add_data_options(group: Any) -> None:
         group.add_argument(
             f"--{split}-annotations",
             metavar="PATH",
-            help=f"file or folder of the {split} annotations, in place of --data",
+            help=f"file or folder of the {split} annotations, in place of a whole data set",
         )
         group.add_argument(f"--{split}-images", metavar="DIR", help=f"folder of the {split} images")
     group.add_argument(
@@ -74,7 +74,7 @@ def open_split(
     elif arguments.val_annotations and split == "val":
         path, images = arguments.val_annotations, arguments.val_images
     if path is None:
-        raise ValueError("--data, or --train-annotations and --val-annotations, must say where the data are")
+        raise ValueError("give the data (train: --data DIR), or --train-annotations and --val-annotations")
     whole = bool(arguments.train_annotations and arguments.val_annotations) or images is not None
     share = 0.0 if whole and arguments.val_annotations else share_of(arguments.split)
     return load_dataset(

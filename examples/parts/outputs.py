@@ -7,21 +7,29 @@ from pathlib import Path
 from parts.command_line import printable
 
 
-def check_outputs(outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path | None] = ()) -> None:
+def check_outputs(
+    files: Mapping[str, str | Path | None],
+    inputs: Iterable[str | Path | None] = (),
+    folders: Mapping[str, str | Path | None] | None = None,
+) -> None:
     """Says which results replace older files. Call it before the work, so that a user can still stop.
 
     Args:
-        outputs: Files and directories by the option that names them; None for what is not written.
+        files: Files that are written, by the option that names them; None for what is not written.
         inputs: Files that the command reads.
+        folders: Folders that are written into, by their options.
 
     Raises:
-        ValueError: If an output is an input.
+        ValueError: If an output is an input, a file is a folder, or a folder is a file.
     """
-    read = [Path(path) for path in inputs if path is not None]
-    for option, name in outputs.items():
+    read, folders = [Path(path) for path in inputs if path is not None], folders or {}
+    for option, name in {**files, **folders}.items():
         path = Path(name or "")
         if name is None or not path.exists():
             continue
+        if path.is_dir() != (option in folders):
+            words = "is a folder; give a file" if path.is_dir() else "is a file; give a folder"
+            raise ValueError(f"{option} {path}: {words}")
         if path.is_dir():
             if any(path.iterdir()):
                 remark(f"{path} has files: results replace those with the same name ({option})")

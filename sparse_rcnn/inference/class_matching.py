@@ -25,6 +25,7 @@ def category_ids_of(
         ValueError: If a class is missing on one side. The message names it, and similar names.
 
     Example:
+        >>> from sparse_rcnn.data import DetectionDataset
         >>> dataset = DetectionDataset.from_boxes(["photo.jpg"], [[]], [[]], ["cat", "dog"])
         >>> category_ids_of(["dog", "cow", "cat"], dataset)
         [2, None, 1]
@@ -85,7 +86,8 @@ def labels_of(classes: Iterable[str | int], class_names: Sequence[str]) -> list[
             found = [wanted] if 0 <= wanted < len(class_names) else []
         if not found:
             shown = ", ".join(class_names[:20]) + (" ..." if len(class_names) > 20 else "")
-            raise ValueError(f"classes: there is no class {wanted!r}; the classes are {shown}")
+            what = _with_likes([wanted], class_names) if isinstance(wanted, str) else repr(wanted)
+            raise ValueError(f"classes: there is no class {what}; the classes are {shown}")
         labels += found
     return labels
 

@@ -138,8 +138,10 @@ class Detected:
             These objects.
 
         Raises:
-            ValueError: If there is no such class.
+            ValueError: If there is no such class, or the threshold is out of bounds.
         """
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold must be in 0..1, got {threshold!r}")
         kept = self.scores >= threshold
         if classes is not None:
             kept &= torch.isin(self.labels, torch.tensor(labels_of(classes, self.class_names)))
@@ -220,13 +222,17 @@ class Detected:
             One dict per object: image_id, category_id, bbox (xywh in pixels) and score.
 
         Raises:
-            ValueError: If no category ids are given or known.
+            ValueError: If no category ids are given or known, or not one for each class.
         """
         ids = self.category_ids if category_ids is None else category_ids
         if ids is None:
             raise ValueError(
                 "the detector's file has no category ids: give category_ids, one for each of "
                 f"{len(self.class_names)} classes"
+            )
+        if len(ids) != len(self.class_names):
+            raise ValueError(
+                f"category_ids must have one id for each of {len(self.class_names)} classes, got {len(ids)}"
             )
         found = Detections(self.boxes[None], self.scores[None], self.labels[None])
         return coco_results(found, [image_id], ids)

@@ -85,9 +85,9 @@ def load_detector(
     place = choose_device(device)
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
-    for side in image_size:
-        if side is not None and side < 1:
-            raise ValueError(f"image_size must be (shortest, longest) side of at least 1, got {image_size}")
+    is_pair = isinstance(image_size, (tuple, list)) and len(image_size) == 2
+    if not is_pair or any(side is not None and side < 1 for side in image_size):
+        raise ValueError(f"image_size must be (shortest, longest) side of at least 1, got {image_size}")
     if not isinstance(source, (str, Path)):
         raise ValueError(f"source must be the path of a file or folder, got {type(source).__name__}")
     source = Path(source)
@@ -110,6 +110,11 @@ def load_detector(
     detector.detect = refuse_not_finite(detector.detect, str(source))
     detector.shortest_side = image_size[0] or detector.shortest_side
     detector.longest_side = image_size[1] or detector.longest_side
+    if any(image_size) and detector.shortest_side > detector.longest_side:
+        raise ValueError(
+            f"image_size: the shortest side {detector.shortest_side} is above the limit of the longest, "
+            f"{detector.longest_side}; give both (as a command: --size and --max-size)"
+        )
     return detector
 
 

@@ -59,6 +59,7 @@ def detect_dataset(
         NotFiniteError: If boxes or scores are not finite. The message names the images.
 
     Example:
+        >>> from sparse_rcnn.data import DetectionDataset
         >>> def detect(images, sizes):
         ...     return torch.tensor([[[9.0, 9.0, 90.0, 90.0]]]), torch.tensor([[0.5]]), torch.tensor([[0]])
         >>> dataset = DetectionDataset.from_boxes(["photo.jpg"], [[]], [[]], ["cat"])

@@ -37,6 +37,7 @@ def file_format(path: str | Path) -> str:
         ValueError: If there is no such file, or it is a damaged archive.
 
     Example:
+        >>> from pathlib import Path
         >>> _ = Path("mine.onnx").write_bytes(b"")
         >>> file_format("mine.onnx")
         'onnx'

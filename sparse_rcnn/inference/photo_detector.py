@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation, UnreadableImageError
 from sparse_rcnn.inference.class_matching import labels_of
 from sparse_rcnn.inference.detected import Detected
@@ -153,8 +154,9 @@ class Detector(KeptDetector):
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:5]) + (", ..." if len(self.class_names) > 5 else "")
         return (
-            f"Detector({Path(self.source).name}, {len(self.class_names)} classes ({names}), shortest side "
-            f"{self.shortest_side}, longest at most {self.longest_side}, on {self.device})"
+            f"Detector({Path(self.source).name}, {counted(len(self.class_names), 'class', 'classes')} "
+            f"({names}), shortest side {self.shortest_side}, longest at most {self.longest_side}, on "
+            f"{self.device})"
         )
 
 

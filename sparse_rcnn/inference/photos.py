@@ -94,7 +94,10 @@ def find_images(pattern: str | Path) -> list[Path]:
     else:
         found = sorted(Path(p) for p in glob.glob(str(pattern), recursive=True) if os.path.isfile(p))
     if not found:
-        raise UnreadableImageError(f"{pattern}: no image there")
+        words = "no image there: no file or folder has this name"
+        if os.path.isdir(pattern):
+            words = f"no image there; of folders in it, give '{Path(pattern) / '**' / '*.jpg'}'"
+        raise UnreadableImageError(f"{pattern}: {words}")
     return found
 
 

@@ -151,6 +151,7 @@ def _reason(error: Exception) -> str:
             '(in mmdetection\'s files they are under "state_dict")'
         )
     reason = (text or type(error).__name__).splitlines()[0]
-    if reason.startswith("Weights only load failed"):  # the rest advises to run the file's code
+    # The rest of it advises to run the file's code. A KeyError has a single byte of the file.
+    if reason.startswith("Weights only load failed") or isinstance(error, KeyError):
         return "torch.load with weights_only=True refuses it"
     return reason

@@ -43,7 +43,7 @@ def test_annotations_without_a_layout(tmp_path: Path) -> None:
     assert sizes == [3, 2]
     sizes = [len(open_split(options(None, *both[:4], "--split", "0.4"), split)) for split in ("train", "val")]
     assert sizes == [2, 1]
-    with pytest.raises(ValueError, match=r"--data, or --train-annotations and --val-annotations, must say"):
+    with pytest.raises(ValueError, match=r"give the data \(train: --data DIR\), or --train-ann"):
         open_split(options(None), "train")
 
 

@@ -64,11 +64,15 @@ def test_filter(found):
     assert len(found.filter([])) == 0
     for classes, message in (
         (["cow"], "no class 'cow'; the classes are cat, dog, bird"),
+        (["Bird"], r"no class 'Bird' \(did you mean 'bird'\?\)"),
         ([3], "no class 3"),
         ("cat", r"must be a list of names or labels, got 'cat': give \['cat'\]"),
     ):
         with pytest.raises(ValueError, match=message):
             found.filter(classes)
+    for threshold in (40, -0.1, float("nan")):  # percent would leave nothing
+        with pytest.raises(ValueError, match=r"threshold must be in 0\.\.1, got"):
+            found.filter(threshold=threshold)
 
 
 def test_as_plain_data(found, tmp_path):
@@ -91,6 +95,8 @@ def test_as_coco_results(found):
     assert first["bbox"] == [10, 20, 50, 50]
     assert [one["category_id"] for one in (first, second, third)] == [3, 7, 3]
     assert [one["category_id"] for one in found.to_coco(42, [1, 2, 5])] == [5, 1, 5]
+    with pytest.raises(ValueError, match="one id for each of 3 classes, got 4"):
+        found.to_coco(42, [1, 2, 5, 6])
     found.category_ids = None
     with pytest.raises(ValueError, match="has no category ids: give category_ids, one for each of 3"):
         found.to_coco(42)

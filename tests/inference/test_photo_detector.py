@@ -249,7 +249,8 @@ def test_of_what_is_no_detector(tmp_path, checkpoint):
     for options, message in (
         ({"device": "cuda:x"}, "device cuda:x: PyTorch knows no such device"),
         ({"precision": "int4"}, "precision must be 'fp32' or 'bf16', got 'int4'"),
-        ({"image_size": (0, 5)}, "image_size must be"),
+        *(({"image_size": size}, "image_size must be") for size in ((0, 5), 320, (320,))),
+        ({"image_size": (320, None)}, "the shortest side 320 is above the limit of the longest, 128"),
         ({"max_detections": 0}, "max_detections must be at least 1, got 0"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -35,7 +35,7 @@ from sparse_rcnn.inference.download import download_image
         (np.zeros((4, 6), np.uint8), "of a grey image, give numpy.stack"),
         (np.zeros((4, 6, 4), np.uint8), "leave out its fourth channel"),
         (np.zeros((4, 6, 3)), "must be .* uint8, got .* float64; scale it to 0..255"),
-        ("nowhere.jpg", "^nowhere.jpg: no image there"),
+        ("nowhere.jpg", "^nowhere.jpg: no image there: no file or folder has this name"),
         ("ftp://host/a.jpg", "^ftp://host/a.jpg: a URL must begin with http:// or https://"),
         ("file:///etc/passwd", "a URL must begin with http"),
     ],
@@ -55,6 +55,9 @@ def test_folders_and_globs_are_sorted_images_only(photo, tmp_path):
     assert [path.name for path in find_images(tmp_path)] == ["a.webp", "b.JPG", "c.png"]
     assert [path.name for path in find_images(f"{tmp_path}/**/*.png")] == ["c.png", "d.png"]
     with pytest.raises(UnreadableImageError, match="sub2: no image there"):
+        find_images(tmp_path / "sub2")
+    (tmp_path / "sub2" / "e").mkdir(parents=True)
+    with pytest.raises(UnreadableImageError, match=r"of folders in it, give '.*sub2/\*\*/\*.jpg'"):
         find_images(tmp_path / "sub2")
 
 

@@ -43,9 +43,9 @@ def parse_arguments(
     arguments = parser.parse_args(argv)
     arguments.data = arguments.data or arguments.train_annotations
     check_length(parser, arguments)
+    check_ranges(parser, arguments)  # before data are read, and weights downloaded
     recipe = choose_recipe(arguments) if look and arguments.data else None
     add_recipe(arguments, recipe)
-    check_ranges(parser, arguments)
     check_combinations(parser, arguments)
     add_schedule(arguments)
     arguments.table = recipe_table(recipe, arguments) if recipe is not None and recipe.choices else ""
@@ -69,7 +69,7 @@ def add_recipe(arguments: argparse.Namespace, recipe: Recipe | None) -> None:
 
 
 def check_ranges(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Refuses numbers that are too small or too large, and NaN."""
+    """Refuses numbers that are too small or too large, and NaN. None is an option that was not given."""
     for names, bound, is_right in (
         (AT_LEAST_1, "at least 1", lambda value: value >= 1),
         (AT_LEAST_0, "at least 0", lambda value: value >= 0),
@@ -83,15 +83,15 @@ def check_ranges(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
         if option.name in MODEL_OPTIONS and "at_least" in option.metadata:
             least, most = option.metadata["at_least"], option.metadata["at_most"]
             value = getattr(arguments, option.name)
-            if not least <= value <= most:
+            if value is not None and not least <= value <= most:
                 bound = f"at least {least}" if value < least else f"at most {most}"
                 parser.error(f"{flag_of(option.name)} must be {bound}, got {value}")
-    for name in ("learning_rate", "backbone_multiplier"):
-        if math.isinf(getattr(arguments, name)):
+    for name in ("learning_rate", "backbone_multiplier", "minutes", "epochs"):
+        if math.isinf(getattr(arguments, name) or 0):
             parser.error(f"{flag_of(name)} must be finite")
-    if min(arguments.sizes) < 1:
+    if arguments.sizes is not None and min(arguments.sizes) < 1:
         parser.error(f"--sizes must be at least 1, got {min(arguments.sizes)}")
-    if not 0 <= arguments.ema < 1:
+    if arguments.ema is not None and not 0 <= arguments.ema < 1:
         parser.error(f"--ema must be at least 0 and less than 1, got {arguments.ema}")
 
 
@@ -130,7 +130,7 @@ def add_schedule(arguments: argparse.Namespace) -> None:
 
 
 def check_length(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Refuses more than one length, and a recipe without data."""
+    """Refuses more than one length, and without data, a recipe and options of data."""
     given = [name for name in ("iterations", "epochs", "minutes") if getattr(arguments, name) is not None]
     if len(given) > 1:
         parser.error(f"{' and '.join(map(flag_of, given))} do not go together: each is the length of the run")
@@ -138,6 +138,9 @@ def check_length(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
         parser.error(
             f"--recipe {arguments.recipe} needs --data: the built-in shapes have a recipe of their own"
         )
+    for name in (*FILES, "classes"):
+        if not arguments.data and getattr(arguments, name):
+            parser.error(f"{flag_of(name)} needs --data or --train-annotations: it is not for the shapes")
 
 
 def set_length(arguments: argparse.Namespace, recipe: Recipe | None) -> None:

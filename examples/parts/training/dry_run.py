@@ -9,12 +9,14 @@ from parts.command_line import printable
 from parts.training.batches import Batches, move
 from parts.training.checkpoint_files import CheckpointDirectory
 from parts.training.forward_backward import ForwardBackward
+from parts.training.length import duration
 from parts.training.memory import most_memory
 from parts.training.processes import Processes
 from parts.training.readable_samples import is_gone
 from parts.training.training_data import pad_to_largest
 from parts.training.training_state import TrainingState
 from sparse_rcnn.data import Batch, DetectionDataset, UnreadableImageError, collate
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.inference import detect_batch
 from sparse_rcnn.nn import EndToEndDetector
 
@@ -58,8 +60,8 @@ def dry_run(
             f"({height} x {width}): loss {loss:.2f}, gradient norm {norm:.2f}, {seconds:.1f} s with warm-"
             f"up, {most_memory(processes.device) / 1e9:.2f} GB at most"
         )
-        hours = seconds * arguments.iterations / 3600
-        print(f"all {arguments.iterations} steps at this rate: at most {hours:.1f} h")
+        steps = counted(arguments.iterations, "step", "steps")
+        print(f"{steps} at this rate: at most {duration(seconds * arguments.iterations)}")
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise ValueError(f"the loss is {loss} and the gradient's norm {norm}")
     if processes.rank == 0:

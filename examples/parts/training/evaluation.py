@@ -158,7 +158,8 @@ class Evaluation:
             self.run_log.say(printable(f"{words} in detect; a longer training raises scores"))
         output = Path(self.arguments.output).absolute()  # "." and ".." have a name, too
         data = Path(self.arguments.data or self.arguments.shapes_dir).absolute()
-        title = f"{output.name} on {data.name}, after {self.arguments.iterations} iterations"
+        iterations = counted(self.arguments.iterations, "iteration", "iterations")
+        title = f"{output.name} on {data.name}, after {iterations}"
         try:
             analysis = analyse(self.dataset, found.results, image_ids=found.image_ids)
             metrics = found.metrics if can_evaluate() else {}

@@ -16,6 +16,7 @@ from parts.training.run_state import RunState
 from parts.training.training_state import TrainingState
 from parts.training.training_step import TrainingStep
 from sparse_rcnn.data import Batch, DetectionDataset, Target, collate
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.ops import shortest_side_resize
 
 HOUR, DAY = 3600, 24 * 3600
@@ -95,8 +96,9 @@ def estimate_length(
     about = (arguments.iterations - start) * seconds
     clock = "of CPU time" if arguments.clock == "cpu" else "of training"
     print(
-        f"{arguments.iterations} steps of {arguments.batch_size} images, {epochs:.1f} epochs of "
-        f"{len(dataset)}: about {_time(about)} {clock} at {seconds:.2f} s a step; evaluations come on top"
+        f"{counted(arguments.iterations, 'step', 'steps')} of {arguments.batch_size} images, {epochs:.1f} "
+        f"epochs of {len(dataset)}: about {duration(about)} {clock} at {seconds:.2f} s a step; evaluations "
+        "come on top"
     )
     if about > DAY:
         print(
@@ -144,5 +146,6 @@ def generated_batch(arguments: argparse.Namespace, dataset: DetectionDataset, im
     return collate([(image, target)] * images)
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """The time in words: in minutes, or in hours above one."""
     return f"{seconds / HOUR:.1f} h" if seconds > HOUR else f"{seconds / 60:.1f} min"

@@ -303,7 +303,9 @@ def recipe_table(recipe: Recipe, arguments: argparse.Namespace) -> str:
         if key in arguments.given:
             reason = "given"
         elif key == "iterations" and (arguments.minutes or arguments.epochs):
-            shown, reason = ("-", "--minutes") if arguments.minutes else (shown, "--epochs")
+            given = "minutes" if arguments.minutes else "epochs"
+            shown = "-" if arguments.minutes else shown
+            reason = f"follows from --{given} {getattr(arguments, given):g}"
         rows.append((f"--{key.replace('_', '-')}", shown, reason))
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"  {name:<{widths[0]}}  {value:<{widths[1]}}  {reason}" for name, value, reason in rows]

@@ -31,7 +31,10 @@ def find_run(
     if processes.rank == 0:
         path = checkpoints.find_newest(print, repair=not arguments.dry_run)
         if arguments.resume and path is None:
-            raise ValueError(f"{checkpoints.output}: there is no checkpoint to resume")
+            raise ValueError(
+                f"{checkpoints.output}: there is no checkpoint to resume; name the run by --output, or leave "
+                "out --resume"
+            )
         # torchrun starts all processes again if one of them dies. Then they resume their run.
         goes_on = arguments.resume or begun_by_this_launch(checkpoints.output)
         if path is not None and not goes_on and arguments.resume is False:

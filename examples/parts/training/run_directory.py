@@ -12,6 +12,7 @@ from torch import nn
 
 from parts.command_line import printable
 from parts.evaluating import without_nan
+from parts.outputs import remark
 from parts.png import save_png
 from parts.training.arguments import images_at_a_time, settings
 from parts.training.batches import augmented
@@ -25,6 +26,7 @@ from parts.training.run_lock import lock
 from parts.training.run_log import RunLog
 from parts.training.run_state import RunState
 from sparse_rcnn.data import AugmentedDataset, DetectionDataset
+from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.dataset_remarks import remark_on_proposals
 
 
@@ -42,6 +44,8 @@ class RunDirectory:
 
     def __init__(self, arguments: argparse.Namespace, processes: Processes, stack: ExitStack) -> None:
         self.output = Path(arguments.output)
+        if self.output.exists() and not self.output.is_dir():
+            raise ValueError(f"--output {self.output}: is a file; give a folder")
         self.checkpoints = CheckpointDirectory(self.output, arguments.keep_checkpoints)
         self._arguments = arguments
         self._images = images_at_a_time(arguments, processes.world_size)
@@ -98,6 +102,10 @@ class RunDirectory:
                 self._lock.close()
             aside = set_aside(self.output)
             print(f"{self.output} already has a run, which is now {aside} ({self._not_resumed})")
+            if self._not_resumed == "complete":
+                print(f"to train it for longer: --output {aside} --resume and more minutes or iterations")
+        elif self.resumed is None and not (self.output / "metrics.jsonl").exists() and self._has_files():
+            remark(f"{self.output} has files of something else: the run is written beside them (--output)")
         if self._not_resumed or not self._is_locked:
             self.output.mkdir(parents=True, exist_ok=True)
             self._lock.enter_context(lock(self.output))
@@ -107,6 +115,9 @@ class RunDirectory:
             (self.output / LAUNCH).write_text(name)
         if start < self._arguments.iterations:
             (self.output / "summary.json").unlink(missing_ok=True)
+
+    def _has_files(self) -> bool:
+        return self.output.is_dir() and any(path.name != "lock" for path in self.output.iterdir())
 
     def show_augmentation(self, dataset: DetectionDataset) -> None:
         """Writes augmentation.png: nine images as the first epoch of the strongest augmentation has them."""
@@ -162,10 +173,12 @@ class RunDirectory:
         use = f"; to detect, evaluate and export, take {best}" if best.is_file() else ""
         if use and (later := run_log.evaluations_since_best()):
             entry = [entry for entry in run_log.entries if "AP" in entry][-1 - later]
-            use += f", which has AP {entry['AP']:.3f} after {entry['iteration']} iterations"
+            after = counted(entry["iteration"], "iteration", "iterations")
+            use += f", which has AP {entry['AP']:.3f} after {after}"
+        iterations = counted(summary["iterations"], "iteration", "iterations")
         print(
             f"AP {summary['AP']:.3f}, AP50 {summary['AP50']:.3f} on {found.num_images} images{left_out} "
-            f"after {summary['iterations']} iterations, {summary['skipped']} skipped, "
+            f"after {iterations}, {summary['skipped']} skipped, "
             f"{summary['unreadable']} unreadable images replaced, "
             f"{summary['minutes']:.1f} min; see {self.output}{use}"
         )

@@ -20,7 +20,6 @@ from sparse_rcnn.data import (
     training_transform,
     write_split,
 )
-from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.loading.transforms import CROP_RANGE, ResizeShortestEdge
 from sparse_rcnn.ops import shortest_side_resize
 
@@ -102,17 +101,13 @@ def _difference(train: DetectionDataset, val: DetectionDataset) -> str:
 def check_data(datasets: dict[str, DetectionDataset], tolerant: bool) -> None:
     """Finds unreadable images before training starts. They are an error, or if tolerant, a message."""
     for name, dataset in datasets.items():
-        classes = counted(len(dataset.class_names), "class", "classes")
-        print(f"{name}: {counted(len(dataset), 'image', 'images')}, {classes}")
-        print(f"  {dataset.num_crowd} crowd regions kept for evaluation only")
-        print(f"  {dataset.num_clipped} boxes clipped, {dataset.num_dropped} without area left out")
         try:
             dataset.check_images(decode=len(dataset) <= WHOLE)
         except UnreadableImageError as error:
             if not tolerant:
                 raise UnreadableImageError(f"{error}; {REMEDY}") from error
             place = "others will take their place" if name == "train" else "the evaluation leaves them out"
-            print(f"  {error}; {place}")
+            print(printable(f"{name}: {error}; {place}"))
 
 
 def pad_to_largest(

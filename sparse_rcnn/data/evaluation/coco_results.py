@@ -29,6 +29,7 @@ def coco_results(
         ValueError: If the shapes do not fit each other, or a label has no category id.
 
     Example:
+        >>> from sparse_rcnn.ops import Detections
         >>> boxes, scores = torch.tensor([[[1.0, 2.0, 4.0, 6.0]]]), torch.tensor([[0.5]])
         >>> coco_results(Detections(boxes, scores, torch.tensor([[0]])), [139], category_ids=[17])
         [{'image_id': 139, 'category_id': 17, 'bbox': [1.0, 2.0, 3.0, 4.0], 'score': 0.5}]

@@ -38,6 +38,7 @@ def write_dataset(splits: Mapping[str, DetectionDataset], directory: str | Path,
             boxes for YOLO are of the stored pixels of an image that EXIF turns.
 
     Example:
+        >>> from pathlib import Path
         >>> from sparse_rcnn.data import ShapesDataset
         >>> remarks = write_dataset({"val": ShapesDataset("shapes", "val", num_images=2)}, "yolo", "yolo")
         >>> Path("yolo/data.yaml").exists()

@@ -138,7 +138,10 @@ def _numbers(words: list[str], where: str, num_classes: int | None) -> tuple[int
         raise ValueError(f"{where}: must be numbers with spaces between, got {wrong!r:.80}") from error
     label = numbers[0]
     if not (0 <= label < 2**31 and label == int(label)) or (num_classes and label >= num_classes):
-        most = "" if num_classes is None else f" below {num_classes}, the number of classes"
+        most = " on"
+        if num_classes:
+            known = counted(num_classes, "class is", "classes are")
+            most = f" to {num_classes - 1} ({known} known)"
         raise ValueError(f"{where}: field 'class' must be an integer from 0{most}, got {words[0]!r:.80}")
     for position, number in enumerate(numbers[1:], start=2):
         if not math.isfinite(number):

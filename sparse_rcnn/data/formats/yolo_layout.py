@@ -185,8 +185,27 @@ def _read_listed(
             raise ValueError(missing_message(missing, len(images), "in the folders that it names", file))
         remarks.append(missing_message(missing, len(images), "in the folders that it names: left out", file))
         images = [image for image in images if folders.has(image)]
-    content = read_yolo(images, labels_of(images), names, file, options, keypoints)
+    labels = labels_of(images)
+    content = read_yolo(images, labels, names, file, options, keypoints)
+    if all(map(os.path.isdir, places)) and (lost := _without_image(images, labels)):
+        said = counted(len(lost), "label file has", "label files have")
+        remarks.append(f"{file}: {said} no image, such as {lost[0]}")
     return content._replace(remarks=[*remarks, *content.remarks])
+
+
+def _without_image(images: Sequence[str], labels: Sequence[str | None]) -> list[str]:
+    """The label files that no image has, in the folders that hold label files alone."""
+    pairs = [(image, file) for image, file in zip(images, labels, strict=True) if file is not None]
+    folders = {os.path.dirname(file) for _, file in pairs} - {os.path.dirname(image) for image, _ in pairs}
+    there = {os.path.join(folder, name) for folder in folders for name in os.listdir(folder)}
+    lost = {os.path.normpath(file) for file in there} - {os.path.normpath(file) for _, file in pairs}
+    return sorted(
+        file
+        for file in lost
+        if file.lower().endswith(".txt")
+        and not os.path.basename(file).lower().startswith((".", *NO_LABELS))
+        and not is_name_file(Path(file))
+    )
 
 
 def _inside(place: str, images: str) -> str:

@@ -50,6 +50,7 @@ def strong_transform(
         A transform of (image, {"boxes", "labels"}).
 
     Example:
+        >>> from torchvision import tv_tensors
         >>> transform = strong_transform((224, 256), 512)
         >>> image = tv_tensors.Image(torch.zeros(3, 300, 400, dtype=torch.uint8))
         >>> boxes = tv_tensors.BoundingBoxes(torch.empty(0, 4), format="XYXY", canvas_size=(300, 400))

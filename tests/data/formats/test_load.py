@@ -268,7 +268,10 @@ def test_what_is_not_there_or_ambiguous(tmp_path: Path) -> None:
 
 
 YOLO_FAULTS = [
-    ("3 0.5 0.5 0.1 0.1", r"line 2: field 'class' must be an integer from 0 below 3, .* got '3'"),
+    (
+        "3 0.5 0.5 0.1 0.1",
+        r"line 2: field 'class' must be an integer from 0 to 2 \(3 classes are known\), got '3'",
+    ),
     ("x 0.5 0.5 0.1 0.1", r"line 2: must be numbers with spaces between, got 'x'"),
     ("0,0.5,0.5,0.1,0.1", r"line 2: must be numbers .* got '0,0"),
     (
@@ -291,6 +294,16 @@ def test_faults_of_label_files(tmp_path: Path, row: str, message: str) -> None:
     (tmp_path / "train/labels/a1.txt").write_text(f"0 0.5 0.5 0.1 0.1\n{row}\n")
     with pytest.raises(ValueError, match=r"a1\.txt: " + message):
         load_dataset(tmp_path)
+
+
+def test_label_files_without_an_image_get_a_remark(tmp_path: Path) -> None:
+    exports.yolo_roboflow(tmp_path)
+    folder = tmp_path / "train/labels"
+    (folder / "classes.txt").write_text("cat\n")  # no label file
+    assert not any("no image" in remark for remark in load_dataset(tmp_path).remarks)
+    (folder / "gone.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (remark,) = (remark for remark in load_dataset(tmp_path).remarks if "no image" in remark)
+    assert remark.endswith(f"data.yaml: 1 label file has no image, such as {folder / 'gone.txt'}")
 
 
 YAML_FAULTS = [

@@ -22,12 +22,26 @@ def make_parser():
         (["--batch=3"], "--batch-size"),
         (["--bath-size=3"], "--batch-size"),
         (["train", "--learnin-rate"], "--learning-rate"),
+        (["train", "--lr"], "--learning-rate"),
     ],
 )
 def test_no_abbreviated_options_but_a_word_on_what_was_meant(words, meant, capsys):
     with pytest.raises(SystemExit):
         make_parser().parse_args(words)
-    assert f"did you mean {meant}?" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"did you mean {meant}?" in said
+    assert said.count("\n") == 1  # no usage of many lines before it
+
+
+def test_a_data_set_without_its_option_is_told_the_option(capsys):
+    with pytest.raises(SystemExit):
+        CommandLine("").parse_args(["photos"])
+    assert "--data" not in capsys.readouterr().err
+    parser = CommandLine("")
+    parser.add_argument("--data")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["photos"])
+    assert "photos; a data set goes after --data (" in capsys.readouterr().err
 
 
 def test_streams_take_every_character(monkeypatch):

@@ -12,11 +12,15 @@ def test_what_is_replaced_is_said_before_and_inputs_are_never_replaced(tmp_path,
         (tmp_path / name).touch()
     check_outputs({"--picture": "new.png", "--results": None}, ["photo.png", None])
     assert capsys.readouterr().err == ""
-    check_outputs({"--picture": "old.png", "--output": "folder"}, ["photo.png", "photos/old.png"])
+    check_outputs({"--picture": "old.png"}, ["photo.png", "photos/old.png"], {"--output": "folder"})
     assert capsys.readouterr().err == (
         "remark: old.png is there already, and will be replaced (--picture)\n"
         "remark: folder has files: results replace those with the same name (--output)\n"
     )
+    with pytest.raises(ValueError, match=r"^--results folder: is a folder; give a file$"):
+        check_outputs({"--results": "folder"})
+    with pytest.raises(ValueError, match=r"^--report old.png: is a file; give a folder$"):
+        check_outputs({}, folders={"--report": "old.png"})
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(ValueError, match=r"^--picture link/photo.png: is a file that is read; "):
         check_outputs({"--picture": "link/photo.png"}, ["old.png", "photo.png"])

@@ -159,12 +159,23 @@ def test_counts_are_at_least_one(capsys: pytest.CaptureFixture[str], name: str, 
         (("--schedule", "linear"), "invalid choice: 'linear'"),
         (("--precision", "fp8"), "invalid choice: 'fp8'"),
         (("--iterations", "many"), "invalid int value: 'many'"),
+        (("--minutes", "inf"), "--minutes must be finite"),
+        (("--train-images", "mine"), "--train-images needs --data or --train-annotations"),
+        (("--val-annotations", "mine"), "--val-annotations needs --data or --train-annotations"),
+        (("--classes", "cat"), "--classes needs --data or --train-annotations"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(
     capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
 ) -> None:
     assert message in refusal(capsys, *options)
+
+
+def test_what_cannot_work_is_refused_before_data_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--num-proposals", "0"], ["--minutes", "-1"], ["--sizes", "0"], ["--ema", "2"]):
+        with pytest.raises(SystemExit):
+            parse_arguments(None, ["--data", "nowhere", *words], look=True)
+        assert f"{words[0]} must be " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,15 @@ def test_it_is_locked_from_the_beginning_to_the_end(tmp_path: Path, monkeypatch:
         assert locked == []
 
 
+def test_files_of_something_else_get_a_remark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photo.jpg").touch()
+    for remarks in (1, 0):  # the second time, it has the files of a run that just began
+        with ExitStack() as stack:
+            run_in(tmp_path, stack).begin(0, 1000)
+        assert capsys.readouterr().err.count("has files of something else") == remarks
+        (tmp_path / "metrics.jsonl").touch()
+
+
 class Noted:
     """Who is in a directory."""
 
@@ -74,7 +83,7 @@ def test_figures_are_written_though_pictures_cannot_be(
     assert summary == {**metrics, "AP50": None, **counted}
     said = capsys.readouterr()
     assert "not all pictures could be written: " in said.err
-    assert "AP 0.250, AP50 nan on 19 images (1 unreadable ones left out) after 1200 iterations" in said.out
+    assert "AP 0.250, AP50 nan on 19 images (1 unreadable ones left out) after 1,200 iterations" in said.out
     assert said.out.rstrip().endswith("best.pth, which has AP 0.500 after 600 iterations")
     # Without figures, a resumed run reads None. The last weights are the best then.
     run_log.entries = [{"iteration": 600, "AP": None}, {"iteration": 1200, "AP": math.nan}]

@@ -136,12 +136,11 @@ def train_and_val(root: Path, tolerant: bool = False) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("tolerant", [False, True])
-def test_what_is_in_order_is_counted(root: Path, capsys: pytest.CaptureFixture[str], tolerant: bool) -> None:
+def test_what_is_in_order_needs_no_words(
+    root: Path, capsys: pytest.CaptureFixture[str], tolerant: bool
+) -> None:
     check_data(train_and_val(root), tolerant)
-    said = capsys.readouterr().out
-    assert "train: 4 images, 6 classes" in said
-    assert "val: 4 images, 6 classes" in said
-    assert "take their place" not in said
+    assert capsys.readouterr().out == ""  # the table before it has the numbers
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -161,7 +160,7 @@ def test_an_image_that_cannot_be_read_is_refused_unless_tolerated(
     assert str(broken) in said
     place = {"train": "others will take their place", "val": "the evaluation leaves them out"}
     assert [text in said for text in place.values()] == [name == split for name in place]
-    assert "val: 4 images" in said  # and the rest is looked at, too
+    assert said.startswith(f"{split}: ")
 
 
 @pytest.mark.parametrize("layout", [(), ("--data", "")])
