@@ -110,7 +110,7 @@ def load_detector(
     detector.detect = refuse_not_finite(detector.detect, str(source))
     detector.shortest_side = image_size[0] or detector.shortest_side
     detector.longest_side = image_size[1] or detector.longest_side
-    if any(image_size) and detector.shortest_side > detector.longest_side:
+    if image_size[0] and detector.shortest_side > detector.longest_side:
         raise ValueError(
             f"image_size: the shortest side {detector.shortest_side} is above the limit of the longest, "
             f"{detector.longest_side}; give both (as a command: --size and --max-size)"
