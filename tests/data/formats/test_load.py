@@ -115,6 +115,11 @@ def test_what_would_be_read_wrongly_in_silence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"field 'nc' says 3 classes, but .*classes\.txt has 2"):
         load_dataset(tmp_path / "count")
 
+    exports.yolo_ultralytics(tmp_path / "lost")  # a photo that a phone stored in another format
+    (tmp_path / "lost/images/val/b1.jpg").rename(tmp_path / "lost/images/val/b1.heic")
+    with pytest.warns(DatasetRemark, match=r"1 label file has no image that can be read, such as .*b1\.txt"):
+        assert len(load_dataset(tmp_path / "lost", "val")) == len(expected("val")) - 1
+
     exports.voc_windows(tmp_path / "both")  # a table beside XML files has other splits
     exports.csv_of(tmp_path / "both", *exports.CSV_TABLES["Roboflow"])
     (tmp_path / "both/labels.csv").rename(tmp_path / "both/test_labels.csv")
@@ -139,6 +144,9 @@ def test_single_files_are_data_sets(tmp_path: Path) -> None:
         ValueError, match=r"train\.json: 3 of 3 images are not in .*a1\.png, a2\.png, a3\.png"
     ):
         load_dataset(tmp_path / "coco/train.json")
+    (tmp_path / "elsewhere/a1.png").unlink()
+    with pytest.raises(ValueError, match=r"1 of 3 images are not in .*elsewhere, where others are: a1\.png"):
+        load_dataset(tmp_path / "coco/train.json", **images)
 
 
 def test_held_out_images_are_a_function_of_the_seed_and_have_every_class(tmp_path: Path) -> None:
