@@ -86,6 +86,11 @@ def test_what_looks_wrong_is_said(root: Path) -> None:
         assert any(said in remark for remark in remarks), (said, remarks)
     sound = of_boxes(root, [[1, 1, 30, 30], [3, 3, 60, 40]], ["cat", "dog"])
     assert dataset_remarks({"val": sound}) == ["val: 1 of 2 classes have no box: dog"]
+    spelled = of_boxes(root, [[1, 1, 30, 30]], ["red cell", "dog", "Red_cell"])
+    (remark, _) = dataset_remarks({"val": spelled})
+    assert remark.startswith(
+        "val: the classes 'red cell' and 'Red_cell' differ in spelling only: if they are one"
+    )
 
 
 def test_equal_contents_in_two_splits_are_found(root: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every layout of every tool gives the same images, boxes and classes."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,9 @@ def test_tables(tmp_path: Path, head: str, row: Callable[..., str]) -> None:
         assert len(load_dataset(tmp_path, val_share=0)) == len(with_boxes)
     (tmp_path / "labels.csv").write_text(f"{head}\n{row(IMAGES[0], 'cat', 1, 2, 3, 4)}".replace("1", "one"))
     with pytest.raises(ValueError, match=r"labels\.csv: line 2: the box must be four numbers, got .*one"):
+        load_dataset(tmp_path, val_share=0)
+    (tmp_path / "labels.csv").write_bytes(f"{head}\n{row(IMAGES[0], 'kä', 1, 2, 3, 4)}".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"labels\.csv: cannot be read: .*; save it as UTF-8"):
         load_dataset(tmp_path, val_share=0)
 
 
@@ -114,6 +118,12 @@ def test_what_would_be_read_wrongly_in_silence(tmp_path: Path) -> None:
     (tmp_path / "count/classes.txt").write_text("cat\ndog\n")
     with pytest.raises(ValueError, match=r"field 'nc' says 3 classes, but .*classes\.txt has 2"):
         load_dataset(tmp_path / "count")
+
+    exports.csv_of(tmp_path / "small", *exports.CSV_TABLES["Roboflow"])  # the images were made smaller since
+    table = tmp_path / "small/labels.csv"
+    table.write_text(re.sub(r"jpg,(\d+),(\d+)", r"jpg,\g<1>0,\g<2>0.0", table.read_text()))
+    with pytest.raises(ValueError, match=r"is 40 x 60 \(height x width\) but its annotation says 400 x 600"):
+        load_dataset(tmp_path / "small", val_share=0).check_images()
 
     exports.yolo_ultralytics(tmp_path / "lost")  # a photo that a phone stored in another format
     (tmp_path / "lost/images/val/b1.jpg").rename(tmp_path / "lost/images/val/b1.heic")
