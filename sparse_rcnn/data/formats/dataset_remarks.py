@@ -148,6 +148,10 @@ def _of_boxes(dataset: DetectionDataset) -> list[str]:
     if written.max() <= 1:
         return ["all coordinates are below 1: are they fractions of the image, and not pixels?"]
     remarks = []
+    flat = int(np.count_nonzero((dataset.annotations.areas[dataset.is_target] == 0) & (sides > 0)))
+    if flat:
+        have = counted(flat, "box has", "boxes have")
+        remarks.append(f"{have} 'area' 0 in the file: figures by size (APs, APm, APl) take them as small")
     tiny = int(np.count_nonzero(sides < TINY))
     median = float(np.median(sides))
     if median < TINY:

@@ -93,6 +93,16 @@ def test_what_looks_wrong_is_said(root: Path) -> None:
     )
 
 
+def test_areas_that_a_tool_left_at_0_are_said(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "copy")
+    file = tmp_path / "copy/val.json"
+    file.write_text(re.sub(r'"area": [\d.]+', '"area": 0', file.read_text()))
+    remarks = dataset_remarks(both(tmp_path / "copy"))
+    assert [r for r in remarks if "'area' 0" in r] == [
+        "val: 4 boxes have 'area' 0 in the file: figures by size (APs, APm, APl) take them as small"
+    ]
+
+
 def test_equal_contents_in_two_splits_are_found(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root, tmp_path / "copy")
     images = tmp_path / "copy/images"
