@@ -1,7 +1,7 @@
 """Shows how the stages refine the proposals (paper, figure 5), on an image or over a data set.
 
     python examples/visualize_stages.py runs/coco/best.pth photo.jpg --stages 1 3 6 --output six.png
-    python examples/visualize_stages.py runs/shapes/best.pth photo.jpg --animate stages.gif
+    python examples/visualize_stages.py runs/coco/best.pth photo.jpg --animate stages.gif
     python examples/visualize_stages.py runs/coco/best.pth --data /data/coco --max-images 500
 
 With --data, it writes three files, named after --output: stages_drift.png shows how far each stage moves the

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -56,14 +57,22 @@ def check_image_files(
         ValueError: If `exif_orientation` is neither "apply" nor "ignore".
 
     Warns:
-        DatasetRemark: If EXIF turns images without changing their size (by 180°, mirrored, or square). It is
-            not known whether their boxes were drawn on the upright image. Also if annotated sizes are those
-            of the stored pixels: then `read_annotated` does not turn these images.
+        DatasetRemark: If images have 16 bits per channel. If EXIF turns images without changing their size
+            (by 180°, mirrored, or square). It is not known whether their boxes were drawn on the upright
+            image. Also if annotated sizes are those of the stored pixels: then `read_annotated` does not turn
+            these images.
     """
     check = partial(_check_file, decode=decode, exif_orientation=exif_orientation, max_pixels=max_pixels)
     with ThreadPoolExecutor(num_threads) as threads:
         found = list(threads.map(check, paths, sizes))
-    turned = [path for path, (_, turned, _) in zip(paths, found, strict=True) if turned]
+    deep = [path for path, file in zip(paths, found, strict=True) if file.is_deep]
+    if deep:
+        warnings.warn(
+            f"{len(deep)} image(s), such as {deep[0]}, have 16 bits per channel: the upper 8 are read",
+            DatasetRemark,
+            stacklevel=2,
+        )
+    turned = [path for path, file in zip(paths, found, strict=True) if file.is_turned]
     if turned and exif_orientation == "apply":
         warnings.warn(
             f"EXIF turns {len(turned)} image(s) without changing their size, such as {turned[0]}: their "
@@ -72,7 +81,7 @@ def check_image_files(
             DatasetRemark,
             stacklevel=2,
         )
-    stored = [path for path, (*_, is_stored) in zip(paths, found, strict=True) if is_stored]
+    stored = [path for path, file in zip(paths, found, strict=True) if file.is_stored]
     if stored:
         warnings.warn(
             f"EXIF turns {len(stored)} image(s), such as {stored[0]}, but their annotations have the size of "
@@ -80,7 +89,7 @@ def check_image_files(
             DatasetRemark,
             stacklevel=2,
         )
-    problems = [problem for problem, *_ in found if problem]
+    problems = [file.problem for file in found if file.problem]
     if problems:
         more = f"; and {len(problems) - MOST_NAMED} more" if len(problems) > MOST_NAMED else ""
         named = "; ".join(problems[:MOST_NAMED])
@@ -120,6 +129,22 @@ def read_annotated(
     return image
 
 
+class _Checked(NamedTuple):
+    """What was found out about a file.
+
+    Attributes:
+        problem: Empty if there is none.
+        is_turned: Whether EXIF turns it without changing its size.
+        is_stored: Whether EXIF would change its size, and the annotated size is the one before.
+        is_deep: Whether its channels have 16 bits.
+    """
+
+    problem: str
+    is_turned: bool = False
+    is_stored: bool = False
+    is_deep: bool = False
+
+
 def _check_file(
     path: str | Path,
     annotated: tuple[int, int],
@@ -127,13 +152,10 @@ def _check_file(
     decode: bool,
     exif_orientation: ExifOrientation,
     max_pixels: int,
-) -> tuple[str, bool, bool]:
-    """The problem with a file, or an empty string; whether EXIF turns it without changing its size; whether
-    EXIF would change its size, and the annotated size is the one before.
-    """
+) -> _Checked:
     check_orientation(exif_orientation)
     try:
-        stored, orientation = read_header(path, max_pixels)
+        stored, orientation, is_deep = read_header(path, max_pixels)
         swaps = exif_orientation == "apply" and orientation >= 5 and stored[0] != stored[1]
         is_stored = swaps and stored == annotated
         if decode:
@@ -141,5 +163,6 @@ def _check_file(
         else:
             check_size(path, stored[::-1] if swaps and not is_stored else stored, annotated)
     except UnreadableImageError as error:
-        return str(error), False, False
-    return "", orientation in (2, 3, 4) or (orientation >= 5 and stored[0] == stored[1]), is_stored
+        return _Checked(str(error))
+    is_turned = orientation in (2, 3, 4) or (orientation >= 5 and stored[0] == stored[1])
+    return _Checked("", is_turned, is_stored, is_deep)

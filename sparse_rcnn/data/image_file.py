@@ -30,9 +30,14 @@ ExifOrientation = Literal["apply", "ignore"]
 
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _VECTOR_FORMATS = ("EPS", "WMF")  # Pillow runs another program to draw them
-# Pillow's names for 16 bits per channel. It takes the upper 8 bits of these. It scales other depths.
-_UPPER_BYTES = re.compile(r";16[BLN]|SGI16")
+_SIGNED_FORMATS = ("FITS", "MCIDAS")  # their 16 bits may have a sign, which Pillow does not read
+# Pillow's names for 16 bits per channel. It takes the upper 8 bits of colours. It scales other depths.
+_UPPER_BYTES = re.compile(r";16[BLN](?!S)|SGI16")
 _UNUSED_BITS = 64  # below 64 of 256: two of 16 bits are never used, and the picture is four times too dark
+_SCALE = (
+    "scale all images alike, where MOST is their largest value: "
+    "cv2.imwrite(new, (cv2.imread(old, cv2.IMREAD_UNCHANGED) * (255 / MOST)).astype('uint8'))"
+)
 _OPPOSITE = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 _ITSELF = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -61,7 +66,8 @@ def read_image(
     """Decodes an image file to RGB.
 
     Grey, palette and CMYK images become RGB. Transparency is ignored: a pixel keeps its stored colour. If a
-    file has several frames or pages, the first is read. If a channel has 16 bits, the upper 8 are read.
+    file has several frames or pages, the first is read. If a channel has 16 bits, the upper 8 are read, as by
+    OpenCV.
 
     Args:
         path: A file in any raster format that Pillow reads.
@@ -75,8 +81,8 @@ def read_image(
 
     Raises:
         UnreadableImageError: If the path is no regular file, the file cannot be decoded, it has more than
-            `max_pixels`, or its scale is unknown. The scale is unknown for grey values of more than 8 bits,
-            and for 16 bits per channel of which two or more are never used.
+            `max_pixels`, or its scale is unknown. The scale is unknown for grey values of 32 bits, and for 16
+            bits per channel of which two or more are never used.
         ValueError: If `exif_orientation` is neither "apply" nor "ignore".
 
     Example:
@@ -131,7 +137,7 @@ def read_image_size(
         (480, 640)
     """
     check_orientation(exif_orientation)
-    size, orientation = read_header(path, max_pixels)
+    size, orientation, _ = read_header(path, max_pixels)
     return size[::-1] if exif_orientation == "apply" and orientation >= 5 else size
 
 
@@ -142,7 +148,7 @@ def check_orientation(exif_orientation: str) -> None:
 
 
 def _rgb_pixels(source: Image.Image, exif_orientation: ExifOrientation) -> Tensor:
-    upper_bytes = _UPPER_BYTES.search(repr(getattr(source, "tile", ""))) is not None
+    is_deep = _has_16_bits(source)
     orientation = source.getexif().get(ExifTags.Base.Orientation, 1)
     source.load()
     image = source
@@ -153,11 +159,16 @@ def _rgb_pixels(source: Image.Image, exif_orientation: ExifOrientation) -> Tenso
         image = image.transpose({**_ITSELF, **_OPPOSITE}[orientation])
     if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
         image = image.convert("RGBA")  # the colours are the same, and Pillow does not warn
+    if is_deep and image.mode[0] == "I":
+        upper = (np.asarray(image) >> 8).astype(np.uint8)
+        # Pillow turns the values of a TIFF file in which 0 is white for 8 bits, but not for 16.
+        is_negative = getattr(source, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == 0
+        image = Image.fromarray(255 - upper if is_negative else upper)
     pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # [H, W, 3], read-only
-    if upper_bytes and pixels.max() < _UNUSED_BITS:
+    if is_deep and pixels.max() < _UNUSED_BITS:
         raise ValueError(
-            "the file has 16 bits per channel, but its values use 14 or less, so the image would be "
-            "nearly black; scale them to 8 bits first"
+            "it has 16 bits per channel, but its values use 14 or less, so the image would be nearly black; "
+            + _SCALE
         )
     # Channels stay last in memory, which copies and resizes in a third of the time. NumPy copies in this
     # thread: torch would wake a pool of them in every worker.
@@ -169,19 +180,30 @@ def _check_raster(image: Image.Image, max_pixels: int) -> None:
         raise ValueError(f"{image.format} is a vector format, not a raster image; convert it to PNG first")
     if image.width * image.height > max_pixels:
         raise ValueError(f"it has {image.width} x {image.height} pixels, more than max_pixels={max_pixels}")
-    if image.mode[0] in "IF":
-        raise ValueError(f"mode {image.mode} has more than 8 bits a channel; convert it to 8-bit first")
+    if image.mode[0] == "F" or (image.mode[0] == "I" and not _has_16_bits(image)):
+        raise ValueError(f"mode {image.mode} has no certain scale; {_SCALE}")
 
 
-def read_header(path: str | Path, max_pixels: int) -> tuple[tuple[int, int], int]:
-    """(height, width) of the stored pixels, and the EXIF orientation, 1 to 8."""
+def _has_16_bits(image: Image.Image) -> bool:
+    """Whether an image, or the file that has just been opened, has 16 bits per channel, of 0..65535."""
+    if image.format in _SIGNED_FORMATS:
+        return False
+    if image.mode.startswith("I;16"):
+        return True
+    return _UPPER_BYTES.search(repr(getattr(image, "tile", ""))) is not None
+
+
+def read_header(path: str | Path, max_pixels: int) -> tuple[tuple[int, int], int, bool]:
+    """(height, width) of the stored pixels, the EXIF orientation, 1 to 8, and whether it has 16 bits."""
     with _opened(path, max_pixels) as image:
+        is_deep = _has_16_bits(image)  # first: the EXIF data of a PNG file comes after the pixels
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         width, height = image.size
         tags = getattr(image, "tag_v2", None)  # of TIFF files: Pillow has already turned their size
         if tags is not None:
             width, height = tags[ExifTags.Base.ImageWidth], tags[ExifTags.Base.ImageLength]
-        return (int(height), int(width)), orientation if orientation in range(1, 9) else 1
+        orientation = orientation if orientation in range(1, 9) else 1
+        return (int(height), int(width)), orientation, is_deep
 
 
 @contextmanager

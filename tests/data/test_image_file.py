@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from sparse_rcnn.data import UnreadableImageError, read_image
-from sparse_rcnn.data.image_check import check_image_files
-from sparse_rcnn.data.image_file import read_image_size
+from sparse_rcnn.data.image_check import DatasetRemark, check_image_files
+from sparse_rcnn.data.image_file import image_pixels, read_image_size
 
 STORED = np.random.default_rng(0).integers(0, 256, (33, 64, 3)).astype(np.uint8)
 # What EXIF's orientations do to stored pixels, said by NumPy.
@@ -71,7 +71,7 @@ def test_a_turn_that_the_size_does_not_tell_gets_a_remark(tmp_path):
         read_image(path, exif_orientation="upright")
 
 
-@pytest.mark.parametrize(("color_type", "channels"), [(2, 3), (6, 4), (4, 2)])
+@pytest.mark.parametrize(("color_type", "channels"), [(2, 3), (6, 4), (4, 2), (0, 1)])
 @pytest.mark.parametrize("bits", [8, 12, 14, 16])
 def test_16_bits_a_channel_are_read_if_they_are_used(tmp_path, color_type, channels, bits):
     values = np.random.default_rng(1).integers(0, 2**bits, (20, 30, channels))
@@ -83,14 +83,31 @@ def test_16_bits_a_channel_are_read_if_they_are_used(tmp_path, color_type, chann
         with pytest.raises(UnreadableImageError, match=r"deep\.png.* values use 14 or less.* black"):
             read_image(path)
     else:
-        expected = torch.from_numpy(values[..., : 1 if channels == 2 else 3] / 257).permute(2, 0, 1)
-        assert (read_image(path) - expected).abs().max() < 1
+        expected = torch.from_numpy(values[..., : 1 if channels == 2 else 3] >> 8).permute(2, 0, 1)
+        assert torch.equal(read_image(path), expected.to(torch.uint8).expand(3, -1, -1))
+        with pytest.warns(DatasetRemark, match=r"1 image\(s\), .*deep\.png, have 16 bits per channel"):
+            check_image_files([path], [(20, 30)])
 
 
-@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_deep_grey_of_other_formats_and_in_memory(tmp_path):
+    values = np.random.default_rng(1).integers(0, 2**16, (20, 30)).astype(np.uint16)
+    expected = torch.from_numpy((values >> 8).astype(np.uint8)).expand(3, -1, -1)
+    picture = Image.fromarray(values)
+    assert torch.equal(image_pixels(picture), expected)
+    for name in ("deep.tiff", "deep.pgm"):
+        picture.save(tmp_path / name)
+        assert torch.equal(read_image(tmp_path / name), expected)
+    data = bytearray((tmp_path / "deep.tiff").read_bytes())
+    tag = data.index(struct.pack("<HHI", 262, 3, 1))  # 0 is white
+    data[tag + 8] = 0
+    (tmp_path / "negative.tiff").write_bytes(data)
+    assert torch.equal(read_image(tmp_path / "negative.tiff"), 255 - expected)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
 def test_grey_of_no_certain_scale_is_refused(tmp_path, mode):
     Image.new(mode, (5, 4)).save(tmp_path / "deep.tiff")
-    with pytest.raises(UnreadableImageError, match=f"mode {mode} has more than 8 bits"):
+    with pytest.raises(UnreadableImageError, match=f"mode {mode} has no certain scale; scale all images"):
         read_image(tmp_path / "deep.tiff")
 
 

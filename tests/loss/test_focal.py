@@ -10,6 +10,7 @@ from strategies import seeds
 from torch.testing import assert_close
 
 from sparse_rcnn.loss import sigmoid_focal_loss
+from sparse_rcnn.loss.focal import quality_focal_terms
 
 ALPHAS, GAMMAS = st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0])
 
@@ -38,6 +39,13 @@ def test_against_the_equation(seed, alpha, gamma):
         assert loss.item() == pytest.approx(
             -alpha_t * (1 - p_t) ** gamma * math.log(p_t), rel=1e-8, abs=1e-12
         )
+
+
+@given(seeds(), ALPHAS | st.just(-1.0), GAMMAS)
+def test_where_the_quality_is_0_or_1_it_is_the_focal_loss(seed, alpha, gamma):
+    logits, targets = make_pair(seed)
+    expected = sigmoid_focal_loss(logits, targets, alpha, gamma)
+    assert_close(quality_focal_terms(logits, targets.double(), alpha, gamma), expected, rtol=1e-12, atol=0)
 
 
 def test_alpha_weighs_positives_by_default():

@@ -13,7 +13,7 @@ from parts.reader import at_most_one_a_core
 from parts.training.defaults import MODEL_OPTIONS, PAPER, RECIPE_BATCH, RECIPE_GROUP, SHAPES
 from parts.training.loggers.logger import missing_packages
 from parts.training.options import flag_of, make_parser
-from parts.training.recipe import Recipe, choose_recipe, recipe_table
+from parts.training.recipe import Recipe, choose_recipe, choose_stages, recipe_table
 from sparse_rcnn.nn import ModelConfig
 
 PATHS = ("data", *FILES, "weights", "backbone_weights")
@@ -57,6 +57,8 @@ def add_recipe(arguments: argparse.Namespace, recipe: Recipe | None) -> None:
     values = PAPER if arguments.data else SHAPES
     arguments.given = {key for key in values if getattr(arguments, key) is not None}
     values = {**values, **({} if recipe is None else recipe.values())}
+    if arguments.proposals == "learned" and not arguments.data:
+        values["num_stages"] = choose_stages("learned").value
     for key, value in values.items():
         if key not in arguments.given:
             setattr(arguments, key, value)

@@ -102,7 +102,7 @@ class Evaluation:
         return interval > 0 and iteration % interval == 0 and 0 < iteration < self.arguments.iterations
 
     def is_hopeless(self) -> bool:
-        """Whether --patience is at its end: so many evaluations in a row were no better than one before."""
+        """Whether --patience is at its end: so many evaluations in a row were no better than one above 0."""
         patience = self.arguments.patience
         return self.processes.from_first(0 < patience <= self.run_log.evaluations_since_best())
 

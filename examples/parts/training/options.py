@@ -131,7 +131,8 @@ def _add_length(training: Any) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="end the run after N evaluations in a row without a better AP. 0: never (0)",
+        help="end the run after N evaluations in a row without a better AP. They count from the first AP "
+        "above 0. 0: never (0)",
     )
 
 
@@ -192,7 +193,7 @@ def _add_optimizer(training: Any) -> None:
     _add(training, "--warmup", warmup, type=int)
     average = (
         "decay of an exponential moving average of the weights, for example 0.9998. It is lower at first: "
-        "the mean age of the averaged weights is at most a third of all steps. 0: no average"
+        "the mean age of the averaged weights is at most a third of the steps so far. 0: no average"
     )
     _add(training, "--ema", average, type=float, metavar="DECAY")
 

@@ -29,9 +29,10 @@ class TrainingState:
         self.model = model
         self.average = None
         if arguments.ema:
-            self.average = AveragedModel(model, device, multi_avg_fn=average_with(arguments.ema))
+            self.average = AveragedModel(model, device)
             # The host reads this counter. On the CPU, it does not wait for the device.
             self.average.n_averaged = self.average.n_averaged.cpu()
+            self.average.multi_avg_fn = average_with(arguments.ema, self.average.n_averaged)
         self.clip_norm = arguments.clip_norm
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -130,16 +131,17 @@ def parameter_groups(model: SparseRCNN, rate: float, multiplier: float) -> list[
     return groups
 
 
-def average_with(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """An exponential moving average. Its decay begins low: min(decay, (1 + n) / (3 + n)).
+def average_with(decay: float, counter: Tensor) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """An exponential moving average. Its decay begins low: min(decay, (1 + n) / (3 + n)), n in the counter.
 
     Until the decay is reached, the window grows with the run: the mean age of the averaged weights is a third
     of the n steps so far (Karras et al. 2024, Analyzing and Improving the Training Dynamics of Diffusion
     Models, section 3.1).
     """
 
-    def update(means: Tensors, values: Tensors, number: Tensor | int) -> None:
-        so_far = (1 + int(number)) / (3 + int(number))
+    def update(means: Tensors, values: Tensors, _: Tensor | int) -> None:
+        number = int(counter)  # what is given is a copy on the device
+        so_far = (1 + number) / (3 + number)
         torch._foreach_lerp_(means, values, 1 - min(decay, so_far))
 
     return update

@@ -32,6 +32,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "w": ("w", "bbox_width"),
     "h": ("h", "bbox_height"),
     "box": ("bbox",),
+    "width": ("width", "image_width", "img_width"),  # of the image
+    "height": ("height", "image_height", "img_height"),
     "shape": ("region_shape_attributes",),
     "attributes": ("region_attributes",),
     "group": ("isgroupof",),
@@ -40,7 +42,7 @@ BOXES = (("left", "top", "right", "bottom"), ("x", "y", "w", "h"), ("box",), ("s
 # Lines without names of columns, by their number of fields: keras-retinanet's and makesense's.
 WITHOUT_HEADER = {
     6: ("image", "left", "top", "right", "bottom", "class"),
-    8: ("class", "x", "y", "w", "h", "image", "", ""),
+    8: ("class", "x", "y", "w", "h", "image", "width", "height"),
 }
 NO_CLASS = "object"  # the class of tables that have no column for it
 
@@ -74,9 +76,9 @@ def _columns(head: list[str]) -> dict[str, int] | None:
     if "image" in found and any(all(kind in found for kind in kinds) for kinds in BOXES):
         return found
     kinds = WITHOUT_HEADER.get(len(names), ())
-    numbers = [name for kind, name in zip(kinds, names, strict=False) if kind not in ("image", "class", "")]
+    numbers = [name for kind, name in zip(kinds, names, strict=False) if kind not in ("image", "class")]
     if kinds and all(re.fullmatch(r"-?\d*\.?\d*", number) for number in numbers):
-        return {kind: place for place, kind in enumerate(kinds) if kind}
+        return {kind: place for place, kind in enumerate(kinds)}
     return None
 
 
@@ -100,8 +102,16 @@ def _parse(file: Path) -> list[Entry]:
         shape = _shape(fields, where, bool(long_names) or "group" in columns)
         if shape and shape.name in long_names:
             shape = shape._replace(name=long_names[shape.name])
-        entries.append(Entry(fields["image"], [shape] if shape else []))
+        entries.append(Entry(fields["image"], [shape] if shape else [], _size(fields)))
     return entries
+
+
+def _size(fields: Mapping[str, str]) -> tuple[int, int] | None:
+    """(height, width) of the image in pixels. None if the line does not say it."""
+    height, width = (fields.get(side, "") for side in ("height", "width"))
+    if not all(re.fullmatch(r"0*[1-9]\d{0,8}(\.0*)?", side) for side in (height, width)):
+        return None
+    return int(float(height)), int(float(width))
 
 
 def _shape(fields: Mapping[str, str], where: str, fractions: bool) -> Shape | None:

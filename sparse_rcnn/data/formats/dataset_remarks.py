@@ -1,5 +1,6 @@
 """Remarks on what looks wrong in a data set. Read them before training."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -120,11 +121,21 @@ def remarks_of(datasets: Sequence[DetectionDataset]) -> list[str]:
 
 
 def _of_classes(dataset: DetectionDataset) -> list[str]:
+    remarks = []
+    alike: dict[str, list[str]] = {}
+    for name in dataset.class_names:
+        alike.setdefault(re.sub(r"[\s_-]+", " ", name).casefold(), []).append(name)
+    if spellings := next((names for names in alike.values() if len(names) > 1), None):
+        said = " and ".join(map(repr, spellings))
+        remarks.append(
+            f"the classes {said} differ in spelling only: if they are one, --classes joins them, as in "
+            f"--classes '{spellings[0]}={','.join(spellings)}', with the names of all other classes"
+        )
     empty = np.flatnonzero(objects_a_class(dataset) == 0).tolist()
     if not empty:
-        return []
+        return remarks
     named = ", ".join(dataset.class_names[label] for label in empty[:5]) + (", ..." if len(empty) > 5 else "")
-    return [f"{len(empty)} of {len(dataset.class_names)} classes have no box: {named}"]
+    return [*remarks, f"{len(empty)} of {len(dataset.class_names)} classes have no box: {named}"]
 
 
 def _of_boxes(dataset: DetectionDataset) -> list[str]:
@@ -137,6 +148,10 @@ def _of_boxes(dataset: DetectionDataset) -> list[str]:
     if written.max() <= 1:
         return ["all coordinates are below 1: are they fractions of the image, and not pixels?"]
     remarks = []
+    flat = int(np.count_nonzero((dataset.annotations.areas[dataset.is_target] == 0) & (sides > 0)))
+    if flat:
+        have = counted(flat, "box has", "boxes have")
+        remarks.append(f"{have} 'area' 0 in the file: figures by size (APs, APm, APl) take them as small")
     tiny = int(np.count_nonzero(sides < TINY))
     median = float(np.median(sides))
     if median < TINY:

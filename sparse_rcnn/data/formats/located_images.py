@@ -62,7 +62,7 @@ def locate_images(
             break  # nor will the rest have any
     if not best:
         best = [os.path.join(root, name) for name in plain]
-    anywhere = of_split(images_below(root), split) if hits <= 0 else []
+    anywhere = of_split(images_below(root), split) if hits <= 0 else None
     return _search(names, plain, best, anywhere, root, file, allow_missing, folders)
 
 
@@ -81,16 +81,16 @@ def _search(
     names: Sequence[str],
     plain: list[str],
     paths: list[str],
-    anywhere: list[str],
+    anywhere: list[str] | None,
     root: Path,
     file: Path,
     allow_missing: bool,
     folders: Folders,
 ) -> tuple[list[str], list[str]]:
-    """Looks anywhere for images that are not where they should be."""
+    """Looks anywhere for images that are not where they should be. None: not even that."""
     loosely: dict[str, list[str]] = {}  # by the name without suffix, in one spelling
     by_name: dict[str, list[str]] = {}
-    for relative in anywhere:
+    for relative in anywhere or ():
         by_name.setdefault(os.path.basename(relative), []).append(relative)
         loosely.setdefault(loose_name(relative), []).append(relative)
     missing: list[str] = []
@@ -121,7 +121,7 @@ def _search(
             missing.append(names[number])
     if missing and not allow_missing:
         folder = os.path.normpath(paths[0][: -len(plain[0])])
-        where = f"in {folder}" + (f", nor elsewhere in {root}" if not anywhere or folder == str(root) else "")
+        where = f"in {folder}, " + ("where others are" if anywhere is None else f"nor elsewhere in {root}")
         raise ValueError(missing_message(missing, len(names), where, file))
     how = f", {renamed} of them with another suffix or in another spelling" if renamed else ""
     said = counted(moved, "image is", "images are")

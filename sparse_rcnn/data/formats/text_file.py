@@ -18,7 +18,9 @@ def read_text(file: str | Path, what: str = "") -> str:
     """
     try:
         text = decoded(Path(file).read_bytes())
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: cannot be read{what}: {error}; save it as UTF-8") from error
+    except OSError as error:
         raise ValueError(f"{file}: cannot be read{what}: {error}") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 

@@ -12,6 +12,7 @@ from sparse_rcnn.data.formats.image_names import (
     Folders,
     images_below,
     is_image,
+    listing,
     missing_message,
     suffix_order,
 )
@@ -187,25 +188,26 @@ def _read_listed(
         images = [image for image in images if folders.has(image)]
     labels = labels_of(images)
     content = read_yolo(images, labels, names, file, options, keypoints)
-    if all(map(os.path.isdir, places)) and (lost := _without_image(images, labels)):
+    if all(map(os.path.isdir, places)) and (lost := _without_image(labels)):  # a list may name a part
         said = counted(len(lost), "label file has", "label files have")
-        remarks.append(f"{file}: {said} no image, such as {lost[0]}")
+        remarks.append(f"{file}: {said} no image that can be read, such as {lost[0]}")
     return content._replace(remarks=[*remarks, *content.remarks])
 
 
-def _without_image(images: Sequence[str], labels: Sequence[str | None]) -> list[str]:
-    """The label files that no image has, in the folders that hold label files alone."""
-    pairs = [(image, file) for image, file in zip(images, labels, strict=True) if file is not None]
-    folders = {os.path.dirname(file) for _, file in pairs} - {os.path.dirname(image) for image, _ in pairs}
-    there = {os.path.join(folder, name) for folder in folders for name in os.listdir(folder)}
-    lost = {os.path.normpath(file) for file in there} - {os.path.normpath(file) for _, file in pairs}
-    return sorted(
+def _without_image(labels: Sequence[str | None]) -> list[str]:
+    """The other files with labels in the folders of label files."""
+    known = {file for file in labels if file is not None}
+    found = [
+        os.path.join(folder, name)
+        for folder in sorted({os.path.dirname(file) for file in known})
+        for name in sorted(listing(folder))
+        if name.endswith(".txt")
+    ]
+    return [
         file
-        for file in lost
-        if file.lower().endswith(".txt")
-        and not os.path.basename(file).lower().startswith((".", *NO_LABELS))
-        and not is_name_file(Path(file))
-    )
+        for file in found
+        if file not in known and not is_name_file(Path(file)) and is_label_file(Path(file))
+    ]
 
 
 def _inside(place: str, images: str) -> str:

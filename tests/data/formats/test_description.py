@@ -86,6 +86,21 @@ def test_what_looks_wrong_is_said(root: Path) -> None:
         assert any(said in remark for remark in remarks), (said, remarks)
     sound = of_boxes(root, [[1, 1, 30, 30], [3, 3, 60, 40]], ["cat", "dog"])
     assert dataset_remarks({"val": sound}) == ["val: 1 of 2 classes have no box: dog"]
+    spelled = of_boxes(root, [[1, 1, 30, 30]], ["red cell", "dog", "Red_cell"])
+    (remark, _) = dataset_remarks({"val": spelled})
+    assert remark.startswith(
+        "val: the classes 'red cell' and 'Red_cell' differ in spelling only: if they are one"
+    )
+
+
+def test_areas_that_a_tool_left_at_0_are_said(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "copy")
+    file = tmp_path / "copy/val.json"
+    file.write_text(re.sub(r'"area": [\d.]+', '"area": 0', file.read_text()))
+    remarks = dataset_remarks(both(tmp_path / "copy"))
+    assert [r for r in remarks if "'area' 0" in r] == [
+        "val: 4 boxes have 'area' 0 in the file: figures by size (APs, APm, APl) take them as small"
+    ]
 
 
 def test_equal_contents_in_two_splits_are_found(root: Path, tmp_path: Path) -> None:

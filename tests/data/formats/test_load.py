@@ -1,6 +1,7 @@
 """Every layout of every tool gives the same images, boxes and classes."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,9 @@ def test_tables(tmp_path: Path, head: str, row: Callable[..., str]) -> None:
         assert len(load_dataset(tmp_path, val_share=0)) == len(with_boxes)
     (tmp_path / "labels.csv").write_text(f"{head}\n{row(IMAGES[0], 'cat', 1, 2, 3, 4)}".replace("1", "one"))
     with pytest.raises(ValueError, match=r"labels\.csv: line 2: the box must be four numbers, got .*one"):
+        load_dataset(tmp_path, val_share=0)
+    (tmp_path / "labels.csv").write_bytes(f"{head}\n{row(IMAGES[0], 'kä', 1, 2, 3, 4)}".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"labels\.csv: cannot be read: .*; save it as UTF-8"):
         load_dataset(tmp_path, val_share=0)
 
 
@@ -115,6 +119,12 @@ def test_what_would_be_read_wrongly_in_silence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"field 'nc' says 3 classes, but .*classes\.txt has 2"):
         load_dataset(tmp_path / "count")
 
+    exports.csv_of(tmp_path / "small", *exports.CSV_TABLES["Roboflow"])  # the images were made smaller since
+    table = tmp_path / "small/labels.csv"
+    table.write_text(re.sub(r"jpg,(\d+),(\d+)", r"jpg,\g<1>0,\g<2>0.0", table.read_text()))
+    with pytest.raises(ValueError, match=r"is 40 x 60 \(height x width\) but its annotation says 400 x 600"):
+        load_dataset(tmp_path / "small", val_share=0).check_images()
+
     exports.voc_windows(tmp_path / "both")  # a table beside XML files has other splits
     exports.csv_of(tmp_path / "both", *exports.CSV_TABLES["Roboflow"])
     (tmp_path / "both/labels.csv").rename(tmp_path / "both/test_labels.csv")
@@ -139,6 +149,9 @@ def test_single_files_are_data_sets(tmp_path: Path) -> None:
         ValueError, match=r"train\.json: 3 of 3 images are not in .*a1\.png, a2\.png, a3\.png"
     ):
         load_dataset(tmp_path / "coco/train.json")
+    (tmp_path / "elsewhere/a1.png").unlink()
+    with pytest.raises(ValueError, match=r"1 of 3 images are not in .*elsewhere, where others are: a1\.png"):
+        load_dataset(tmp_path / "coco/train.json", **images)
 
 
 def test_held_out_images_are_a_function_of_the_seed_and_have_every_class(tmp_path: Path) -> None:
@@ -298,12 +311,14 @@ def test_faults_of_label_files(tmp_path: Path, row: str, message: str) -> None:
 
 def test_label_files_without_an_image_get_a_remark(tmp_path: Path) -> None:
     exports.yolo_roboflow(tmp_path)
-    folder = tmp_path / "train/labels"
-    (folder / "classes.txt").write_text("cat\n")  # no label file
+    (tmp_path / "train/labels/classes.txt").write_text("cat\n")  # no label file
     assert not any("no image" in remark for remark in load_dataset(tmp_path).remarks)
-    (folder / "gone.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    # A photo that a phone stored in another format.
+    (image,) = (tmp_path / "train/images").glob("a1.*")
+    image.rename(image.with_suffix(".heic"))
     (remark,) = (remark for remark in load_dataset(tmp_path).remarks if "no image" in remark)
-    assert remark.endswith(f"data.yaml: 1 label file has no image, such as {folder / 'gone.txt'}")
+    lost = tmp_path / "train/labels/a1.txt"
+    assert remark.endswith(f"data.yaml: 1 label file has no image that can be read, such as {lost}")
 
 
 YAML_FAULTS = [

@@ -67,6 +67,7 @@ def test_what_is_given_goes_before_the_recipe(data: tuple[str, ...]) -> None:
     assert (arguments.hidden_dim, arguments.sizes, arguments.backbone) == (32, [64, 96], "resnet34")
     assert arguments.given == {"hidden_dim", "sizes", "backbone"}
     assert arguments.num_stages == (PAPER if data else SHAPES)["num_stages"]
+    assert parse(*data, "--proposals", "learned").num_stages == (PAPER["num_stages"] if data else 4)
 
 
 def test_what_is_given_counts_as_given_even_if_it_is_the_default() -> None:

@@ -98,6 +98,9 @@ def test_proposals_have_room_for_the_most_objects() -> None:
     box = [0.0, 0, 9, 9]
     assert choose_number(Boxes([[box]] * 3, (64, 64))).value == 60
     assert choose_number(Boxes([[box] * 51, [box]], (64, 64))).value == 110
+    # One unusual image of many gets no spare ones: they would make each step slower.
+    number, reason = choose_number(Boxes([[box] * 300, *[[box] * 5] * 200], (64, 64)))
+    assert (number, "at most 5: with room; at least one has 300" in reason) == (300, True)
 
 
 def test_a_step_has_enough_objects() -> None:
@@ -197,7 +200,14 @@ def test_scores_learn_the_overlap_with_proposals_from_the_image(shapes: Path, tm
     assert parse(shapes).class_targets == "iou"
     assert parse(shapes, "--class-targets", "one").class_targets == "one"
     assert parse(shapes, "--proposals", "learned").class_targets == "one"
-    assert parse(shapes, "--weights", str(tmp_path / "w.pth")).class_targets == "one"
+    fine_tuned = parse(shapes, "--weights", str(tmp_path / "w.pth"), "--num-proposals", "7")
+    assert fine_tuned.class_targets == "one"
+    # The model is that of the file, but for what is given.
+    rows = {
+        words[0]: words[1:] for line in fine_tuned.table.splitlines() if (words := line.split(maxsplit=2))
+    }
+    assert rows["--num-stages"] == rows["--backbone"] == ["-", "of --weights"]
+    assert rows["--num-proposals"] == ["7", "given"]
     assert parse(shapes, "--recipe", "coco").class_targets == "one"
 
 
