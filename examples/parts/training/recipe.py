@@ -24,6 +24,7 @@ LIGHT_STEPS = 500  # at least, too
 EVALUATIONS = 4  # of a run
 SMALL_OBJECT, TINY_OBJECT = 16, 8  # pixels that the side of a small object is to have, and has to have
 ON_CPU, ON_GPU = 320, 640  # bounds of the shortest side that follows from it; for a tiny object, twice that
+FEW = 10  # images that a run learns by heart, to see that all works
 LARGE = 3  # megapixels of an image that takes about as long to read as to train with
 PRETRAINED = "mobilenet_v2"
 
@@ -97,7 +98,7 @@ def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> di
         "dynamic_dim": Choice(24, "a quarter of --hidden-dim"),
         "feedforward_dim": Choice(384, "four times --hidden-dim"),
         "num_heads": Choice(4, "24 channels each"),
-        "precision": choose_precision(arguments.device),
+        "precision": choose_precision(arguments.device, len(dataset)),
         "batch_size": batch,
         "iterations": Choice(steps, f"{EPOCHS} epochs, but at least {STEPS} steps"),
         "schedule": Choice("cosine", "ends at 0, however long the run"),
@@ -256,8 +257,10 @@ def choose_multiplier(trunk: dict[str, Choice], arguments: argparse.Namespace) -
     return Choice(0.3, "pretrained: larger steps can destroy what it knows")
 
 
-def choose_precision(device: str) -> Choice:
+def choose_precision(device: str, num_images: int) -> Choice:
     """bfloat16 where it saves time: on GPUs that have it, and on CPUs where a short measurement says so."""
+    if num_images < FEW:
+        return Choice("fp32", f"fewer than {FEW} images are learned to the pixel, and bfloat16 rounds boxes")
     if device.startswith("cuda"):
         has_it = torch.cuda.is_bf16_supported(including_emulation=False)
         return Choice(

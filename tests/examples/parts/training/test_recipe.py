@@ -126,9 +126,10 @@ def test_bfloat16_is_taken_where_it_saves_time(
 ) -> None:
     times = dict(zip((torch.float32, torch.bfloat16), seconds, strict=True))
     monkeypatch.setattr(recipe, "_seconds_of_a_layer", times.get)
-    assert choose_precision("cpu").value == expected
+    assert choose_precision("cpu", 10).value == expected
+    assert choose_precision("cpu", 9).value == "fp32"
     monkeypatch.undo()
-    assert choose_precision("cpu").value in ("fp32", "bf16")  # and it can be measured
+    assert choose_precision("cpu", 10).value in ("fp32", "bf16")  # and it can be measured
 
 
 @pytest.mark.parametrize(
