@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -74,13 +75,14 @@ def assert_same_run(output: Path, expected: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A directory with an uninterrupted run of one process, runs/one."""
     directory = tmp_path_factory.mktemp("survival")
     done = run_training(*OPTIONS, "--output", "runs/one", cwd=directory)
     assert done.returncode == 0, done.stderr
     assert list(losses_of(directory / "runs" / "one")) == list(range(1, 11))
-    return directory
+    yield directory
+    shutil.rmtree(directory)  # 4 GB, which pytest keeps until the last test
 
 
 @pytest.fixture(scope="module")
