@@ -79,6 +79,7 @@ def test_what_a_part_leaves_behind_is_ended_too(tmp_path: Path) -> None:
     assert not is_running(int(pid_file.read_text()))
 
 
+@pytest.mark.slow
 def test_a_row_that_fails_says_why_and_the_others_go_on() -> None:
     def refuse():
         raise RuntimeError("CUDA out of memory.\nand more")
@@ -94,6 +95,7 @@ def test_a_row_that_fails_says_why_and_the_others_go_on() -> None:
     assert good["times as fast"] == 1
 
 
+@pytest.mark.slow
 def test_a_table_is_there_after_each_row_and_the_next_one_may_be_the_end() -> None:
     def end() -> Callable[[], None]:
         raise KeyboardInterrupt

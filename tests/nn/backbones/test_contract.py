@@ -76,6 +76,7 @@ def test_in_one_graph(model):
         assert_close(fold_norms(model)(images, sizes), expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_its_checkpoint_needs_the_module(model, tmp_path):
     save_checkpoint(tmp_path / "own.pth", model, ["a", "b", "c"])
     checkpoint = load_checkpoint(tmp_path / "own.pth")

@@ -90,7 +90,7 @@ def test_a_batch_without_targets_has_a_loss_to_learn_from() -> None:
 
 
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])
-@pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize("backbone", ["resnet18", pytest.param("mobilenet_v2", marks=pytest.mark.slow)])
 def test_recomputing_gives_the_same_losses_and_gradients(
     precision: torch.dtype | None, backbone: str
 ) -> None:
