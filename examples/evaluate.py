@@ -136,7 +136,7 @@ def open_data(arguments: argparse.Namespace, detector: Detector) -> DetectionDat
         print(printable(f"{error}; left out of the figures"))
     if dataset.num_dropped:
         said = counted(dataset.num_dropped, "annotated box has", "annotated boxes have")
-        print(f"{said} no area: nothing can match it, but it counts as an object")
+        print(f"{said} no area: nothing can match such a box, but it counts as an object")
     return dataset
 
 

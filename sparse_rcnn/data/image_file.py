@@ -1,7 +1,6 @@
 """Image files: decodes them to RGB, and reads the sizes in their headers."""
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ import torch
 from einops import rearrange
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from sparse_rcnn.data.bit_depth import SCALE, has_16_bits, refuse_unused_bits, upper_bits
 
 __all__ = [
     "MAX_PIXELS",
@@ -30,14 +31,6 @@ ExifOrientation = Literal["apply", "ignore"]
 
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _VECTOR_FORMATS = ("EPS", "WMF")  # Pillow runs another program to draw them
-_SIGNED_FORMATS = ("FITS", "MCIDAS")  # their 16 bits may have a sign, which Pillow does not read
-# Pillow's names for 16 bits per channel. It takes the upper 8 bits of colours. It scales other depths.
-_UPPER_BYTES = re.compile(r";16[BLN](?!S)|SGI16")
-_UNUSED_BITS = 64  # below 64 of 256: two of 16 bits are never used, and the picture is four times too dark
-_SCALE = (
-    "scale all images alike, where MOST is their largest value: "
-    "cv2.imwrite(new, (cv2.imread(old, cv2.IMREAD_UNCHANGED) * (255 / MOST)).astype('uint8'))"
-)
 _OPPOSITE = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 _ITSELF = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -148,7 +141,7 @@ def check_orientation(exif_orientation: str) -> None:
 
 
 def _rgb_pixels(source: Image.Image, exif_orientation: ExifOrientation) -> Tensor:
-    is_deep = _has_16_bits(source)
+    is_deep = has_16_bits(source)
     orientation = source.getexif().get(ExifTags.Base.Orientation, 1)
     source.load()
     image = source
@@ -160,16 +153,10 @@ def _rgb_pixels(source: Image.Image, exif_orientation: ExifOrientation) -> Tenso
     if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
         image = image.convert("RGBA")  # the colours are the same, and Pillow does not warn
     if is_deep and image.mode[0] == "I":
-        upper = (np.asarray(image) >> 8).astype(np.uint8)
-        # Pillow turns the values of a TIFF file in which 0 is white for 8 bits, but not for 16.
-        is_negative = getattr(source, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == 0
-        image = Image.fromarray(255 - upper if is_negative else upper)
+        image = upper_bits(image, source)
     pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # [H, W, 3], read-only
-    if is_deep and pixels.max() < _UNUSED_BITS:
-        raise ValueError(
-            "it has 16 bits per channel, but its values use 14 or less, so the image would be nearly black; "
-            + _SCALE
-        )
+    if is_deep:
+        refuse_unused_bits(pixels)
     # Channels stay last in memory, which copies and resizes in a third of the time. NumPy copies in this
     # thread: torch would wake a pool of them in every worker.
     return rearrange(torch.from_numpy(pixels.copy()), "h w c -> c h w")
@@ -180,23 +167,14 @@ def _check_raster(image: Image.Image, max_pixels: int) -> None:
         raise ValueError(f"{image.format} is a vector format, not a raster image; convert it to PNG first")
     if image.width * image.height > max_pixels:
         raise ValueError(f"it has {image.width} x {image.height} pixels, more than max_pixels={max_pixels}")
-    if image.mode[0] == "F" or (image.mode[0] == "I" and not _has_16_bits(image)):
-        raise ValueError(f"mode {image.mode} has no certain scale; {_SCALE}")
-
-
-def _has_16_bits(image: Image.Image) -> bool:
-    """Whether an image, or the file that has just been opened, has 16 bits per channel, of 0..65535."""
-    if image.format in _SIGNED_FORMATS:
-        return False
-    if image.mode.startswith("I;16"):
-        return True
-    return _UPPER_BYTES.search(repr(getattr(image, "tile", ""))) is not None
+    if image.mode[0] == "F" or (image.mode[0] == "I" and not has_16_bits(image)):
+        raise ValueError(f"mode {image.mode} has no certain scale; {SCALE}")
 
 
 def read_header(path: str | Path, max_pixels: int) -> tuple[tuple[int, int], int, bool]:
     """(height, width) of the stored pixels, the EXIF orientation, 1 to 8, and whether it has 16 bits."""
     with _opened(path, max_pixels) as image:
-        is_deep = _has_16_bits(image)  # first: the EXIF data of a PNG file comes after the pixels
+        is_deep = has_16_bits(image)  # first: the EXIF data of a PNG file comes after the pixels
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         width, height = image.size
         tags = getattr(image, "tag_v2", None)  # of TIFF files: Pillow has already turned their size

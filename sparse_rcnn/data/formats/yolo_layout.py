@@ -8,14 +8,7 @@ from pathlib import Path
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
 from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.data_yaml import SPLITS, DataFile, read_data_file, read_data_yaml, read_names
-from sparse_rcnn.data.formats.image_names import (
-    Folders,
-    images_below,
-    is_image,
-    listing,
-    missing_message,
-    suffix_order,
-)
+from sparse_rcnn.data.formats.image_names import images_below, missing_message, suffix_order
 from sparse_rcnn.data.formats.layout import (
     Format,
     ImageIndex,
@@ -26,9 +19,10 @@ from sparse_rcnn.data.formats.layout import (
     split_of,
     split_of_path,
 )
-from sparse_rcnn.data.formats.text_file import lines_of, read_text
-from sparse_rcnn.data.formats.yolo import labels_of, read_yolo
+from sparse_rcnn.data.formats.text_file import read_text
+from sparse_rcnn.data.formats.yolo import read_yolo
 from sparse_rcnn.data.formats.yolo_files import class_names, is_label_file, is_list, is_name_file, names_file
+from sparse_rcnn.data.formats.yolo_places import read_listed
 
 __all__ = ["LOOKED_AT", "NO_LABELS", "YOLO_FORMAT", "recognise"]
 
@@ -46,9 +40,7 @@ def recognise(path: Path) -> Layout | None:
             return _described(read_data_file(path))
         if suffix == ".txt" and is_list(path):
             names = class_names(path.parent)
-            return Layout(
-                "YOLO", {"all": partial(_read_listed, [str(path)], path.parent, names, path, False)}
-            )
+            return Layout("YOLO", {"all": partial(read_listed, [str(path)], path.parent, names, path, False)})
         return None
     for folder in ("", "*/", "*/*/"):
         for pattern in ("data.yaml", "data.yml", "dataset.yaml", "*.yaml", "*.yml", "*.data"):
@@ -90,7 +82,7 @@ def _described(data: DataFile | None) -> Layout | None:
         names = [str(label) for label in range(data.num_classes)]
         remarks.append(f"{data.file} names no classes; they are called 0 to {data.num_classes - 1}")
     splits = {
-        split: partial(_read_listed, places, data.root, names, data.file, data.keypoints)
+        split: partial(read_listed, places, data.root, names, data.file, data.keypoints)
         for split, places in data.splits.items()
     }
     return Layout("YOLO", dict(splits), tuple(remarks))
@@ -117,7 +109,7 @@ def _undescribed(root: Path) -> Layout | None:
         return Layout(
             "YOLO",
             {
-                split: partial(_read_listed, files, root, names, Path(files[0]), False)
+                split: partial(read_listed, files, root, names, Path(files[0]), False)
                 for split, files in by_list.items()
             },
         )
@@ -156,78 +148,6 @@ def _once(images: set[str]) -> list[str]:
     for image in sorted(images, key=suffix_order):
         by_key.setdefault(key_of(image), image)
     return list(by_key.values())
-
-
-def _read_listed(
-    places: Sequence[str],
-    root: Path,
-    names: list[str] | None,
-    file: Path,
-    keypoints: bool,
-    options: ReadOptions,
-) -> AnnotatedImages:
-    """The images of folders and lists, and their label files by YOLO's rule."""
-    if options.images:
-        root, places = Path(options.images), [_inside(place, options.images) for place in places]
-    images: list[str] = []
-    for place in places:
-        if os.path.isdir(place):
-            images += [os.path.join(place, name) for name in images_below(place)]
-        elif is_image(place):
-            images.append(place)
-        else:
-            images += _listed(Path(place), root)
-    images = list(dict.fromkeys(images))
-    folders = Folders()
-    missing = [image for image in images if not folders.has(image)]
-    remarks = []
-    if missing:
-        if not (options.allow_missing or options.leave_out_broken):
-            raise ValueError(missing_message(missing, len(images), "in the folders that it names", file))
-        remarks.append(missing_message(missing, len(images), "in the folders that it names: left out", file))
-        images = [image for image in images if folders.has(image)]
-    labels = labels_of(images)
-    content = read_yolo(images, labels, names, file, options, keypoints)
-    if all(map(os.path.isdir, places)) and (lost := _without_image(labels)):  # a list may name a part
-        said = counted(len(lost), "label file has", "label files have")
-        remarks.append(f"{file}: {said} no image that can be read, such as {lost[0]}")
-    return content._replace(remarks=[*remarks, *content.remarks])
-
-
-def _without_image(labels: Sequence[str | None]) -> list[str]:
-    """The other files with labels in the folders of label files."""
-    known = {file for file in labels if file is not None}
-    found = [
-        os.path.join(folder, name)
-        for folder in sorted({os.path.dirname(file) for file in known})
-        for name in sorted(listing(folder))
-        if name.endswith(".txt")
-    ]
-    return [
-        file
-        for file in found
-        if file not in known and not is_name_file(Path(file)) and is_label_file(Path(file))
-    ]
-
-
-def _inside(place: str, images: str) -> str:
-    """The folder of images that was given, in place of one that a file names."""
-    return place if os.path.isfile(place) else images
-
-
-def _listed(file: Path, root: Path) -> list[str]:
-    """The images of a list: relative to the list, to the data set, or with folders of another machine."""
-    folders = Folders()
-    found = []
-    bases = list(dict.fromkeys([root, file.parent]))
-    for line in lines_of(file, " as a list of images"):
-        parts = [part for part in line.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-        places = [line, *(str(base / line) for base in bases[::-1])]
-        places += [str(base.joinpath(*parts[first:])) for first in range(len(parts)) for base in bases]
-        found.append(
-            os.path.normpath(next((place for place in places if folders.has(place)), str(root / line)))
-        )
-    return found
 
 
 YOLO_FORMAT = Format(
