@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from small_model import build_small_model
+from small_model import ShortBackbone, build_small_model
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -102,23 +102,6 @@ class OneStage(nn.Module):
 
     def forward(self, features: list[Tensor], boxes: Tensor, proposals: Tensor):
         return self.stage(ops.flatten_pyramid(features), boxes, proposals)
-
-
-class ShortBackbone(nn.Module):
-    """A convolution a level: a model of it is traced in half the time."""
-
-    channels, strides = 16, (4, 8, 16, 32)
-
-    def __init__(self):
-        super().__init__()
-        self.levels = nn.ModuleList(nn.Conv2d(3 if s == 4 else 16, 16, 3, s, 1) for s in (4, 2, 2, 2))
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        levels: list[Tensor] = []
-        for level in self.levels:
-            images = level(images).tanh()
-            levels.append(images)
-        return levels
 
 
 torch.manual_seed(0)

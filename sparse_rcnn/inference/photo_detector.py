@@ -60,8 +60,9 @@ class Detector(KeptDetector):
             **options: The options of `iterate`.
 
         Returns:
-            One photo gives a `Detected`, several give a list, and a stream gives an iterator. Photos of a
-            stream are read when their results are asked for.
+            One photo gives a `Detected`, or None after `on_unreadable`. Several give a list, without those
+            that cannot be read. A stream gives an iterator. Its photos are read when their results are asked
+            for.
 
         Raises:
             UnreadableImageError: If an image cannot be read, and `on_unreadable` is not given.

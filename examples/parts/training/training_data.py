@@ -71,6 +71,9 @@ def open_data(
     splits = {"train": training_set, "val": validation_set}
     if processes.rank == 0:
         print("\n".join(map(printable, describe_dataset(splits).splitlines())))
+        for name, size in (("--sizes", max(arguments.sizes)), ("--eval-size", arguments.eval_size)):
+            if size > arguments.max_size:
+                print(f"remark: {name} {size} is above --max-size {arguments.max_size}: images stay smaller")
         check_data(splits, tolerant)
         if not can_evaluate():
             print("pycocotools is not installed: no figures such as AP, only nan; pip install pycocotools")

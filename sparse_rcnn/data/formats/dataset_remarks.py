@@ -89,7 +89,8 @@ def dataset_remarks(
     """
     remarks = []
     for name, dataset in splits.items():
-        remarks += [f"{name}: {remark}" for remark in (*_of_classes(dataset), *_of_boxes(dataset))]
+        found = (*_of_classes(dataset), *_of_boxes(dataset), *_of_repeats(dataset))
+        remarks += [f"{name}: {remark}" for remark in found]
         if num_proposals is not None and (crowded := remark_on_proposals(dataset, num_proposals)):
             remarks.append(f"{name}: {crowded}")
     total = sum(map(len, splits.values()))
@@ -178,3 +179,20 @@ def _of_boxes(dataset: DetectionDataset) -> list[str]:
             remark += "; as corners (xyxy), all would fit: are they corners, and not width and height?"
         remarks.append(remark)
     return remarks
+
+
+def _of_repeats(dataset: DetectionDataset) -> list[str]:
+    """Objects that are in an image twice: a model learns to find them twice."""
+    rows = np.flatnonzero(dataset.is_target)
+    annotations = dataset.annotations
+    columns = (*annotations.boxes[rows].T, annotations.labels[rows], annotations.image_indices[rows])
+    order = np.lexsort(columns)
+    repeats = np.logical_and.reduce([column[order[1:]] == column[order[:-1]] for column in columns])
+    count = int(np.count_nonzero(repeats))
+    if count == 0:
+        return []
+    image = dataset.image_paths[annotations.image_indices[rows[order[1:][repeats]]].min()]
+    return [
+        f"{counted(count, 'box is a copy', 'boxes are copies')} of another box of the same class and image, "
+        f"such as in {image}: a model learns to find the object twice"
+    ]

@@ -44,7 +44,7 @@ def read_page(file: Path) -> VocPage:
 
     Raises:
         ValueError: Naming the file, the object (counted from 0) and the field, for a file that cannot be
-            read, malformed XML, and missing or unreadable fields.
+            read, malformed XML, missing or unreadable fields, and fields with several values.
     """
     root = parse_xml(file)
     for element in root.iter() if str(root.tag).startswith("{") else ():  # a namespace, which says nothing
@@ -97,9 +97,12 @@ def parse_xml(file: Path) -> ElementTree.Element:
 def _field(
     element: ElementTree.Element, path: str, convert: Callable[[str], Any], expected: str, where: str
 ) -> Any:
-    text = element.findtext(path)
+    found = [(one.text or "").strip() for one in element.findall(path)]
+    if len({*found}) > 1:
+        raise ValueError(f"{where}: field {path!r} is there {len(found)} times, with different values")
+    text = found[0] if found else None
     try:
-        return convert("" if text is None else text.strip())
+        return convert(text or "")
     except (ValueError, KeyError, OverflowError) as error:
         got = "nothing" if text is None else repr(text)[:80]
         raise ValueError(f"{where}: field {path!r} must be {expected}, got {got}") from error

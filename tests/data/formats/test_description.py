@@ -79,11 +79,21 @@ def test_what_looks_wrong_is_said(root: Path) -> None:
             [20, 10, 20 + 50, 10 + 35],
             [30, 20, 30 + 59, 20 + 39],
         ],
+        "2 boxes are copies of another box of the same class and image, such as in ": [
+            *([1, 1, 30, 30], [1, 1, 30, 31], [1, 1, 30, 30], [1, 1, 30, 30])
+        ],
         "there is no box to learn from": [],
     }
     for said, boxes in faults.items():
         remarks = dataset_remarks({"train": of_boxes(root, boxes, ["cat"])})
         assert any(said in remark for remark in remarks), (said, remarks)
+    place = [1, 1, 30, 30]
+    of_two = DetectionDataset.from_boxes(
+        [root / "images/a1.png"] * 2, [[place, place], [place]], [[0, 1], [0]], CLASSES
+    )
+    assert not any(
+        "copies" in remark for remark in dataset_remarks({"val": of_two})
+    )  # of two classes and images
     sound = of_boxes(root, [[1, 1, 30, 30], [3, 3, 60, 40]], ["cat", "dog"])
     assert dataset_remarks({"val": sound}) == ["val: 1 of 2 classes have no box: dog"]
     spelled = of_boxes(root, [[1, 1, 30, 30]], ["red cell", "dog", "Red_cell"])

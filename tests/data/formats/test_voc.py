@@ -135,6 +135,11 @@ def test_impossible_boxes(root, box, reason):
         (page(size="<width>60</width><height>-4</height>"), r"field 'size/height' must be .*, got '-4'"),
         (page(size="<width>60</width><height>4.5</height>"), r"field 'size/height' must be .*, got '4.5'"),
         (page(size="<width>x</width><height>4</height>"), r"field 'size/width' must be .*, got 'x'"),
+        (
+            page(item("ant", 1, 2, 3, 4, extra="<bndbox><xmin>9</xmin></bndbox>")),
+            r"object 0 \(ant\): field 'bndbox/xmin' is there 2 times, with different values",
+        ),
+        (page(item("ant", 1, 2, 3, 4, extra="<name>bee</name>")), r"object 0: field 'name' is there 2 times"),
         (page("<object></object>"), r"object 0: field 'name' must be a name, got nothing"),
         (page(item("", 1, 2, 3, 4)), r"object 0: field 'name' must be a name"),
         (page("<object><name>ant</name></object>"), r"object 0 \(ant\): field 'bndbox/xmin' .* got nothing"),

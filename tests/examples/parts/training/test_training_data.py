@@ -215,6 +215,14 @@ def test_a_directory_is_read_in_its_own_layout(root: Path) -> None:
         assert max(val[index][0].shape[1:]) == 40  # bound by --max-size
 
 
+def test_sizes_above_the_limit_are_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = Processes(0, 0, 1, torch.device("cpu"))
+    sizes = ("--sizes", "32", "48", "--max-size", "40")
+    open_data(options(root, "--data", str(root), *sizes, "--eval-size", "40"), False, alone)
+    remarks = [line for line in capsys.readouterr().out.splitlines() if "--max-size" in line]
+    assert remarks == ["remark: --sizes 48 is above --max-size 40: images stay smaller"]
+
+
 def test_a_training_set_without_boxes_is_refused(root: Path) -> None:
     file = root / "annotations" / "instances_train2017.json"
     content = json.loads(file.read_text())
