@@ -3,9 +3,11 @@ r"""Measures small data: AP over minutes of CPU time, of several methods, data s
     python examples/small_data.py --data bccd raccoon --minutes 5 --backbone mobilenet_v2 \
         --backbone-weights mobilenet_v2_imagenet_features.pth --jobs 2
     ... --peer "python faster_rcnn_small.py --data {data} --minutes {minutes} --every {every} --seed {seed}"
+    ... --methods dense --variant "two-stages=--num-stages 2" --variant "ones=--class-targets one"
 
 Methods: dense, which is train.py without further options; learned, the same with learned proposals and four
 stages; and peer, any command that prints lines such as "2.5 CPU minutes, step 214: AP 0.330, AP50 0.599".
+Each --variant is one more: dense with other options, as for an ablation.
 Every process has one thread. What is there already is not run again. The output directory gets table.md,
 results.json and minutes.png.
 """
@@ -28,7 +30,7 @@ from parts.command_line import CommandLine, run
 from parts.training.recipe import EVALUATIONS
 
 TRAIN = Path(__file__).with_name("train.py")
-METHODS = {"dense": (), "learned": ("--proposals", "learned"), "peer": ()}
+METHODS = ("dense", "learned", "peer")
 LINE = re.compile(r"^([\d.]+) CPU minutes, .*?AP ([\d.]+), AP50 ([\d.]+)", re.MULTILINE)
 Curve = list[tuple[float, float, float]]  # minutes, AP, AP50
 
@@ -56,7 +58,8 @@ def command_of(case: Case, options: argparse.Namespace) -> list[str]:
     words = [word for pair in trunk if pair[1] for word in pair]
     words += ["--data", case.data, "--minutes", str(case.minutes), "--clock", "cpu", "--seed", str(case.seed)]
     output = ["--device", "cpu", "--output", str(Path(options.output) / case.name)]
-    return [sys.executable, str(TRAIN), *words, *METHODS[case.method], *output]
+    others = ["--proposals", "learned"] if case.method == "learned" else options.variants.get(case.method, [])
+    return [sys.executable, str(TRAIN), *words, *others, *output]
 
 
 def train(case: Case, options: argparse.Namespace) -> Curve:
@@ -121,7 +124,8 @@ def plot(curves: dict[Case, Curve], path: Path) -> None:
     figure, axes = pyplot.subplots(
         2, len(names), figsize=(5 * len(names), 7), squeeze=False, layout="constrained"
     )
-    colors = dict(zip(METHODS, ("tab:blue", "tab:orange", "tab:gray"), strict=True))
+    methods = [*dict.fromkeys(case.method for case in curves)]
+    colors = {method: f"C{number}" for number, method in enumerate(methods)}
     for column, data in enumerate(names):
         for row, metric in enumerate(("AP", "AP50")):
             for (of, method, minutes), group in _by_method(curves).items():
@@ -146,12 +150,24 @@ def _by_method(curves: dict[Case, Curve]) -> dict[tuple[str, str, float], list[C
     return groups
 
 
+def variant_of(text: str) -> tuple[str, list[str]]:
+    """The name and the options of NAME=OPTIONS."""
+    name, _, words = text.partition("=")
+    if not re.fullmatch(r"[\w-]+", name) or not words.strip():
+        raise argparse.ArgumentTypeError(f"must be NAME=OPTIONS, such as 'two=--num-stages 2', got {text!r}")
+    return name, shlex.split(words)
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = CommandLine(__doc__)
     parser.add_argument("--data", nargs="+", required=True, metavar="DIR", help="data sets, as for train.py")
     parser.add_argument("--minutes", nargs="+", type=float, default=[5.0], help="of each training (5)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="a training for each (0)")
-    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), help="all; peer needs --peer")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help="all; peer needs --peer")
+    variant = "one more method: options of train.py that dense does not have; may be repeated"
+    parser.add_argument(
+        "--variant", action="append", default=[], type=variant_of, metavar="NAME=OPTIONS", help=variant
+    )
     parser.add_argument("--peer", metavar="COMMAND", help="with {data}, {minutes}, {every} and {seed}")
     parser.add_argument("--backbone", help="as for train.py")
     parser.add_argument("--backbone-weights", metavar="FILE", help="as for train.py")
@@ -161,6 +177,9 @@ def parse_arguments() -> argparse.Namespace:
     options.methods = options.methods or [name for name in METHODS if name != "peer" or options.peer]
     if "peer" in options.methods and not options.peer:
         parser.error("--methods peer needs --peer")
+    options.variants = dict(options.variant)
+    if len({*METHODS, *options.variants}) < len(METHODS) + len(options.variant):
+        parser.error("each --variant needs a name of its own")
     if options.jobs < 1:
         parser.error(f"--jobs must be at least 1, got {options.jobs}")
     return options
@@ -171,7 +190,7 @@ def main() -> None:
     cases = [
         Case(data, method, minutes, seed)
         for seed, minutes, data, method in itertools.product(
-            options.seeds, options.minutes, options.data, options.methods
+            options.seeds, options.minutes, options.data, (*options.methods, *options.variants)
         )
     ]
     with ThreadPoolExecutor(options.jobs) as pool:
