@@ -164,7 +164,7 @@ def test_options_that_pages_name_exist() -> None:
             script = f"{name}.py"
             known.setdefault(script, options_of(script))
             named = set(
-                re.findall(r"(?<![\w`-])--[a-z][a-z0-9-]+", command.partition("#")[0].partition(" -- ")[0])
+                re.findall(r"(?<![\w`=-])--[a-z][a-z0-9-]+", command.partition("#")[0].partition(" -- ")[0])
             )
             assert named <= known[script], (page, script, named - known[script])
     anywhere = set().union(*known.values()) | OF_OTHERS
