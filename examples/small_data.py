@@ -69,7 +69,7 @@ def train(case: Case, options: argparse.Namespace) -> Curve:
         ValueError: If it fails.
     """
     directory = Path(options.output) / case.name
-    log = directory.with_suffix(".log")
+    log = directory.with_name(f"{case.name}.log")  # not with_suffix: 0.5 minutes have a dot
     if not (log.is_file() and curve_of(case, directory, log)):
         directory.parent.mkdir(parents=True, exist_ok=True)
         print(f"{case.name}: training, see {log}", flush=True)

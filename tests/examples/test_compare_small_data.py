@@ -13,7 +13,7 @@ from small_data import Case, command_of, parse_arguments
 PEER = """
 seed = int({seed})
 print("noise")
-print("0.5 CPU minutes, step 10: AP 0.100, AP50 0.200")
+print("0.2 CPU minutes, step 10: AP 0.100, AP50 0.200")
 print(f"{minutes} CPU minutes, step 20: AP 0.{{3 + seed}}00, AP50 0.{{5 + seed}}00")
 """
 
@@ -23,14 +23,15 @@ def peer(text: str) -> str:
 
 
 def test_the_table_has_means_over_the_seeds(tmp_path: Path) -> None:
-    words = ("--data", "cells", "--minutes", "1", "--seeds", "0", "1", "2", "--methods", "peer")
+    words = ("--data", "cells", "--minutes", "0.5", "--seeds", "0", "1", "2", "--methods", "peer")
     done = run_here("small_data.py", *words, "--peer", peer(PEER), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     output = tmp_path / "runs" / "small_data"
-    row = "| cells | peer | 1 | 3 | 0.400 ± 0.100 | 0.600 ± 0.100 |"
+    row = "| cells | peer | 0.5 | 3 | 0.400 ± 0.100 | 0.600 ± 0.100 |"
     assert (output / "table.md").read_text().splitlines()[2:] == [row]
     results = json.loads((output / "results.json").read_text())
-    assert [result["curve"][-1] for result in results] == [[1, 0.3, 0.5], [1, 0.4, 0.6], [1, 0.5, 0.7]]
+    assert [result["curve"][-1] for result in results] == [[0.5, 0.3, 0.5], [0.5, 0.4, 0.6], [0.5, 0.5, 0.7]]
+    assert len([*output.glob("cells-peer-0.5min-seed*.log")]) == 3  # each its own
     assert (output / "minutes.png").stat().st_size > 10_000
     # What is there already is not run again.
     again = run_here("small_data.py", *words, "--peer", peer("raise SystemExit(1)"), cwd=tmp_path)
