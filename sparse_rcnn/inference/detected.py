@@ -2,46 +2,27 @@
 
 import io
 import json
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
-from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
 from sparse_rcnn.data.evaluation.coco_results import coco_results
+from sparse_rcnn.inference.box_crops import crop_boxes
 from sparse_rcnn.inference.box_drawing import draw_boxes
 from sparse_rcnn.inference.class_matching import labels_of
+from sparse_rcnn.inference.found import Found
 from sparse_rcnn.inference.photo import Photo
+from sparse_rcnn.inference.yolo_lines import yolo_lines
 from sparse_rcnn.ops.detections import Detections
 
-__all__ = ["MOST_SHOWN", "Detected", "Found"]
+__all__ = ["MOST_SHOWN", "Detected"]
 
 MOST_SHOWN = 8  # objects that `repr` shows
-
-
-class Found(NamedTuple):
-    """One object that was found.
-
-    Attributes:
-        box: (x1, y1, x2, y2) in pixels of the photo.
-        score: Its score in 0..1.
-        label: Its label in 0..K-1.
-        name: The name of its class.
-
-    Example:
-        >>> Found((9.0, 9.0, 90.0, 90.0), 0.8, 1, "dog").name
-        'dog'
-    """
-
-    box: tuple[float, float, float, float]
-    score: float
-    label: int
-    name: str
 
 
 class Detected:
@@ -184,13 +165,7 @@ class Detected:
 
     def to_yolo(self) -> str:
         """The objects as YOLO's lines: label, centre x and y, width, height (0..1 of the photo), score."""
-        height, width = self.image_size
-        lines = [
-            f"{label} {(x1 + x2) / 2 / width:.6f} {(y1 + y2) / 2 / height:.6f} "
-            f"{(x2 - x1) / width:.6f} {(y2 - y1) / height:.6f} {score:.4f}\n"
-            for (x1, y1, x2, y2), score, label, _ in self
-        ]
-        return "".join(lines)
+        return yolo_lines(self.boxes, self.scores, self.labels, self.image_size)
 
     def crops(self) -> list[Image.Image]:
         """Cuts the objects out of the photo.
@@ -201,15 +176,7 @@ class Detected:
         Raises:
             UnreadableImageError: If the photo must be read again, and its file is missing or has changed.
         """
-        pixels = self.photo.pixels()
-        height, width = self.image_size
-        parts = []
-        for x1, y1, x2, y2 in self.boxes.tolist():
-            left, top = min(int(x1), width - 1), min(int(y1), height - 1)
-            right, bottom = max(left + 1, math.ceil(x2)), max(top + 1, math.ceil(y2))
-            part = rearrange(pixels[:, top:bottom, left:right], "c h w -> h w c")
-            parts.append(Image.fromarray(part.contiguous().numpy()))
-        return parts
+        return crop_boxes(self.photo.pixels(), self.boxes)
 
     def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
         """The objects as COCO results.
