@@ -1,4 +1,4 @@
-"""The paper's recipe on COCO in plain PyTorch and this library. Read it from top to bottom.
+"""The paper's recipe with 300 proposals in plain PyTorch and this library. Read it from top to bottom.
 
     torchrun --nproc-per-node 8 examples/coco_8gpu.py /data/coco
     python examples/evaluate.py runs/coco_8gpu/checkpoint.pth --data /data/coco

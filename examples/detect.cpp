@@ -1,10 +1,10 @@
 // Detects objects without Python: runs what `export.py --format aoti` wrote on a PPM picture.
 //
-//   python examples/export.py runs/shapes/checkpoint.pth --format aoti
+//   python examples/export.py runs/shapes/best.pth --format aoti
 //   TORCH=$(python -c 'import os, torch; print(os.path.dirname(torch.__file__))')
 //   g++ -std=c++20 -O2 examples/detect.cpp -o detect -I$TORCH/include -I$TORCH/include/torch/csrc/api/include \
 //       -L$TORCH/lib -Wl,-rpath,$TORCH/lib,--no-as-needed -ltorch -ltorch_cpu -lc10
-//   ./detect runs/shapes/checkpoint.aoti.pt2 photo.ppm 0.3
+//   ./detect runs/shapes/best.aoti.pt2 photo.ppm 0.3
 //
 // The picture is taken as it is. Resize it as the file's metadata says (docs/one_graph.md) for the best result.
 

@@ -19,10 +19,11 @@ COCO, 16 images per step. It runs on one device or several, with the same images
 If a run is interrupted or killed, give the same command again. It resumes from the last whole checkpoint.
 
 Of the files in the output directory, best.pth (of the best evaluation) is the one to detect, evaluate and
-export with. checkpoint.pth is the newest of checkpoints/, where training goes on. There are also
-metrics.jsonl, training.png, predictions.png, pictures/, progress/, augmentation.png (what training images
-look like), summary.json and TensorBoard's files, recipe.txt if the recipe follows from the data, and
-bad_batches/ if there are any. report.html, in the end, shows what it finds and where it errs.
+export with. checkpoint.pth is the newest of checkpoints/, where training goes on. report.html, in the end,
+shows what it finds and where it errs. docs/how_to/resume.md lists the other files.
+
+A value in brackets is that of the paper's recipe. With the recipe that follows from the data, the printed
+table has the values.
 """
 
 import argparse

@@ -6,8 +6,8 @@
 
 With --data, it writes three files, named after --output: stages_drift.png shows how far each stage moves the
 boxes, stages_places.png shows the final places of each proposal, and stages.json has both as numbers. This
-needs learned proposals: those from the image are others in each image. The first argument is a checkpoint of
-this library, detectron2 or mmdetection.
+needs learned proposals: proposals from the image differ from image to image. The first argument is a
+checkpoint of this library, detectron2 or mmdetection.
 """
 
 import argparse

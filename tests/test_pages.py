@@ -65,10 +65,11 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("photos").mkdir()
     for name in ("photo.jpg", "photos/a.jpg"):
         shutil.copy(ROOT / "docs" / "predictions.jpg", name)
-    Path("runs/mine").mkdir(parents=True)
-    for name in ("checkpoint.pth", "best.pth"):
-        size = ImageSize(96, 128)
-        save_checkpoint(f"runs/mine/{name}", build_small_model(), ["a", "b", "c"], image_size=size)
+    for run in ("runs/mine", "runs/shapes"):
+        Path(run).mkdir(parents=True)
+        for name in ("checkpoint.pth", "best.pth"):
+            size = ImageSize(96, 128)
+            save_checkpoint(f"{run}/{name}", build_small_model(), ["a", "b", "c"], image_size=size)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +179,30 @@ def test_links_lead_to_files() -> None:
         text = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
         for link in re.findall(r"\]\((?!http|#)([^)#\s]+)", text):
             assert (ROOT / page).parent.joinpath(link).exists(), (page, link)
+
+
+def test_another_page_leads_to_each_page() -> None:
+    linked = {
+        (ROOT / page).parent.joinpath(link).resolve()
+        for page, text in PAGES.items()
+        for link in re.findall(r"\]\((?!http|#)([^)#\s]+)", text)
+        if (ROOT / page).parent.joinpath(link).resolve() != ROOT / page
+    }
+    assert not {page for page in PAGES if ROOT / page not in linked} - {"README.md"}
+
+
+def test_errors_that_a_page_explains_exist() -> None:
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for top in ("sparse_rcnn", "examples")
+        for path in ROOT.glob(f"{top}/**/*.py")
+    )
+    rows = [
+        line.split("|")[1] for line in PAGES["docs/how_to/errors.md"].splitlines() if line.startswith("|")
+    ]
+    words = [word for row in rows for word in re.findall(r"`([^`-]+)`", row)]
+    assert len(words) > 10
+    assert not [word for word in words if word not in code]
 
 
 def test_readme_is_short_and_begins_with_the_two_commands() -> None:

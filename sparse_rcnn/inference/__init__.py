@@ -1,4 +1,4 @@
-"""A detector in two lines: it comes from any file and finds objects in photos of any form."""
+"""A detector from any file, which finds objects in photos of any form."""
 
 from sparse_rcnn.inference.batch import Detect, batch_of, detect_batch
 from sparse_rcnn.inference.box_drawing import draw_boxes

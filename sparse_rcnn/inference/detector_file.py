@@ -70,8 +70,9 @@ def load_detector(
         The detector. It raises `NotFiniteError` if its results are not finite.
 
     Raises:
-        ValueError: If the file is missing, damaged or of no known kind, if it has fewer detections, if a
-            precision or compiling is given for an exported file, or if there is no such device.
+        ValueError: If the file is missing, damaged or of no known kind, if it gives fewer detections than
+            `max_detections`, if a precision or compiling is given for an exported file, or if there is no
+            such device.
         ImportError: If the file needs a package that is not installed.
 
     Warns:

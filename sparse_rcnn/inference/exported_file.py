@@ -79,7 +79,8 @@ def read_exported(
         The detector, and the file's metadata: class names, image size and number of detections.
 
     Raises:
-        ValueError: If the file is damaged, has no metadata of this library, or has fewer detections.
+        ValueError: If the file is damaged, has no metadata of this library, or gives fewer detections than
+            asked for.
         ImportError: If it is an ONNX file and onnxruntime is not installed.
     """
     kind = file_format(path)

@@ -22,7 +22,7 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gam
         targets: `[...]` of any type, 1 for the positive class and 0 otherwise.
         alpha: The weight of positives, in 0..1. Negatives have `1 - alpha`. -1, as in torchvision:
             no weights.
-        gamma: The exponent. The larger it is, the less well classified examples count.
+        gamma: The exponent. A larger exponent takes more weight from well classified examples.
 
     Returns:
         `[...]`, at least float32.

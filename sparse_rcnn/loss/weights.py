@@ -17,7 +17,8 @@ class LossWeights(NamedTuple):
         l1: λ_L1 of both.
         giou: λ_giou of both.
         alpha: The weight of positives in the focal loss, in 0..1. Negatives have `1 - alpha`. -1: no weights.
-        gamma: The exponent of the focal loss. The larger, the less well classified examples count.
+        gamma: The exponent of the focal loss. A larger exponent takes more weight from well classified
+            examples.
         least_quality: 1: the class score of a matched proposal learns 1, as in the paper. Below 1: it learns
             the IoU of its box with the target, at least this number (Li et al. 2020, Generalized Focal Loss,
             section 3.2). The score then says how well the box fits. The matching cost does not use it.

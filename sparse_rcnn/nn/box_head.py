@@ -13,7 +13,7 @@ class BoxHead(nn.Module):
     Args:
         hidden_dim: Channels of proposals and RoI features, C.
         fully_connected_dim: Width of the first layer, 1024 in Faster R-CNN.
-        pool_size: Side of the pooled RoI, S.
+        pool_size: Side of the pooled RoI, P.
         feature_reuse: The second layer gets the proposal's feature, too. This is the object feature of the
             previous stage (Table 4).
 
@@ -41,7 +41,7 @@ class BoxHead(nn.Module):
 
         Args:
             pro_feats: `[B, N, C]`, or `[1, N, C]` shared by the batch. Used only if features are reused.
-            roi_feats: `[B, N, S*S, C]`.
+            roi_feats: `[B, N, P*P, C]`.
 
         Returns:
             `[B, N, C]` object features.

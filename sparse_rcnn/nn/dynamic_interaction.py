@@ -18,7 +18,7 @@ class DynamicInteraction(nn.Module):
     Args:
         hidden_dim: Channels of proposals and RoI features, C.
         dynamic_dim: Inner channels, D.
-        pool_size: Side of the pooled RoI, S.
+        pool_size: Side of the pooled RoI, P.
 
     Example:
         >>> interaction = DynamicInteraction(hidden_dim=8, dynamic_dim=4)
@@ -41,14 +41,14 @@ class DynamicInteraction(nn.Module):
 
         Args:
             pro_feats: `[..., N, C]`.
-            roi_feats: `[..., N, S*S, C]`.
+            roi_feats: `[..., N, P*P, C]`.
 
         Returns:
             `[..., N, C]` object features.
         """
         kernel1, kernel2 = self.kernels(pro_feats)
-        x = F.relu(self.norm1(torch.matmul(roi_feats, kernel1)))  # [..., N, S*S, D]
-        x = F.relu(self.norm2(torch.matmul(x, kernel2)))  # [..., N, S*S, C]
+        x = F.relu(self.norm1(torch.matmul(roi_feats, kernel1)))  # [..., N, P*P, D]
+        x = F.relu(self.norm2(torch.matmul(x, kernel2)))  # [..., N, P*P, C]
         return F.relu(self.norm3(self.out(x.flatten(-2))))
 
     def kernels(self, pro_feats: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
 """Dynamic instance interaction: each proposal filters its own RoI (paper, section 3.2 and figure 4).
 
 k1, k2 = generator(pro_feats)             C x D and D x C, one pair per proposal
-x = relu(norm1(roi_feats @ k1))           S*S x D
-x = relu(norm2(x @ k2))                   S*S x C
+x = relu(norm1(roi_feats @ k1))           P*P x D
+x = relu(norm2(x @ k2))                   P*P x C
 x = relu(norm3(out(flatten(x))))          C
 """
 
@@ -40,14 +40,14 @@ def dynamic_interaction(
 
     Args:
         pro_feats: `[..., N, C]` proposal features. The batch shares leading dimensions of size 1.
-        roi_feats: `[..., N, S*S, C]` pooled features of each proposal's box.
+        roi_feats: `[..., N, P*P, C]` pooled features of each proposal's box.
         generator_weight: `[2*C*D, C]` of the linear layer that generates both kernels.
         generator_bias: `[2*C*D]`.
         norm1_weight: `[D]` of the layer norm after the first convolution.
         norm1_bias: `[D]`.
         norm2_weight: `[C]` of the layer norm after the second convolution.
         norm2_bias: `[C]`.
-        out_weight: `[C, S*S*C]` of the linear layer on the flattened result.
+        out_weight: `[C, P*P*C]` of the linear layer on the flattened result.
         out_bias: `[C]`.
         norm3_weight: `[C]` of the layer norm after the linear layer.
         norm3_bias: `[C]`.
@@ -60,10 +60,10 @@ def dynamic_interaction(
         ValueError: If an argument is not floating point, a shape does not fit, or `eps` is not positive.
 
     Example:
-        >>> C, D, S = 8, 4, 7  # channels, inner channels, side of the RoI
-        >>> shapes = [(2*C*D, C), (2*C*D,), (D,), (D,), (C,), (C,), (C, S*S*C), (C,), (C,), (C,)]
+        >>> C, D, P = 8, 4, 7  # channels, inner channels, side of the RoI
+        >>> shapes = [(2*C*D, C), (2*C*D,), (D,), (D,), (C,), (C,), (C, P*P*C), (C,), (C,), (C,)]
         >>> parameters = [torch.randn(shape) for shape in shapes]
-        >>> dynamic_interaction(torch.randn(2, 5, C), torch.randn(2, 5, S*S, C), *parameters).shape
+        >>> dynamic_interaction(torch.randn(2, 5, C), torch.randn(2, 5, P*P, C), *parameters).shape
         torch.Size([2, 5, 8])
     """
     require_floating("norm1_weight", norm1_weight)
@@ -73,7 +73,7 @@ def dynamic_interaction(
     require_floating("roi_feats", roi_feats)
     if pro_feats.dim() < 2 or roi_feats.dim() < 3 or pro_feats.shape[-2] != roi_feats.shape[-3]:
         raise ValueError(
-            "pro_feats must be [..., N, C] and roi_feats [..., N, S*S, C] of one N, "
+            "pro_feats must be [..., N, C] and roi_feats [..., N, P*P, C] of one N, "
             f"got {pro_feats.shape} and {roi_feats.shape}"
         )
     if roi_feats.shape[-2] < 1:
@@ -117,9 +117,9 @@ def dynamic_interaction(
     weights = generator_weight.split(channels * inner)
     biases = generator_bias.split(channels * inner)
     kernel = F.linear(pro_feats, weights[0], biases[0]).unflatten(-1, (channels, inner))  # [..., N, C, D]
-    x = _apply_kernels(roi_feats, kernel, norm1_weight, norm1_bias, eps)  # [..., N, S*S, D]
+    x = _apply_kernels(roi_feats, kernel, norm1_weight, norm1_bias, eps)  # [..., N, P*P, D]
     kernel = F.linear(pro_feats, weights[1], biases[1]).unflatten(-1, (inner, channels))  # [..., N, D, C]
-    x = _apply_kernels(x, kernel, norm2_weight, norm2_bias, eps)  # [..., N, S*S, C]
+    x = _apply_kernels(x, kernel, norm2_weight, norm2_bias, eps)  # [..., N, P*P, C]
     x = F.linear(x.flatten(-2), out_weight, out_bias)  # [..., N, C]
     return F.relu(F.layer_norm(x, [channels], norm3_weight, norm3_bias, eps))
 
@@ -127,6 +127,6 @@ def dynamic_interaction(
 def _apply_kernels(
     features: Tensor, kernels: Tensor, norm_weight: Tensor, norm_bias: Tensor, eps: float
 ) -> Tensor:
-    """A 1x1 convolution per proposal, norm and ReLU: `[..., N, S*S, I]` to `[..., N, S*S, O]`."""
+    """A 1x1 convolution per proposal, norm and ReLU: `[..., N, P*P, I]` to `[..., N, P*P, O]`."""
     x = torch.matmul(features, kernels)
     return F.relu(F.layer_norm(x, [kernels.shape[-1]], norm_weight, norm_bias, eps))

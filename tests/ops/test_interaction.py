@@ -48,7 +48,7 @@ def norm(parameters, number, eps):
 
 
 def loop_over_proposals(pro_feats, roi_feats, parameters, eps=EPS):
-    """One proposal at a time: the paper's pseudocode. pro_feats [N, C], roi_feats [N, S*S, C]."""
+    """One proposal at a time: the paper's pseudocode. pro_feats [N, C], roi_feats [N, P*P, C]."""
     inner, channels = len(parameters["norm1_weight"]), len(parameters["norm2_weight"])
     norm1, norm2, norm3 = (norm(parameters, number, eps) for number in (1, 2, 3))
     results = []

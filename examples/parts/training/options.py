@@ -247,12 +247,19 @@ def _add_step(training: Any) -> None:
 def _add_output(parser: argparse.ArgumentParser) -> None:
     """What a run writes, how often, and how it is resumed."""
     keeping = parser.add_argument_group("output")
-    _add(keeping, "--output", "directory of the run. Several nodes must share it", metavar="DIR")
+    _add(
+        keeping,
+        "--output",
+        "directory of the run. Several nodes must share it. With the recipe that follows from the data: "
+        "runs/NAME, with the name of the data's folder",
+        metavar="DIR",
+    )
     keeping.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,
-        help="resume the run in --output, also with more --iterations. --no-resume: rename it and start a "
-        "new run. Without either, an interrupted run of the same options is resumed. Any other is renamed",
+        help="resume the run in --output, also with more --iterations, --epochs or --minutes. --no-resume: "
+        "rename it and start a new run. Without either, an interrupted run of the same options is resumed. "
+        "Any other is renamed",
     )
     keeping.add_argument(
         "--checkpoint-interval", type=int, default=5000, help="iterations between checkpoints (5000)"

@@ -71,19 +71,19 @@ def strong_transform(
 
 
 class AugmentedDataset(SeededDataset):
-    """Samples with a stronger transform, some of them four images in one, in the middle of a training.
+    """Samples with a stronger transform from `first_epoch` until `epochs`. Some are mosaics of four images.
 
-    The other epochs see images as they are, by the transform of the data set itself. A detector learns
-    fastest from those, and cropped objects and odd colours are not what is to be found in the end.
+    In all other epochs, a sample has the data set's own transform. A detector learns fastest from images as
+    they are. The last epochs are without it, because new photos have no odd colours and no cut objects.
 
     Args:
-        dataset: What to read from.
-        seed: Of the augmentation.
-        transform: In the place of the data set's own.
-        epochs: The first epoch that goes without it.
-        mosaic_epochs: The first epoch without mosaics.
-        mosaic: Probability of one.
-        first_epoch: The first epoch with the transform. Those before go without it, too.
+        dataset: The data set that is read.
+        seed: The seed of the augmentation.
+        transform: The stronger transform. It replaces the data set's own.
+        epochs: The number of the first epoch that is without the transform again.
+        mosaic_epochs: The number of the first epoch that has no mosaics any more.
+        mosaic: The probability that a sample is a mosaic.
+        first_epoch: The number of the first epoch that has the transform.
 
     Example:
         >>> from sparse_rcnn.data import ShapesDataset

@@ -45,7 +45,7 @@ class FixedInteraction(nn.Module):
 
         Args:
             pro_feats: Not used. `DynamicInteraction` has the same argument.
-            roi_feats: `[..., N, S*S, C]`.
+            roi_feats: `[..., N, P*P, C]`.
 
         Returns:
             `[..., N, C]` object features.
