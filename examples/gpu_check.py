@@ -15,6 +15,7 @@ gpu_check.md, gpu_check.json and gpu_check.log. `--device cpu --tiny` only check
 import argparse
 import os
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -44,6 +45,15 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def set_up_compilers() -> None:
+    """Inductor's settings for the parts: kernels are compiled side by side, and CUDA's folder is known."""
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(min(8, os.cpu_count() or 1)))
+    compiler = shutil.which("nvcc")
+    folder = Path(compiler).resolve().parents[1] if compiler else Path("/usr/local/cuda")
+    if folder.is_dir():  # AOTInductor links with a library there
+        os.environ.setdefault("CUDA_HOME", str(folder))
+
+
 def main() -> int:
     arguments = parse_arguments()
     if arguments.device == "cpu" and not arguments.tiny:
@@ -55,6 +65,8 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, deadline.end_now)
     os.environ["SPARSE_RCNN_TEST_DEVICE"] = arguments.device
+    if arguments.device == "cuda":
+        set_up_compilers()
     results: list[Result] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:

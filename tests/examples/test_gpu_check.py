@@ -176,6 +176,20 @@ def test_the_report_has_what_was_measured_until_a_part_was_ended(tmp_path: Path)
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
+def test_what_was_cut_off_while_it_was_written_ends_no_report(tmp_path: Path) -> None:
+    parts = [Part("roi", PASSES, 1.0), Part("head", PASSES, 1.0)]
+    for part, text in zip(parts, ('{"header": "`python x` on', '{"header": "", "tables": []}'), strict=True):
+        (tmp_path / part.name).mkdir()
+        (tmp_path / part.name / "benchmark.json").write_text(text)
+    (tmp_path / "cut.xml").write_text('<testsuite><testcase name="test_a">')
+    (tmp_path / "mute.xml").write_text(
+        '<testsuite><testcase name="test_b"><failure message=""/></testcase></testsuite>'
+    )
+    lines = write_report(tmp_path, tmp_path / "out", parts, [])
+    assert lines[0] == "mute: test_b: "
+    assert "tests: 0 passed, 1 failed, 0 skipped" in lines
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU")
 def test_without_a_gpu_one_line_says_so() -> None:
     said = failure_of("gpu_check.py")

@@ -46,16 +46,6 @@ def test_inference(detector, batches, device):
     assert not counters["graph_break"]
 
 
-@pytest.mark.slow
-def test_training_step(device):
-    eager, compiled = small_step(device), small_step(device)
-    for step in (eager, compiled):
-        step.to(memory_format=torch.channels_last)
-    compile_step(compiled, backend_of(device))
-    batch = training_batch(device)
-    assert largest_difference(gradients_of(compiled, batch), gradients_of(eager, batch)) <= 1e-3
-
-
 def test_cuda_graphs_of_the_compiler(detector, batches, gpu):
     compiled = torch.compile(detector, fullgraph=True, mode="reduce-overhead")
     with torch.no_grad():
@@ -93,3 +83,13 @@ def test_graphed_callables_train(gpu):
     torch.cuda.make_graphed_callables(step.model, batch[:2], allow_unused_input=True)  # in place
     for _ in range(2):
         assert largest_difference(gradients_of(step, batch), expected) <= 1e-3
+
+
+@pytest.mark.slow
+def test_training_step(device):
+    eager, compiled = small_step(device), small_step(device)
+    for step in (eager, compiled):
+        step.to(memory_format=torch.channels_last)
+    compile_step(compiled, backend_of(device))
+    batch = training_batch(device)
+    assert largest_difference(gradients_of(compiled, batch), gradients_of(eager, batch)) <= 1e-3

@@ -8,11 +8,11 @@ from sparse_rcnn.nn import cast_weights, fold_first_stage, fold_norms
 
 
 def train(step, batch, dtype, device, iterations=12):
-    """Losses of some steps. The scaler skips steps that overflow."""
+    """Losses of some steps, and how many of them were taken. The scaler skips steps that overflow."""
     parameters = [parameter for parameter in step.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, 1e-4, fused=True)
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16, init_scale=16.0)
-    losses = []
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16, init_scale=1.0)
+    losses, taken = [], 0
     for _ in range(iterations):
         optimizer.zero_grad()
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -20,24 +20,28 @@ def train(step, batch, dtype, device, iterations=12):
         scaler.scale(total).backward()
         scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        scale = scaler.get_scale()
         scaler.step(optimizer)
         scaler.update()
-        assert not scaler.is_enabled() or scaler.get_scale() >= 1
+        taken += scaler.get_scale() >= scale
         losses.append(total.item())
-    return losses
+    return losses, taken
 
 
 def test_fp16_with_a_scaler(device, record_property):
     batch = training_batch(device)
-    exact = train(small_step(device), batch, torch.float32, device)
-    # A CPU keeps layer norms in fp16, where the gradients of a RoI outside of the image overflow.
-    dtype = torch.float16 if device.type == "cuda" else torch.bfloat16
-    half = train(small_step(device), batch, dtype, device)
-    worst = max(abs(a - b) / abs(a) for a, b in zip(exact, half, strict=True))
-    record_property("largest relative difference of a loss", f"{worst:.1e}")
-    assert 0 < worst <= 0.05
+    exact, _ = train(small_step(device), batch, torch.float32, device)
+    half, taken = train(small_step(device), batch, torch.float16, device)
+    differences = [abs(a - b) / abs(a) for a, b in zip(exact, half, strict=True)]
+    record_property("relative difference of the first loss", f"{differences[0]:.1e}")
+    record_property("largest relative difference of a loss", f"{max(differences):.1e}")
+    record_property("steps without overflow", f"{taken} of {len(half)}")
+    # Only the first loss has equal weights. Rounding moves the others more and more: a match changes.
+    assert 0 < differences[0] <= 0.01
+    assert max(differences) <= 0.3
     assert exact[-1] < exact[0]
     assert half[-1] < half[0]
+    assert taken >= 8
 
 
 def test_channels_last(device):

@@ -34,7 +34,10 @@ def read_tables(directory: Path, parts: list[Part]) -> tuple[list[Table], str]:
     for part in parts:
         path = directory / part.name / "benchmark.json"
         if part.counts and path.exists():
-            record = json.loads(path.read_text())
+            try:
+                record = json.loads(path.read_text())
+            except ValueError:  # ended while it was written
+                continue
             header = header or record["header"].partition("` on ")[2].partition("; medians")[0]
             tables += [Table(**table) for table in record["tables"]]
     return tables, header
@@ -61,7 +64,10 @@ def write_report(directory: Path, output: Path, parts: list[Part], results: list
     tables, header = read_tables(directory, parts)
     targets = judge(by_name(tables))
     not_passed = [test for test in tests if test["outcome"] in ("failure", "error")]
-    lines = [f"{one['file']}: {one['test']}: {one['message'].splitlines()[0][:160]}" for one in not_passed]
+    lines = [
+        f"{one['file']}: {one['test']}: {(one['message'].splitlines() or [''])[0][:160]}"
+        for one in not_passed
+    ]
     failed_rows = [
         f"{table.title}: {row['']}: {row['failed']}"
         for table in tables

@@ -49,16 +49,17 @@ def reading_row(directory: Path, machine: Machine, workers: int) -> dict[str, An
     loader = DataLoader(
         SeededDataset(dataset, 0), batch_sampler=sampler, collate_fn=collate, num_workers=workers
     )
-    iterator = iter(loader)
-    for _ in range(max(1, workers)):  # until all workers have started and read a batch
-        next(iterator)
-    began = time.perf_counter()
-    for _ in range(batches):
-        next(iterator)
-    return {
-        "": f"the loader alone, {workers} workers",
-        "images/s": batch * batches / (time.perf_counter() - began),
-    }
+    row: dict[str, Any] = {"": f"the loader alone, {workers} workers"}
+    try:
+        iterator = iter(loader)
+        for _ in range(max(1, workers)):  # until all workers have started and read a batch
+            next(iterator)
+        began = time.perf_counter()
+        for _ in range(batches):
+            next(iterator)
+    except RuntimeError as error:  # a worker died: too little shared memory
+        return row | {FAILED: str(error).strip().splitlines()[0][:200]}
+    return row | {"images/s": batch * batches / (time.perf_counter() - began)}
 
 
 def training_row(directory: Path, machine: Machine, workers: int, precision: str) -> dict[str, Any]:
@@ -85,6 +86,8 @@ def training_row(directory: Path, machine: Machine, workers: int, precision: str
     lines = (output / "metrics.jsonl").read_text().splitlines()
     steps = [entry for entry in map(json.loads, lines) if "images_per_second" in entry]
     rates = [entry["images_per_second"] for entry in steps[1:]]  # the first ones warm up
+    if not rates:
+        return row | {FAILED: "no step has a rate: were all losses not finite?"}
     return row | {"images/s": sum(rates) / len(rates), "peak GB": steps[-1]["memory_gb"]}
 
 
