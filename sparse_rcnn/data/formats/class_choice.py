@@ -1,7 +1,7 @@
 """Classes chosen, merged or brought into an order by their names."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from sparse_rcnn.data.formats.annotated_images import AnnotatedImages
 from sparse_rcnn.data.formats.box_lists import check_class_names
 from sparse_rcnn.data.formats.counted import counted
 
-__all__ = ["choose_classes"]
+__all__ = ["choose_classes", "in_order"]
 
 
 def choose_classes(
@@ -63,6 +63,17 @@ def choose_classes(
         remarks=remarks,
         lvis=None,  # of the classes as they were
     )
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names sorted by the alphabet, or by their values if all are numbers.
+
+    Example:
+        >>> in_order({"10", "9"})
+        ['9', '10']
+    """
+    names = sorted(names)
+    return sorted(names, key=int) if all(name.isdecimal() for name in names) else names
 
 
 def _category_ids(content: AnnotatedImages, merged: list[list[str]]) -> list[int]:

@@ -91,8 +91,8 @@ def is_length(value: Any) -> bool:
 
 
 def is_name(value: Any) -> bool:
-    """Text that is not empty."""
-    return isinstance(value, str) and value != ""
+    """Text that is not blank."""
+    return isinstance(value, str) and value.strip() != ""
 
 
 def is_number(value: Any) -> bool:

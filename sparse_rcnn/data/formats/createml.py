@@ -43,7 +43,7 @@ def _parse(file: Path) -> list[Entry]:
                 raise ValueError(f"{place}: field 'label' must be a name, got {shown(label)}")
             sides = annotation.get("coordinates")
             x, y, width, height = (number_of(sides, side, place) for side in ("x", "y", "width", "height"))
-            shapes.append(Shape(str(label), (x - width / 2, y - height / 2, width, height), place))
+            shapes.append(Shape(str(label).strip(), (x - width / 2, y - height / 2, width, height), place))
         entries.append(Entry(str(name), shapes))
     return entries
 

@@ -1,6 +1,6 @@
 """Tables of boxes, a line each: CSV as Roboflow, Kaggle, makesense, VIA, Open Images and RetinaNet have it.
 
-The names of the columns say what is in them. Corners and sizes are in pixels; Open Images' are fractions.
+The names of the columns say what is in them. Numbers are pixels, or fractions if all are at most 1.
 """
 
 import csv
@@ -14,42 +14,89 @@ from sparse_rcnn.data.formats.layout import Format, Layout
 from sparse_rcnn.data.formats.text_file import decoded, read_text
 from sparse_rcnn.data.formats.via import region_of
 
-__all__ = ["BOXES", "COLUMNS", "CSV_FORMAT", "IMAGE", "NO_CLASS", "WITHOUT_HEADER", "recognise"]
+__all__ = [
+    "BOXES",
+    "CENTRE",
+    "COLUMNS",
+    "CORNERS",
+    "CSV_FORMAT",
+    "IMAGE",
+    "LIST",
+    "NO_CLASS",
+    "NUMBERS",
+    "REGION",
+    "SUFFIXES",
+    "WITHOUT_HEADER",
+    "recognise",
+    "why_unknown",
+]
 
+# Names of columns in lower case, without spaces, "_" and "-", by preference.
 IMAGE = (
-    *("filename", "file_name", "image", "image_name", "image_id", "imageid", "image_path"),
-    *("path", "img", "file"),
+    *("filename", "image", "imagename", "imageid", "imagepath", "imagefile", "imagefilename"),
+    *("path", "filepath", "img", "imgname", "imgpath", "file"),
 )
 COLUMNS: dict[str, tuple[str, ...]] = {
     "image": IMAGE,
-    "class": ("class", "label", "class_name", "label_name", "labelname", "category", "name"),
-    "left": ("xmin", "x_min", "x1", "left"),
-    "top": ("ymin", "y_min", "y1", "top"),
-    "right": ("xmax", "x_max", "x2", "right"),
-    "bottom": ("ymax", "y_max", "y2", "bottom"),
-    "x": ("x", "bbox_x"),
-    "y": ("y", "bbox_y"),
-    "w": ("w", "bbox_width"),
-    "h": ("h", "bbox_height"),
+    "class": (
+        *("classname", "labelname", "categoryname", "objectname", "class", "label", "category", "object"),
+        *("species", "objectclass", "classes", "labels", "name", "classid", "labelid", "categoryid"),
+    ),
+    "left": ("xmin", "x1", "left", "xtl"),
+    "top": ("ymin", "y1", "top", "ytl"),
+    "right": ("xmax", "x2", "right", "xbr"),
+    "bottom": ("ymax", "y2", "bottom", "ybr"),
+    "x": ("x", "bboxx"),
+    "y": ("y", "bboxy"),
+    "cx": ("cx", "xcenter", "xcentre", "centerx", "centrex", "xc"),
+    "cy": ("cy", "ycenter", "ycentre", "centery", "centrey", "yc"),
+    "w": ("w", "bboxwidth", "bboxw", "boxwidth"),
+    "h": ("h", "bboxheight", "bboxh", "boxheight"),
     "box": ("bbox",),
-    "width": ("width", "image_width", "img_width"),  # of the image
-    "height": ("height", "image_height", "img_height"),
-    "shape": ("region_shape_attributes",),
-    "attributes": ("region_attributes",),
+    "width": ("imagewidth", "imgwidth", "width"),  # of the image
+    "height": ("imageheight", "imgheight", "height"),
+    "shape": ("regionshapeattributes",),
+    "attributes": ("regionattributes",),
     "group": ("isgroupof",),
 }
-BOXES = (("left", "top", "right", "bottom"), ("x", "y", "w", "h"), ("box",), ("shape", "attributes"))
+CORNERS, CENTRE = ("left", "top", "right", "bottom"), ("cx", "cy", "w", "h")
+LIST, REGION = ("box",), ("shape", "attributes")
+BOXES = (CORNERS, ("left", "top", "w", "h"), ("x", "y", "w", "h"), CENTRE, LIST, REGION)
 # Lines without names of columns, by their number of fields: keras-retinanet's and makesense's.
 WITHOUT_HEADER = {
     6: ("image", "left", "top", "right", "bottom", "class"),
     8: ("class", "x", "y", "w", "h", "image", "width", "height"),
 }
 NO_CLASS = "object"  # the class of tables that have no column for it
+SUFFIXES = (".csv", ".tsv")
+NUMBERS = {*CORNERS, *CENTRE, "x", "y", "width", "height"}
 
 
 def recognise(path: Path) -> Layout | None:
     """A table of boxes, or a folder with some."""
-    return layout_of_entries(path, "CSV", ".csv", lambda file: _columns(_head(file)) is not None, _parse)
+    remarks: list[str] = []
+
+    def is_table(file: Path) -> bool:
+        head = _head(file)
+        columns = _columns(head)
+        if columns is not None and "class" not in columns and "attributes" not in columns:
+            unused = [name for place, name in enumerate(head) if place not in columns.values()]
+            others = f" (columns that are not used: {', '.join(unused)})" if unused else ""
+            remarks.append(f"{file}: no column says the class: all boxes are of one, {NO_CLASS!r}{others}")
+        return columns is not None
+
+    layout = layout_of_entries(path, "CSV", SUFFIXES, is_table, _parse)
+    return None if layout is None else layout._replace(remarks=tuple(remarks))
+
+
+def why_unknown(file: Path) -> str:
+    """What is missing in the first line of a table, for messages."""
+    names = [*map(_plain, _head(file))]
+    if not any(name in IMAGE for name in names):
+        return "no column names the image, such as filename"
+    if {"x", "y", "width", "height"} <= {*names}:
+        return "x, y may be the corner or the centre of a box: call them left, top or cx, cy"
+    return "no columns say the box, such as xmin, ymin, xmax, ymax"
 
 
 def _head(file: Path) -> list[str]:
@@ -62,33 +109,54 @@ def _head(file: Path) -> list[str]:
 
 
 def _rows(text: str) -> list[list[str]]:
+    return list(csv.reader(text.splitlines(), delimiter=_delimiter(text)))
+
+
+def _delimiter(text: str) -> str:
     first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    return list(csv.reader(text.splitlines(), delimiter=delimiter))
+    return max(",;\t", key=first.count)
+
+
+def _plain(name: str) -> str:
+    """The name of a column in one spelling: "Class Name" and "class_name" are the same."""
+    return re.sub(r"[\s_-]+", "", name).lower()
 
 
 def _columns(head: list[str]) -> dict[str, int] | None:
     """The index of each known column. None if the table has no boxes."""
-    names = [name.strip().lower() for name in head]
+    names = [*map(_plain, head)]
     found = {
         kind: names.index(name) for kind, known in COLUMNS.items() for name in known[::-1] if name in names
     }
+    # Beside a corner or a centre alone, width and height are those of the box.
+    if not {"right", "w"} & {*found} and {"left", "cx"} & {*found} and {"width", "height"} <= {*names}:
+        found |= {"w": names.index("width"), "h": names.index("height")}
+        found = {
+            kind: place
+            for kind, place in found.items()
+            if names[place] not in ("width", "height") or kind in "wh"
+        }
     if "image" in found and any(all(kind in found for kind in kinds) for kinds in BOXES):
         return found
-    kinds = WITHOUT_HEADER.get(len(names), ())
-    numbers = [name for kind, name in zip(kinds, names, strict=False) if kind not in ("image", "class")]
+    kinds = WITHOUT_HEADER.get(len(head), ())
+    numbers = [
+        name.strip() for kind, name in zip(kinds, head, strict=False) if kind not in ("image", "class")
+    ]
     if kinds and all(re.fullmatch(r"-?\d*\.?\d*", number) for number in numbers):
         return {kind: place for place, kind in enumerate(kinds)}
     return None
 
 
 def _parse(file: Path) -> list[Entry]:
-    rows = _rows(read_text(file))
+    text = read_text(file)
+    rows = _rows(text)
     columns = _columns(rows[0]) if rows else None
     if columns is None:
         raise ValueError(f"{file}: its first line names no columns of images and boxes")
-    headless = not any(name.strip().lower() in IMAGE for name in rows[0])
-    long_names = _descriptions(file) if "labelname" in map(str.lower, rows[0]) else {}
+    headless = not any(_plain(name) in IMAGE for name in rows[0])
+    decimal_commas = _delimiter(text) != ","
+    long_names = _descriptions(file) if "labelname" in map(_plain, rows[0]) else {}
+    fractions = bool(long_names) or "group" in columns
     entries = []
     for number, row in enumerate(rows[0 if headless else 1 :], start=1 if headless else 2):
         if not row:
@@ -99,11 +167,23 @@ def _parse(file: Path) -> list[Entry]:
         fields = {kind: row[place].strip() for kind, place in columns.items()}
         if not fields["image"]:
             raise ValueError(f"{where}: the name of the image is empty")
-        shape = _shape(fields, where, bool(long_names) or "group" in columns)
+        if decimal_commas:
+            fields |= {kind: fields[kind].replace(",", ".") for kind in NUMBERS & fields.keys()}
+        shape = _shape(fields, where, fractions)
         if shape and shape.name in long_names:
             shape = shape._replace(name=long_names[shape.name])
         entries.append(Entry(fields["image"], [shape] if shape else [], _size(fields)))
-    return entries
+    return entries if fractions else _scaled(entries)
+
+
+def _scaled(entries: list[Entry]) -> list[Entry]:
+    """Boxes as fractions of the image, if all lie in its first pixel otherwise."""
+    sides = [side for entry in entries for shape in entry.shapes for side in shape.box]
+    if not sides or not all(-0.01 <= side <= 1.01 for side in sides) or all(side % 1 == 0 for side in sides):
+        return entries
+    return [
+        entry._replace(shapes=[shape._replace(fractions=True) for shape in entry.shapes]) for entry in entries
+    ]
 
 
 def _size(fields: Mapping[str, str]) -> tuple[int, int] | None:
@@ -119,20 +199,24 @@ def _shape(fields: Mapping[str, str], where: str, fractions: bool) -> Shape | No
     kinds = next(kinds for kinds in BOXES if all(kind in fields for kind in kinds))
     if not any(fields[kind].strip("{}") for kind in kinds):
         return None
-    if kinds == BOXES[3]:
+    if kinds == REGION:
         try:
             return region_of(json.loads(fields["shape"]), json.loads(fields["attributes"]), where)
         except json.JSONDecodeError as error:
             raise ValueError(f"{where}: field 'region_attributes' is not valid JSON: {error}") from error
     numbers = [fields[kind] for kind in kinds]
-    if kinds == BOXES[2]:  # "[x, y, w, h]"
+    if kinds == LIST:  # "[x, y, w, h]"
         numbers = fields["box"].strip("[]() ").replace(",", " ").split()
     try:
         one, two, three, four = map(float, numbers)
     except ValueError as error:
         raise ValueError(f"{where}: the box must be four numbers, got {numbers!s:.80}") from error
-    box = (one, two, three - one, four - two) if kinds == BOXES[0] else (one, two, three, four)
-    name = fields.get("class", NO_CLASS)
+    box = one, two, three, four
+    if kinds == CORNERS:
+        box = one, two, three - one, four - two
+    elif kinds == CENTRE:
+        box = one - three / 2, two - four / 2, three, four
+    name = re.sub(r"^(\d+)\.0+$", r"\1", fields.get("class", NO_CLASS))  # "1.0", as pandas writes it
     if not name:
         raise ValueError(f"{where}: the class is empty")
     return Shape(name, box, where, fractions, fields.get("group") == "1")

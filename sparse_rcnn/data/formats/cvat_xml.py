@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions, make_objects
+from sparse_rcnn.data.formats.class_choice import in_order
 from sparse_rcnn.data.formats.coco_fields import LARGEST_NUMBER
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.layout import Format, Layout, Reader, split_of
@@ -68,15 +69,16 @@ def _read(file: Path, root: Path, subset: str, options: ReadOptions) -> Annotate
         (_length(image, "height", place), _length(image, "width", place))
         for image, place in zip(images, where, strict=True)
     ]
-    class_names = [element.text.strip() for element in tree.findall(".//labels/label/name") if element.text]
+    said = [(element.text or "").strip() for element in tree.findall(".//labels/label/name")]
+    class_names = list(dict.fromkeys(name for name in said if name))
     rows = []
     for index, image in enumerate(images):
         for number, shape in enumerate(image):
             if shape.tag not in ("box", *SHAPES):
                 continue
             place = f"{where[index]}: {shape.tag} {number}"
-            rows.append((index, _text(shape, "label", place), _box(shape, place), place))
-    class_names = class_names or sorted({name for _, name, _, _ in rows})
+            rows.append((index, _text(shape, "label", place).strip(), _box(shape, place), place))
+    class_names = class_names or in_order({name for _, name, _, _ in rows})
     if not class_names:
         raise ValueError(f"{file}: no label is named, and no object is there")
     label_of = {name: label for label, name in enumerate(class_names)}
@@ -156,7 +158,7 @@ def _length(element: ElementTree.Element, field: str, where: str) -> int:
 
 def _text(element: ElementTree.Element, field: str, where: str) -> str:
     text = element.get(field)
-    if not text:
+    if text is None or not text.strip():
         raise ValueError(f"{where}: field {field!r} must be a name, got {text!r}")
     return text
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sparse_rcnn.data.formats.coco_fields import is_name
 from sparse_rcnn.data.formats.layout import SPLIT_NAMES
 from sparse_rcnn.data.formats.text_file import lines_of, read_text
 
@@ -177,18 +178,19 @@ def _names(names: Any, count: int | None, file: Path) -> list[str] | None:
             raise ValueError(
                 f"{file}: field 'names': labels must be integers from 0, each once, got {_shown(names)}"
             )
-        if not all(isinstance(name, str) and name for name in names.values()):
+        if not all(map(is_name, names.values())):
             raise ValueError(f"{file}: field 'names' must be a map of names, got {_shown(names)}")
         names = [by_label.get(label, UNNAMED) for label in range(max(by_label, default=-1) + 1)]
-        count = None
-    elif not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
+        count = None if count == len(by_label) else count  # of the names, or of all labels
+    elif not isinstance(names, list) or not all(map(is_name, names)):
         names = []
     if not names:
         expected = "a list of names, a map such as {0: cat}, or a text file of names"
         raise ValueError(f"{file}: field 'names' must be {expected}, got {_shown(given)}")
     if count not in (None, len(names)):
-        raise ValueError(f"{file}: field 'nc' says {count} classes, but 'names' has {len(names)}")
-    return names
+        there = sum(name != UNNAMED for name in names)
+        raise ValueError(f"{file}: field 'nc' says {count} classes, but 'names' has {there}")
+    return [name.strip() for name in names]
 
 
 def _count(value: Any, file: Path) -> int:

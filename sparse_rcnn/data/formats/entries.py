@@ -13,12 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions, make_objects
+from sparse_rcnn.data.formats.class_choice import in_order
 from sparse_rcnn.data.formats.counted import counted
+from sparse_rcnn.data.formats.data_folders import files_below
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_folders import image_folders, split_of_file
 from sparse_rcnn.data.formats.image_names import images_below, missing_message, suffix_order
 from sparse_rcnn.data.formats.image_sizes import keep_readable, sizes_or_headers
-from sparse_rcnn.data.formats.layout import ImageIndex, Layout, files_below, split_of_path
+from sparse_rcnn.data.formats.layout import ImageIndex, Layout, once_each, split_of_path
 from sparse_rcnn.data.formats.located_images import locate_images
 
 __all__ = ["Entry", "Parse", "Shape", "layout_of_entries"]
@@ -48,7 +50,7 @@ Parse = Callable[[Path], list[Entry]]
 def layout_of_entries(
     path: Path,
     name: str,
-    suffix: str,
+    suffix: str | tuple[str, ...],
     is_of_format: Callable[[Path], bool],
     parse: Parse,
     one_an_image: bool = False,
@@ -58,14 +60,14 @@ def layout_of_entries(
     Args:
         path: The file or folder.
         name: Of the format.
-        suffix: Of its files.
+        suffix: Of its files, one or several.
         is_of_format: Whether a file is of the format; it looks at the beginning only.
         parse: From a file to its entries; raises ValueError that names file, entry, field and value.
         one_an_image: Whether each image has a file of its own. Only the folders then say the split.
     """
     root = path if path.is_dir() else path.parent
     files = [root / file for file in files_below(root, suffix)] if path.is_dir() else [path]
-    files = [file for file in files if file.suffix.lower() == suffix and is_of_format(file)]
+    files = [file for file in files if file.name.lower().endswith(suffix) and is_of_format(file)]
     groups: dict[str, list[Path]] = {}
     for file in files:
         folders = split_of_path(file.relative_to(root).as_posix()) or "all"
@@ -92,7 +94,7 @@ def _read(
             if not options.leave_out_broken:
                 raise
             remarks.append(f"{error}: left out")
-    names = sorted({shape.name for some in parsed.values() for entry in some for shape in entry.shapes})
+    names = in_order({shape.name for some in parsed.values() for entry in some for shape in entry.shapes})
     if not names:
         raise ValueError(f"{root}: the data set is empty: no file names an object")
     there = [file for file in chosen if file in parsed]
@@ -129,9 +131,9 @@ def _read(
 def _named(
     parsed: dict[Path, list[Entry]], root: Path, options: ReadOptions
 ) -> tuple[list[Entry], list[str], list[str]]:
-    """The images that files name, each once, and remarks."""
-    entries: list[Entry] = []
-    paths: list[str] = []
+    """The images that files name, each once with each of its objects once, and remarks."""
+    images: dict[str, Entry] = {}  # by path
+    repeats: list[Shape] = []
     remarks: list[str] = []
     missing_ok = options.allow_missing or options.leave_out_broken
     for file, some in parsed.items():
@@ -145,10 +147,28 @@ def _named(
         found, said = locate_images(
             list(joined), folders, base, file, missing_ok, None if split == "all" else split
         )
-        entries += joined.values()
-        paths += found
+        for path, entry in zip(found, joined.values(), strict=True):
+            repeats += _join(images, path, entry)
         remarks += said
-    return entries, paths, remarks
+    if repeats:
+        copies = counted(len(repeats), "box is a copy", "boxes are copies")
+        example = f"{repeats[0].where} ({repeats[0].name:.80})"
+        remarks.append(f"{root}: {copies} of another of its class and image: left out, such as {example}")
+    return list(images.values()), list(images), remarks
+
+
+def _join(images: dict[str, Entry], path: str, entry: Entry) -> list[Shape]:
+    """Adds what one file says of an image to what others say; returns the objects that were there already."""
+    first = images.setdefault(path, entry._replace(shapes=[]))
+    if first.size is None and entry.size is not None:
+        images[path] = first._replace(size=entry.size)
+    known = {(shape.name, shape.box, shape.fractions, shape.is_crowd) for shape in first.shapes}
+    repeats: list[Shape] = []
+    for shape in entry.shapes:
+        content = (shape.name, shape.box, shape.fractions, shape.is_crowd)
+        (repeats if content in known else first.shapes).append(shape)
+        known.add(content)
+    return repeats
 
 
 def _beside(
@@ -163,9 +183,13 @@ def _beside(
     message = missing_message(missing, len(relative), f"in {images}: no image of the files", root)
     if missing and not (options.allow_missing or options.leave_out_broken):
         raise ValueError(message)
-    kept = [name for name in relative if name in found]
-    paths = [str(images / found[name]) for name in kept]
-    return [relative[name] for name in kept], paths, [f"{message}: left out"] if missing else []
+    found, remarks = once_each(found, root)
+    paths = [str(images / image) for image in found.values()]
+    return (
+        [relative[name] for name in found],
+        paths,
+        [*remarks, *([f"{message}: left out"] if missing else [])],
+    )
 
 
 def _unnamed(parsed: dict[Path, list[Entry]], images: Path) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
+from sparse_rcnn.data.formats.data_folders import walk
 from sparse_rcnn.data.image_check import MOST_NAMED
 
 __all__ = [
@@ -38,15 +39,7 @@ def suffix_order(name: str) -> tuple[int, str]:
 
 def images_below(directory: str | Path) -> list[str]:
     """All image files in a folder and its subfolders, as sorted paths relative to it, with slashes."""
-    found: list[str] = []
-    for folder, subfolders, files in os.walk(directory, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
-        relative = os.path.relpath(folder, directory)
-        prefix = "" if relative == "." else relative.replace(os.sep, "/") + "/"
-        found += [prefix + name for name in files if is_image(name)]
-        if prefix.count("/") > 8:
-            subfolders.clear()  # a link that leads back
-    return sorted(found)
+    return sorted(prefix + name for prefix, files in walk(directory) for name in files if is_image(name))
 
 
 def listing(directory: str | Path) -> set[str]:

@@ -31,7 +31,7 @@ def _parse(file: Path) -> list[Entry]:
         label = shape.get("label") if isinstance(shape, dict) else None
         if not is_name(label):
             raise ValueError(f"{where}: field 'label' must be a name, got {shown(label)}")
-        found.append(Shape(str(label), _box(shape, where), where))
+        found.append(Shape(str(label).strip(), _box(shape, where), where))
     image = content.get("imagePath")
     size = content.get("imageHeight"), content.get("imageWidth")
     known = size if is_length(size[0]) and is_length(size[1]) else None

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
+from sparse_rcnn.data.formats.counted import counted
 
 __all__ = [
-    "DEEPEST",
     "ROLES",
     "SPLITS",
     "SPLIT_NAMES",
@@ -24,9 +24,9 @@ __all__ = [
     "ImageIndex",
     "Layout",
     "Reader",
-    "files_below",
     "key_of",
     "of_split",
+    "once_each",
     "says_something",
     "several_data_sets",
     "split_of",
@@ -60,7 +60,6 @@ ROLES = {
     *("images", "image", "imgs", "img", "jpegimages", "pictures", "photos"),
     *("annotations", "annotation", "annots", "annot", "anns", "xmls", "xml", "labels", "label", "default"),
 }
-DEEPEST = 6  # folders below the one that is given
 
 
 class Reader(Protocol):
@@ -134,19 +133,6 @@ def several_data_sets(path: Path, found: Iterable[Path]) -> ValueError:
     return ValueError(f"{path}: holds several data sets: {names}; give the one that is meant")
 
 
-def files_below(directory: Path, suffix: str) -> list[str]:
-    """All files of a suffix in a folder and its subfolders, as sorted relative paths with slashes."""
-    found: list[str] = []
-    for folder, subfolders, files in os.walk(directory, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
-        relative = os.path.relpath(folder, directory)
-        prefix = "" if relative == "." else relative.replace(os.sep, "/") + "/"
-        found += [prefix + name for name in files if name.lower().endswith(suffix) and name[0] != "."]
-        if prefix.count("/") >= DEEPEST:
-            subfolders.clear()
-    return sorted(found)
-
-
 def key_of(relative: str) -> str:
     """A path without its suffix and without folders that only say what is in them.
 
@@ -207,6 +193,34 @@ class ImageIndex:
         places = self._by_name.get(name) or self._by_stem.get(os.path.splitext(os.path.basename(file))[0], [])
         places = of_split(places, split_of_path(file))
         return places[0] if len({os.path.splitext(place)[0] for place in places}) == 1 else None
+
+
+def once_each(found: Mapping[str, str], root: Path) -> tuple[dict[str, str], list[str]]:
+    """Annotation files and their images, each image once, and a remark on files that are copies.
+
+    Args:
+        found: As of `ImageIndex.match`.
+        root: The folder of the annotation files.
+
+    Raises:
+        ValueError: If two files of one image have different contents.
+    """
+    file_of: dict[str, str] = {}
+    copies = []
+    for file, image in found.items():
+        first = file_of.setdefault(image, file)
+        if first == file:
+            continue
+        if (root / first).read_bytes() != (root / file).read_bytes():
+            raise ValueError(
+                f"{root / first} and {root / file} are both of image {image}, and differ: keep one of them"
+            )
+        copies.append(str(root / file))
+    once = {file: image for image, file in file_of.items()}
+    if not copies:
+        return once, []
+    said = counted(len(copies), "file is a copy", "files are copies")
+    return once, [f"{root}: {said} of another file of the same image: left out, such as {copies[0]}"]
 
 
 def of_split(places: Iterable[str], split: str | None) -> list[str]:

@@ -1,5 +1,6 @@
 """Finds the format of a folder by the names and the beginnings of its files."""
 
+from itertools import islice
 from pathlib import Path
 
 from sparse_rcnn.data.formats.coco_layout import COCO_FORMAT
@@ -7,6 +8,7 @@ from sparse_rcnn.data.formats.createml import CREATEML_FORMAT
 from sparse_rcnn.data.formats.crowdhuman import CROWDHUMAN_FORMAT
 from sparse_rcnn.data.formats.csv_table import CSV_FORMAT
 from sparse_rcnn.data.formats.cvat_xml import CVAT_FORMAT
+from sparse_rcnn.data.formats.data_folders import PICTURES, is_of_results
 from sparse_rcnn.data.formats.labelme import LABELME_FORMAT
 from sparse_rcnn.data.formats.layout import (
     SPLIT_NAMES,
@@ -61,21 +63,26 @@ def recognise(path: Path, split: str = "train") -> Layout:
 def _inside(path: Path) -> Path:
     """The only folder in a folder, as archives have it; but not train/ or images/."""
     for _ in range(2):
-        beside = [one for one in path.iterdir() if not _is_clutter(one.name)] if path.is_dir() else []
+        several = (one for one in path.iterdir() if not _is_clutter(one)) if path.is_dir() else ()
+        beside = list(islice(several, 2))
         if len(beside) != 1 or not beside[0].is_dir() or says_something(beside[0].name):
             break
         path = beside[0]
     return path
 
 
-def _is_clutter(name: str) -> bool:
-    return name.startswith((".", "__MACOSX")) or name.lower() in ("thumbs.db", "desktop.ini")
+def _is_clutter(path: Path) -> bool:
+    return (
+        path.name.startswith((".", "__MACOSX"))
+        or path.name.lower() in ("thumbs.db", "desktop.ini", *PICTURES)
+        or (path.is_dir() and is_of_results(path))
+    )
 
 
 def _recognise_below(path: Path) -> Layout:
     """The layout of the only folder, one or two levels deeper, that has one: VOCdevkit/VOC2012."""
-    folders = sorted(folder for folder in path.glob("*/") if folder.is_dir()) if path.is_dir() else []
-    for level in (folders, [below for folder in folders for below in sorted(folder.glob("*/"))]):
+    folders = _folders(path) if path.is_dir() else []
+    for level in (folders, [below for folder in folders for below in _folders(folder)]):
         found = {
             folder: layout for folder in level for known in FORMATS if (layout := known.recognise(folder))
         }
@@ -84,6 +91,10 @@ def _recognise_below(path: Path) -> Layout:
         if found:
             return next(iter(found.values()))
     raise unknown_layout(path, (*FORMATS, *OTHER_FORMATS))
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(folder for folder in path.glob("*/") if folder.is_dir() and not is_of_results(folder))
 
 
 def _has(layout: Layout, split: str) -> bool:

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from sparse_rcnn.data.formats.csv_table import SUFFIXES, why_unknown
+from sparse_rcnn.data.formats.data_folders import walk
 from sparse_rcnn.data.formats.image_names import IMAGE_SUFFIXES
 from sparse_rcnn.data.formats.layout import Format
 from sparse_rcnn.data.formats.text_file import decoded
@@ -60,7 +62,8 @@ def unknown_layout(path: Path, formats: Sequence[Format]) -> ValueError:
     known = ", ".join(known.name for known in formats)
     expected = {known.name: known.expected for known in formats}
     if path.is_file():
-        return ValueError(f"{path}: is no annotation file of a known format ({known})")
+        said = _said_by(str(path)) if path.suffix.lower() in (".json", *SUFFIXES) else ""
+        return ValueError(f"{path}: is no annotation file of a known format ({known}){said}")
     suffixes, folders, first = _look(path)
     counts = [f"{count} {suffix or 'files without suffix'}" for suffix, count in suffixes.most_common(6)]
     found = ", ".join(counts) or "no files"
@@ -88,7 +91,8 @@ def _said_by(file: str) -> str:
         kinds = (what for words, what in OTHER_JSON if all(f'"{word}"' in head for word in words))
         return next((f": {os.path.basename(file)} looks like {what}" for what in kinds), "")
     line = next((line.strip() for line in head.splitlines() if line.strip()), "")
-    return f": {os.path.basename(file)} begins with {line[:60]!r}"
+    why = f": {why_unknown(Path(file))}" if file.lower().endswith(SUFFIXES) else ""
+    return f": {os.path.basename(file)} begins with {line[:60]!r}{why}"
 
 
 def _look(path: Path) -> tuple[Counter[str], list[str], dict[str, str]]:
@@ -96,13 +100,13 @@ def _look(path: Path) -> tuple[Counter[str], list[str], dict[str, str]]:
     suffixes: Counter[str] = Counter()
     folders: list[str] = []
     first: dict[str, str] = {}
-    for folder, subfolders, files in os.walk(path):
-        if folder == str(path):
-            folders = list(subfolders)
+    for prefix, files in walk(path):
+        if prefix.count("/") == 1:
+            folders.append(prefix[:-1])
         for name in sorted(files):
             suffix = os.path.splitext(name)[1].lower()
             suffixes[suffix] += 1
-            first.setdefault(suffix, os.path.join(folder, name))
+            first.setdefault(suffix, os.path.join(path, prefix, name))
         if sum(suffixes.values()) > MOST_FILES:
             break
     return suffixes, folders, first

@@ -7,6 +7,7 @@ import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions, make_objects
 from sparse_rcnn.data.formats.box_lists import check_class_names
+from sparse_rcnn.data.formats.class_choice import in_order
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_names import shortened
 from sparse_rcnn.data.formats.image_sizes import keep_readable, sizes_or_headers
@@ -37,7 +38,7 @@ def voc_images(
         ValueError: Naming the file and the object.
     """
     if class_names is None:
-        class_names = sorted({item.name for page in pages.values() for item in page.objects})
+        class_names = in_order({item.name for page in pages.values() for item in page.objects})
         if not class_names:
             raise ValueError(f"{where}: no annotation file names an object")
     names = check_class_names(class_names)

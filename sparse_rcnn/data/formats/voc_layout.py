@@ -8,14 +8,15 @@ from pathlib import Path
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
 from sparse_rcnn.data.formats.counted import counted
+from sparse_rcnn.data.formats.data_folders import files_below
 from sparse_rcnn.data.formats.image_names import first_names, images_below, missing_message, suffix_order
 from sparse_rcnn.data.formats.layout import (
     Format,
     ImageIndex,
     Layout,
     Reader,
-    files_below,
     key_of,
+    once_each,
     several_data_sets,
     split_of,
     split_of_path,
@@ -59,7 +60,8 @@ def recognise(path: Path) -> Layout | None:
 def _recognise_list(path: Path) -> Layout | None:
     if path.suffix.lower() != ".txt":
         return None
-    root = path.parent  # of ImageSets/Main/train.txt, ImageSets/train.txt or train.txt
+    # The folder of ImageSets/Main/train.txt, ImageSets/train.txt or train.txt, also seen from inside.
+    root = Path(os.path.abspath(path)).parent
     root = root.parent if root.name == "Main" else root
     root = root.parent if root.name == "ImageSets" else root
     layout = recognise(root)
@@ -164,8 +166,10 @@ def _read(root: Path, files: list[str], chosen: list[str], options: ReadOptions)
     found = index.match({file: pages[root / file].image_name for file in files if root / file in pages})
     pairs: list[tuple[Path, str]] = []
     missing: list[str] = []
+    once, said = once_each({file: found[file] for file in chosen if file in found}, root)
+    remarks += said
     for file in chosen:
-        if root / file not in pages:
+        if root / file not in pages or (file in found and file not in once):
             continue
         name = found.get(file)
         if name is None:

@@ -14,12 +14,14 @@ import numpy as np
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions, make_objects
 from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.flat import FlatStrings
-from sparse_rcnn.data.formats.image_names import Folders
+from sparse_rcnn.data.formats.image_names import listing
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
 from sparse_rcnn.data.formats.text_file import read_text
 
-__all__ = ["FARTHEST", "labels_of", "read_labels", "read_yolo"]
+__all__ = ["FARTHEST", "IMAGE_FOLDERS", "LABEL_FOLDERS", "labels_of", "read_labels", "read_yolo"]
 
+# Folders, in any spelling, and what stands in place of them in the paths of label files.
+IMAGE_FOLDERS, LABEL_FOLDERS = ("images", "image", "imgs", "img", "jpegimages"), ("labels", "label")
 FARTHEST = 2.0  # a greater number is no fraction: it is a coordinate in pixels
 
 
@@ -49,8 +51,9 @@ def read_yolo(
         raise ValueError(f"{where}: the data set is empty: there are no images")
     if not any(labels):
         raise ValueError(
-            f"{where}: none of {len(images)} images has a label file, which is looked for beside the image "
-            f"and in labels/ in place of images/: {_label_files(images[0])[0]}"
+            f"{where}: none of {len(images)} images has a label file, such as "
+            f"{os.path.splitext(os.path.basename(images[0]))[0]}.txt of {images[0]}: it is looked for beside "
+            "the image, and in labels/ in place of images/"
         )
     rows: list[tuple[int, int, str, int]] = []  # image, label, file, line
     fractions: list[tuple[float, ...]] = []
@@ -86,20 +89,25 @@ def read_yolo(
         _, label, file, number = rows[index]
         return f"{file}: line {number} (class {label}): cx cy w h {fractions[index]}"
 
-    named = [label for label, name in enumerate(class_names) if name]
-    new_label = {label: position for position, label in enumerate(named)}
-    if len(named) < len(class_names):
-        said = counted(
-            len(class_names) - len(named), "label between others has", "labels between others have"
-        )
+    first_of: dict[str, int] = {}
+    for label, name in enumerate(class_names):
+        if name and first_of.setdefault(name, label) != label:
+            remarks.append(
+                f"{where}: labels {first_of[name]} and {label} have the same name: they are one class, {name}"
+            )
+    position = {name: place for place, name in enumerate(first_of)}
+    if unnamed := sum(not name for name in class_names):
+        said = counted(unnamed, "label between others has", "labels between others have")
         remarks.append(f"{where}: {said} no name")
     content = AnnotatedImages(
         paths,
         np.arange(1, len(images) + 1),
         sizes,
-        [class_names[label] for label in named],
-        named,
-        make_objects(owners.tolist(), [new_label[row[1]] for row in rows], boxes, [False] * len(rows)),
+        list(first_of),
+        list(first_of.values()),
+        make_objects(
+            owners.tolist(), [position[class_names[row[1]]] for row in rows], boxes, [False] * len(rows)
+        ),
         describe,
         remarks,
     )
@@ -182,19 +190,32 @@ def _box(values: list[float], keypoints: bool, where: str) -> tuple[float, float
 
 def labels_of(images: Sequence[str]) -> list[str | None]:
     """The label file of each image: in labels/ in place of images/, or beside it; None if there is none."""
-    folders = Folders()
-    return [next((file for file in _label_files(image) if folders.has(file)), None) for image in images]
+    known: dict[str, dict[str, str]] = {}
+    found = []
+    for image in images:
+        folder, name = os.path.split(image)
+        if folder not in known:
+            known[folder] = _label_files(folder)
+        found.append(known[folder].get(os.path.splitext(name)[0]))
+    return found
 
 
-def _label_files(image: str) -> list[str]:
-    stem = os.path.splitext(image)[0] + ".txt"
-    slashed = stem.replace(os.sep, "/")
-    files = []
-    for folder in ("images", "JPEGImages", "Images", "imgs"):
-        before, found, after = slashed.rpartition(f"/{folder}/")
-        if found:
-            files += [f"{before}/labels/{after}", f"{before}/Labels/{after}"]
-    return [*files, stem]
+def _label_files(folder: str) -> dict[str, str]:
+    """The label files of the images in a folder, by the name of the image without its suffix."""
+    parts = folder.replace(os.sep, "/").split("/")
+    places = [folder]
+    for position, part in enumerate(parts):
+        if part.lower() in IMAGE_FOLDERS:
+            before = "/".join(parts[:position]) + "/" if position else ""
+            names = [name for name in sorted(listing(before or ".")) if name.lower() in LABEL_FOLDERS]
+            places += ["/".join([before + name, *parts[position + 1 :]]) for name in names]
+    files: dict[str, str] = {}
+    for place in places:  # what is written last counts: labels/ in place of the innermost folder of images
+        for name in sorted(listing(place or ".")):
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() == ".txt":
+                files[stem] = os.path.join(place, name)
+    return files
 
 
 def _short(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sparse_rcnn.data.formats.data_folders import above
 from sparse_rcnn.data.formats.data_yaml import read_names
 from sparse_rcnn.data.formats.image_names import is_image
 from sparse_rcnn.data.formats.text_file import lines_of
@@ -20,10 +21,15 @@ NAME_FILES = (
 )
 
 
-def class_names(root: Path) -> list[str] | None:
-    """The names in the nearest file of names; None if there is none."""
+def class_names(root: Path) -> tuple[list[str] | None, tuple[str, ...]]:
+    """The names in the nearest file of names, None if there is none; and a remark if it is outside."""
     file = names_file(root)
-    return None if file is None else read_names(file)
+    if file is None:
+        return None, ()
+    outside = file.parent == above(root)
+    return read_names(file), (
+        (f"{root}: no file in it names the classes; their names are those of {file}",) if outside else ()
+    )
 
 
 def names_file(root: Path) -> Path | None:
@@ -33,7 +39,7 @@ def names_file(root: Path) -> Path | None:
         ValueError: If two folders, as of two splits, have such a file with different names.
     """
     below = [root / "labels", root / "train", root / "data"]
-    for folder in (root, *below, *sorted(root.glob("*/")), *sorted(root.glob("*/*/")), root.parent):
+    for folder in (root, *below, *sorted(root.glob("*/")), *sorted(root.glob("*/*/")), above(root)):
         for pattern in NAME_FILES:
             for file in sorted(folder.glob(pattern)):
                 if not (file.name == "labels.txt" and is_label_file(file)):

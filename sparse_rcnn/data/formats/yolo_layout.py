@@ -7,14 +7,15 @@ from pathlib import Path
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
 from sparse_rcnn.data.formats.counted import counted
+from sparse_rcnn.data.formats.data_folders import files_below
 from sparse_rcnn.data.formats.data_yaml import SPLITS, DataFile, read_data_file, read_data_yaml, read_names
 from sparse_rcnn.data.formats.image_names import images_below, missing_message, suffix_order
 from sparse_rcnn.data.formats.layout import (
     Format,
     ImageIndex,
     Layout,
-    files_below,
     key_of,
+    once_each,
     several_data_sets,
     split_of,
     split_of_path,
@@ -39,8 +40,9 @@ def recognise(path: Path) -> Layout | None:
         if suffix == ".data":
             return _described(read_data_file(path))
         if suffix == ".txt" and is_list(path):
-            names = class_names(path.parent)
-            return Layout("YOLO", {"all": partial(read_listed, [str(path)], path.parent, names, path, False)})
+            names, said = class_names(path.parent)
+            read = partial(read_listed, [str(path)], path.parent, names, path, False)
+            return Layout("YOLO", {"all": read}, said)
         return None
     for folder in ("", "*/", "*/*/"):
         for pattern in ("data.yaml", "data.yml", "dataset.yaml", "*.yaml", "*.yml", "*.data"):
@@ -96,7 +98,7 @@ def _undescribed(root: Path) -> Layout | None:
         if not os.path.basename(file).lower().startswith(NO_LABELS) and not is_name_file(root / file)
     ]
     lists = {file for file in labels if "/" not in file and is_list(root / file)}
-    names = class_names(root)
+    names, said = class_names(root)
     rest = [file for file in labels if file not in lists]
     some = [file for file in rest[:LOOKED_AT] if is_label_file(root / file)]
     if not some and not (names and rest):
@@ -112,11 +114,12 @@ def _undescribed(root: Path) -> Layout | None:
                 split: partial(read_listed, files, root, names, Path(files[0]), False)
                 for split, files in by_list.items()
             },
+            said,
         )
     images = images_below(root)
     groups = {split_of_path(image) or "all" for image in images} or {"all"}
     return Layout(
-        "YOLO", {split: partial(_read_paired, root, split, rest, names) for split in sorted(groups)}
+        "YOLO", {split: partial(_read_paired, root, split, rest, names) for split in sorted(groups)}, said
     )
 
 
@@ -129,17 +132,18 @@ def _read_paired(
     index = ImageIndex(base, images)
     wanted = {image for image in images if options.images or (split_of_path(image) or "all") == split}
     matched = index.match(dict.fromkeys(labels))
-    label_of = {image: file for file, image in matched.items() if image in wanted}
+    once, remarks = once_each({file: image for file, image in matched.items() if image in wanted}, root)
+    label_of = {image: file for file, image in once.items()}
     lost = [file for file in labels if file not in matched]
     if lost and not (options.leave_out_broken or options.allow_missing):
         raise ValueError(missing_message(lost, len(labels), f"in {base}: no image of the label files", root))
     chosen = sorted(_once(wanted))
     files = [str(root / label_of[image]) if image in label_of else None for image in chosen]
     content = read_yolo([str(base / image) for image in chosen], files, names, root, options)
-    if not lost:
-        return content
-    remark = f"{root}: {counted(len(lost), 'label file has', 'label files have')} no image, such as {lost[0]}"
-    return content._replace(remarks=[*content.remarks, remark])
+    if lost:
+        said = counted(len(lost), "label file has", "label files have")
+        remarks.append(f"{root}: {said} no image, such as {lost[0]}")
+    return content._replace(remarks=[*content.remarks, *remarks])
 
 
 def _once(images: set[str]) -> list[str]:

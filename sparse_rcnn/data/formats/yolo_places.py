@@ -57,7 +57,7 @@ def _without_image(labels: Sequence[str | None]) -> list[str]:
         os.path.join(folder, name)
         for folder in sorted({os.path.dirname(file) for file in known})
         for name in sorted(listing(folder))
-        if name.endswith(".txt")
+        if name.lower().endswith(".txt")
     ]
     return [
         file
@@ -78,7 +78,7 @@ def _listed(file: Path, root: Path) -> list[str]:
     bases = list(dict.fromkeys([root, file.parent]))
     for line in lines_of(file, " as a list of images"):
         parts = [part for part in line.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-        places = [line, *(str(base / line) for base in bases[::-1])]
+        places = [*(str(base / line) for base in bases[::-1]), line]
         places += [str(base.joinpath(*parts[first:])) for first in range(len(parts)) for base in bases]
         found.append(
             os.path.normpath(next((place for place in places if folders.has(place)), str(root / line)))
