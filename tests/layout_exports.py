@@ -437,6 +437,17 @@ def csv_retinanet(root: Path) -> None:
         draw(root / "images" / f"{picture.stem}.jpg", picture)
 
 
+def results(root: Path) -> None:
+    """A run, detections, a report and pictures, as commands that are started in the folder write them."""
+    for file in ("runs/mine/pictures/a1", "runs/mine/augmentation", "found/a1", "report/photos/0", "dataset"):
+        draw(root / f"{file}.png", IMAGES[0])
+    text(root / "runs/mine/recipe.txt", "0 0.5 0.5 0.1 0.1\n")
+    text(root / "runs/mine/metrics.jsonl", "{}\n")
+    text(root / "found/a1.txt", "0 0.5 0.5 0.1 0.1\n")
+    text(root / "found/detections.json", "{}")
+    text(root / "report/report.html", "")
+
+
 def csv_of(root: Path, head: str, row: Callable[[Picture, str, int, int, int, int], str]) -> None:
     """A table without images that have no boxes. Such images are not drawn."""
     rows = [row(picture, *box) for picture in IMAGES for box in picture.boxes]

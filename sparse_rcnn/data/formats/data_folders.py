@@ -7,8 +7,8 @@ from pathlib import Path
 __all__ = ["DEEPEST", "PICTURES", "RESULTS", "above", "files_below", "is_of_results", "walk"]
 
 DEEPEST = 8  # folders below the one that is given; a link may lead back
-# A run has the first two, detect.py writes the third. A report is report.html with photos/ beside it.
-RESULTS = {"lock", "metrics.jsonl", "detections.json"}
+# Files of a run, and of detect.py. A report is report.html with photos/ beside it.
+RESULTS = {"lock", "metrics.jsonl", "augmentation.png", "detections.json"}
 PICTURES = {"dataset.png", "stages.png"}  # of commands that were started in the folder
 
 

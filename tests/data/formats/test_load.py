@@ -12,14 +12,19 @@ from layout_exports import CLASSES, IMAGES, contents, expected
 
 from sparse_rcnn.data import DatasetRemark, DetectionDataset, list_splits, load_dataset, write_split
 
+Patch = pytest.MonkeyPatch
 pytestmark = pytest.mark.filterwarnings("ignore::sparse_rcnn.data.DatasetRemark")
 
 
 @pytest.mark.parametrize("write", exports.WITH_SPLITS, ids=lambda write: write.__name__)
-def test_layouts_with_splits(tmp_path: Path, write: Callable[[Path], None]) -> None:
+def test_layouts_with_splits(tmp_path: Path, write: Callable[[Path], None], monkeypatch: Patch) -> None:
     write(tmp_path)
+    remarks = load_dataset(tmp_path).remarks
+    exports.results(tmp_path)
+    assert load_dataset(tmp_path).remarks == remarks
+    monkeypatch.chdir(tmp_path)
     for split, name in (("train", "train"), ("val", "val"), ("val", "valid")):
-        data = load_dataset(tmp_path, name)
+        data = load_dataset(".", name)
         assert contents(data) == expected(split)
         assert data.class_names == CLASSES
     with pytest.raises(ValueError, match=r"has no split 'tset': there is train, val"):
@@ -27,10 +32,12 @@ def test_layouts_with_splits(tmp_path: Path, write: Callable[[Path], None]) -> N
 
 
 @pytest.mark.parametrize("write", exports.WITHOUT_SPLITS, ids=lambda write: write.__name__)
-def test_layouts_without_splits(tmp_path: Path, write: Callable[[Path], None]) -> None:
+def test_layouts_without_splits(tmp_path: Path, write: Callable[[Path], None], monkeypatch: Patch) -> None:
     write(tmp_path)
+    exports.results(tmp_path)
     assert list_splits(tmp_path) == ["all"]
-    train, val = (load_dataset(tmp_path, split, val_share=0.4) for split in ("train", "val"))
+    monkeypatch.chdir(tmp_path)
+    train, val = (load_dataset(".", split, val_share=0.4) for split in ("train", "val"))
     assert len(val) == 2
     assert train.class_names == val.class_names == CLASSES
     assert {**contents(train), **contents(val)} == expected("train", "val")
@@ -132,16 +139,26 @@ def test_what_would_be_read_wrongly_in_silence(tmp_path: Path) -> None:
         load_dataset(tmp_path / "both", "test")
 
 
-def test_single_files_are_data_sets(tmp_path: Path) -> None:
+def test_single_files_are_data_sets(tmp_path: Path, monkeypatch: Patch) -> None:
     exports.coco_plain(tmp_path / "coco")
-    assert contents(load_dataset(tmp_path / "coco/train.json", val_share=0)) == expected("train")
     exports.yolo_ultralytics(tmp_path / "yolo")
-    assert contents(load_dataset(tmp_path / "yolo/mine.yaml", "val")) == expected("val")
     exports.yolo_lists(tmp_path / "lists")
-    assert load_dataset(tmp_path / "lists/val.txt", val_share=0).num_objects == 4
     exports.voc_devkit(tmp_path / "voc")
-    file = tmp_path / "voc/VOCdevkit/VOC2012/ImageSets/Main/val.txt"
-    assert contents(load_dataset(file, val_share=0)) == expected("val")
+    exports.cvat_images(tmp_path / "cvat")
+    exports.csv_of(tmp_path / "csv", *exports.CSV_TABLES["Roboflow"])
+    files = {
+        "coco/train.json": ("train", 3, 3),
+        "yolo/mine.yaml": ("val", 2, 4),
+        "lists/val.txt": ("train", 2, 4),
+        "voc/VOCdevkit/VOC2012/ImageSets/Main/val.txt": ("train", 2, 4),
+        "cvat/annotations.xml": ("train", 5, 7),
+        "csv/labels.csv": ("train", 4, 7),
+    }
+    for name, (split, images, objects) in files.items():
+        whole = load_dataset(tmp_path / name, split, val_share=0)
+        assert (len(whole), whole.num_objects) == (images, objects)
+        monkeypatch.chdir((tmp_path / name).parent)
+        assert contents(load_dataset(Path(name).name, split, val_share=0)) == contents(whole)
     shutil.move(tmp_path / "coco/images", tmp_path / "elsewhere")
     images = {"images": tmp_path / "elsewhere", "val_share": 0}
     assert contents(load_dataset(tmp_path / "coco/train.json", **images)) == expected("train")
