@@ -338,9 +338,57 @@ def test_label_files_without_an_image_get_a_remark(tmp_path: Path) -> None:
     assert remark.endswith(f"data.yaml: 1 label file has no image that can be read, such as {lost}")
 
 
+@pytest.mark.parametrize(
+    ("images", "labels", "suffix"),
+    [("images", "labels", ".TXT"), ("IMAGES", "Labels", ".txt"), ("img", "label", ".txt")],
+)
+def test_label_files_in_other_spellings(tmp_path: Path, images: str, labels: str, suffix: str) -> None:
+    exports.yolo_ultralytics(tmp_path)
+    (tmp_path / "images").rename(tmp_path / images)
+    (tmp_path / "labels").rename(tmp_path / labels)
+    for file in (tmp_path / labels).rglob("*.txt"):
+        file.rename(file.with_suffix(suffix))
+    yaml = tmp_path / "mine.yaml"
+    yaml.write_text(yaml.read_text().replace("images/", f"{images}/"))
+    assert contents(load_dataset(tmp_path)) == expected("train")
+
+
+def test_lines_of_a_list_belong_to_its_data_set(tmp_path: Path, monkeypatch: Patch) -> None:
+    exports.yolo_lists(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    monkeypatch.chdir(tmp_path / "other")  # where all lines name a file, too
+    paths = load_dataset(tmp_path / "one").image_paths
+    assert {Path(path).parent for path in paths} == {tmp_path / "one/images"}
+
+
+COPIES = {
+    exports.labelme: ("train/annotations/a1.json", "train/labels/a1.json"),
+    exports.voc_kaggle: ("annots/a1.xml", "labels/a1.xml"),
+    exports.yolo_label_studio: ("labels/a1.txt", "images/a1.txt"),
+}
+
+
+@pytest.mark.parametrize("write", COPIES, ids=lambda write: write.__name__)
+def test_two_files_of_one_image(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path)
+    first, second = (tmp_path / name for name in COPIES[write])
+    before = load_dataset(tmp_path, val_share=0)
+    second.parent.mkdir(exist_ok=True)
+    shutil.copy(first, second)
+    data = load_dataset(tmp_path, val_share=0)
+    assert (contents(data), len(data)) == (contents(before), len(before))
+    said = "1 file is a copy of another file of the same image: left out, such as"
+    assert {*data.remarks} - {*before.remarks} == {f"{tmp_path}: {said} {max(first, second)}"}
+    second.write_bytes(second.read_bytes() + b"\n")
+    with pytest.raises(ValueError, match=r"a1\.\w+ and .*a1\.\w+ are both of image .*a1\.\w+, and differ"):
+        load_dataset(tmp_path, val_share=0)
+
+
 YAML_FAULTS = [
     ("names: [a", r"is not valid YAML"),
     ("train: train/images\nnames: [a, b]\nnc: 3", r"field 'nc' says 3 classes, but 'names' has 2"),
+    ("train: train/images\nnames: {0: a, 1: b}\nnc: 5", r"field 'nc' says 5 classes, but 'names' has 2"),
+    ("train: train/images\nnames: [a, ' ']", r"field 'names' must be a list of names"),
     (
         "train: train/images\nnames: {0: a, -1: b}",
         r"field 'names': labels must be integers from 0, each once, got {'0': 'a', '-1': 'b'}",
