@@ -80,7 +80,7 @@ def recognise(path: Path) -> Layout | None:
         head = _head(file)
         columns = _columns(head)
         if columns is not None and "class" not in columns and "attributes" not in columns:
-            unused = [name for place, name in enumerate(head) if place not in columns.values()]
+            unused = [name for place, name in enumerate(head) if name and place not in columns.values()]
             others = f" (columns that are not used: {', '.join(unused)})" if unused else ""
             remarks.append(f"{file}: no column says the class: all boxes are of one, {NO_CLASS!r}{others}")
         return columns is not None
@@ -156,6 +156,7 @@ def _parse(file: Path) -> list[Entry]:
     headless = not any(_plain(name) in IMAGE for name in rows[0])
     decimal_commas = _delimiter(text) != ","
     long_names = _descriptions(file) if "labelname" in map(_plain, rows[0]) else {}
+    kinds = next(kinds for kinds in BOXES if all(kind in columns for kind in kinds))
     fractions = bool(long_names) or "group" in columns
     entries = []
     for number, row in enumerate(rows[0 if headless else 1 :], start=1 if headless else 2):
@@ -169,7 +170,7 @@ def _parse(file: Path) -> list[Entry]:
             raise ValueError(f"{where}: the name of the image is empty")
         if decimal_commas:
             fields |= {kind: fields[kind].replace(",", ".") for kind in NUMBERS & fields.keys()}
-        shape = _shape(fields, where, fractions)
+        shape = _shape(fields, kinds, where, fractions)
         if shape and shape.name in long_names:
             shape = shape._replace(name=long_names[shape.name])
         entries.append(Entry(fields["image"], [shape] if shape else [], _size(fields)))
@@ -178,8 +179,9 @@ def _parse(file: Path) -> list[Entry]:
 
 def _scaled(entries: list[Entry]) -> list[Entry]:
     """Boxes as fractions of the image, if all lie in its first pixel otherwise."""
-    sides = [side for entry in entries for shape in entry.shapes for side in shape.box]
-    if not sides or not all(-0.01 <= side <= 1.01 for side in sides) or all(side % 1 == 0 for side in sides):
+    shapes = [shape for entry in entries for shape in entry.shapes]
+    whole = all(side % 1 == 0 for shape in shapes for side in shape.box)
+    if whole or any(not -0.01 <= side <= 1.01 for shape in shapes for side in shape.box):
         return entries
     return [
         entry._replace(shapes=[shape._replace(fractions=True) for shape in entry.shapes]) for entry in entries
@@ -194,9 +196,8 @@ def _size(fields: Mapping[str, str]) -> tuple[int, int] | None:
     return int(float(height)), int(float(width))
 
 
-def _shape(fields: Mapping[str, str], where: str, fractions: bool) -> Shape | None:
+def _shape(fields: Mapping[str, str], kinds: tuple[str, ...], where: str, fractions: bool) -> Shape | None:
     """The box of a line. None if its fields are empty: the image has no objects."""
-    kinds = next(kinds for kinds in BOXES if all(kind in fields for kind in kinds))
     if not any(fields[kind].strip("{}") for kind in kinds):
         return None
     if kinds == REGION:
@@ -216,7 +217,9 @@ def _shape(fields: Mapping[str, str], where: str, fractions: bool) -> Shape | No
         box = one, two, three - one, four - two
     elif kinds == CENTRE:
         box = one - three / 2, two - four / 2, three, four
-    name = re.sub(r"^(\d+)\.0+$", r"\1", fields.get("class", NO_CLASS))  # "1.0", as pandas writes it
+    name = fields.get("class", NO_CLASS)
+    if name.endswith(".0") and name[:-2].isdecimal():  # as pandas writes numbers
+        name = name[:-2]
     if not name:
         raise ValueError(f"{where}: the class is empty")
     return Shape(name, box, where, fractions, fields.get("group") == "1")

@@ -211,10 +211,8 @@ def _label_files(folder: str) -> dict[str, str]:
             places += ["/".join([before + name, *parts[position + 1 :]]) for name in names]
     files: dict[str, str] = {}
     for place in places:  # what is written last counts: labels/ in place of the innermost folder of images
-        for name in sorted(listing(place or ".")):
-            stem, suffix = os.path.splitext(name)
-            if suffix.lower() == ".txt":
-                files[stem] = os.path.join(place, name)
+        there = sorted(name for name in listing(place or ".") if name[-4:].lower() == ".txt")
+        files |= {name[:-4]: os.path.join(place, name) for name in there}
     return files
 
 
