@@ -13,7 +13,7 @@ from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.data.formats.held_out import choose_held_out, read_split, split_names
 from sparse_rcnn.data.formats.image_names import Folders
-from sparse_rcnn.data.formats.layout import SPLIT_NAMES, Layout
+from sparse_rcnn.data.formats.layout import SPLIT_NAMES, Layout, split_of
 from sparse_rcnn.data.formats.recognise import name_of_split, names_in_order, recognise
 from sparse_rcnn.data.formats.transform import Transform
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
@@ -133,7 +133,7 @@ def _read_split(
             name = training
         if name is None:
             raise _no_such_split(layout, split, path)
-        return layout.splits[name](options), []
+        return layout.splits[name](options), _beside(layout, name, path)
     content = layout.splits[training or ""](options)
     base = path if path.is_dir() else path.parent
     names = split_names(content, base)
@@ -148,14 +148,26 @@ def _read_split(
         how = f"a share of {val_share:g}, chosen by their names and seed {seed}"
     remark = f"{path}: has no split 'val': {len(chosen)} of {len(names)} images are it, {how}"
     others = np.setdiff1d(np.arange(len(names)), chosen)
-    return content.with_images(chosen if wanted == "val" else others), [remark]
+    remarks = [remark, *_beside(layout, training or "", path)]
+    return content.with_images(chosen if wanted == "val" else others), remarks
+
+
+def _beside(layout: Layout, name: str, path: Path) -> list[str]:
+    """A remark on other files of the split that is read: minival beside val, train2017 beside train."""
+    others = [other for other in layout.splits if other != name and split_of(other) == SPLIT_NAMES.get(name)]
+    if not others:
+        return []
+    return [f"{path}: split {name!r} is read without {', '.join(others)}, which the folder has besides"]
 
 
 def _no_such_split(layout: Layout, split: str, path: Path) -> ValueError:
     there = [name for name in names_in_order(layout) if name != "all"]
     several = [name for name in there if name.startswith(split) or name.endswith(split)]
     if len(several) > 1:
-        return ValueError(f"{path}: has several splits '{split}': give one of {', '.join(several)}")
+        return ValueError(
+            f"{path}: has several splits '{split}': give one of {', '.join(several)} (train.py: its file as "
+            "--train-annotations or --val-annotations)"
+        )
     close = difflib.get_close_matches(split, there, 1, 0.6)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     what = f"has no split {split!r}: there is {', '.join(there) or 'one set of images without splits'}"
