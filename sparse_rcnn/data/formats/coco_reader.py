@@ -51,7 +51,7 @@ def read_coco(
         columns.drop_repeated()
         members["categories"] = mending.categories(members["categories"])
     image_ids, sizes = columns.images()
-    _refuse_duplicates(image_ids, file, "image")
+    _refuse_duplicates(image_ids, file, "image", mending)
     if mending is not None:
         mending.repeated = len({*columns.names}) < len(columns.names)
     paths, remarks = locate(columns.names)
@@ -129,7 +129,8 @@ def _positions(
     if (wrong := positions < 0).any():
         first = int(np.argmax(wrong))
         section = {"image_id": "images", "category_id": "categories"}[field]
-        said = f"{field} {values[first]} is not among {section!r}"
+        value = mending.written(values[first]) if mending and field == "image_id" else values[first]
+        said = f"{field} {value} is not among {section!r}"
         count = int(np.count_nonzero(wrong))
         if mending is None or not mending.leave_out_broken:
             others = f" (and {count - 1} more like it)" if count > 1 else ""
@@ -139,10 +140,11 @@ def _positions(
     return positions
 
 
-def _refuse_duplicates(ids: np.ndarray, file: Path, kind: str) -> None:
+def _refuse_duplicates(ids: np.ndarray, file: Path, kind: str, mending: Mending | None = None) -> None:
     if np.greater(np.diff(ids), 0).all():
         return
     ordered = np.sort(ids)
     again = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(again):
-        raise ValueError(f"{file}: {kind} id {again[0]} occurs more than once")
+        id = mending.written(again[0]) if mending else again[0]
+        raise ValueError(f"{file}: {kind} id {id} occurs more than once")
