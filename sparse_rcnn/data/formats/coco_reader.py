@@ -58,8 +58,8 @@ def read_coco(
     columns.names = []
     by_id, parents = _categories(members["categories"], file)
     ids, image_of, category_of, boxes, areas, is_crowd = columns.annotations()
-    ids = mending.numbered(ids) if mending is not None else ids
-    _refuse_duplicates(ids, file, "annotation")
+    if mending is None:
+        _refuse_duplicates(ids, file, "annotation")
     image_of = _positions(image_of, image_ids, ids, "image_id", file, mending)
     labels = _positions(category_of, np.array(list(by_id)), ids, "category_id", file, mending)
     del category_of
@@ -75,7 +75,8 @@ def read_coco(
         ids, image_of, labels = ids[order], image_of[order], labels[order]
         boxes = boxes[order]
         areas, is_crowd = areas[order], is_crowd[order]
-    objects = Objects(ids, image_of, labels, boxes, areas, is_crowd)
+    unique = mending.numbered(ids) if mending is not None else ids
+    objects = Objects(unique, image_of, labels, boxes, areas, is_crowd)
 
     def describe(index: int) -> str:
         return f"{file}: annotation {ids[index]}: bbox {boxes[index].tolist()}"

@@ -16,9 +16,8 @@ def recognise(path: Path) -> Layout | None:
 
 
 def _is_createml(file: Path) -> bool:
-    return has_names(file, "annotations", "coordinates") and (
-        has_names(file, "image") or has_names(file, "imagefilename")
-    )
+    fields = "annotations", "coordinates"
+    return has_names(file, *fields, "image") or has_names(file, *fields, "imagefilename")
 
 
 def _parse(file: Path) -> list[Entry]:

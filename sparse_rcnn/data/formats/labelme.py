@@ -17,7 +17,7 @@ def recognise(path: Path) -> Layout | None:
 
 
 def _is_labelme(file: Path) -> bool:
-    return has_names(file, "shapes") and (has_names(file, "flags") or has_names(file, "imagePath"))
+    return has_names(file, "shapes", "flags") or has_names(file, "shapes", "imagePath")
 
 
 def _parse(file: Path) -> list[Entry]:

@@ -13,12 +13,14 @@ from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.data.formats.held_out import choose_held_out, read_split, split_names
 from sparse_rcnn.data.formats.image_names import Folders
-from sparse_rcnn.data.formats.layout import SPLIT_NAMES, Layout, split_of
-from sparse_rcnn.data.formats.recognise import name_of_split, names_in_order, recognise
+from sparse_rcnn.data.formats.layout import SPLIT_NAMES, Layout
+from sparse_rcnn.data.formats.recognise import name_of_split, names_alike, names_in_order, recognise
 from sparse_rcnn.data.formats.transform import Transform
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 
-__all__ = ["list_splits", "load_dataset"]
+__all__ = ["PARTS", "list_splits", "load_dataset"]
+
+PARTS = ("train", "val")  # which a data set without splits is divided into
 
 
 def load_dataset(
@@ -125,10 +127,11 @@ def _read_split(
 ) -> tuple[AnnotatedImages, list[str]]:
     """A split of the files, or a part of the training images, and a remark on it."""
     name, wanted = name_of_split(layout, split), SPLIT_NAMES.get(split.lower(), split)
-    val = name_of_split(layout, "val")
-    training = name_of_split(layout, "train") or ("all" if "all" in layout.splits and not val else None)
-    held_out = val is None and training is not None and val_share != 0
-    if not (held_out and wanted in ("train", "val")) or (wanted == "val" and name):
+    training = name_of_split(layout, "train")
+    if training is None and "all" in layout.splits and not any(names_alike(layout, one) for one in PARTS):
+        training = "all"
+    held_out = not names_alike(layout, "val") and training is not None and val_share != 0
+    if not (held_out and wanted in PARTS):
         if name is None and wanted == "train":
             name = training
         if name is None:
@@ -154,7 +157,7 @@ def _read_split(
 
 def _beside(layout: Layout, name: str, path: Path) -> list[str]:
     """A remark on other files of the split that is read: minival beside val, train2017 beside train."""
-    others = [other for other in layout.splits if other != name and split_of(other) == SPLIT_NAMES.get(name)]
+    others = [other for other in names_alike(layout, name) if other != name]
     if not others:
         return []
     return [f"{path}: split {name!r} is read without {', '.join(others)}, which the folder has besides"]
@@ -162,7 +165,7 @@ def _beside(layout: Layout, name: str, path: Path) -> list[str]:
 
 def _no_such_split(layout: Layout, split: str, path: Path) -> ValueError:
     there = [name for name in names_in_order(layout) if name != "all"]
-    several = [name for name in there if name.startswith(split) or name.endswith(split)]
+    several = names_alike(layout, split)
     if len(several) > 1:
         return ValueError(
             f"{path}: has several splits '{split}': give one of {', '.join(several)} (train.py: its file as "

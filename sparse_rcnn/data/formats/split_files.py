@@ -30,11 +30,10 @@ def splits_of_files(
     named: list[tuple[str, Path]] = []
     for split, some in by_split.items():
         words = [word_of(file, split) for file in some]
-        if split == "all":  # any names, if they differ
-            words = words if len({*words}) == len(words) else [split] * len(words)
-        else:
+        if split != "all":  # else any names
             words = [word if split_of(word) == split else split for word in words]
-        named += zip(words if len(some) > 1 else [split], some, strict=True)
+        differ = len({*words}) == len(words) if split == "all" else len({*words}) > 1
+        named += zip(words if differ and len(some) > 1 else [split] * len(some), some, strict=True)
     return one_of_each(((name, file, reader_of(file)) for name, file in named), root)
 
 
