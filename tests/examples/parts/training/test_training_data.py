@@ -25,6 +25,7 @@ from sparse_rcnn.data import (
     evaluate_coco,
     load_dataset,
     training_transform,
+    write_dataset,
 )
 from sparse_rcnn.inference import category_ids_of
 from sparse_rcnn.ops import shortest_side_resize
@@ -244,6 +245,11 @@ def test_other_classes_for_validation_are_refused(root: Path) -> None:
         ValueError, match=r"classes that train has not: something else; .*--classes "
     ) as raised:
         load_data(arguments, tolerant=True)
+    splits = {split: load_dataset(root, split) for split in ("train", "val")}
+    with pytest.raises(
+        ValueError, match=r"train and val have different classes \(not in both: .*something else"
+    ):
+        write_dataset(splits, root / "out", "coco")
     kept = shlex.split(str(raised.value).split("--classes ")[1])
     train, val = load_data(options(root, "--data", str(root), "--classes", *kept), tolerant=True)
     assert train.class_names == val.class_names == kept
