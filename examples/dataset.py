@@ -12,7 +12,7 @@ from pathlib import Path
 
 from parts.command_line import CommandLine, printable, run
 from parts.dataset_picture import draw_dataset
-from parts.open_dataset import DATA, add_data_options, open_split
+from parts.open_dataset import DATA, add_data_options, open_alike, open_split
 from parts.outputs import check_outputs
 
 from sparse_rcnn.data import DetectionDataset, describe_dataset, list_splits, write_dataset
@@ -55,7 +55,8 @@ def open_splits(arguments: argparse.Namespace) -> dict[str, DetectionDataset]:
         names += [name for name in there if name not in (*names, "all", "trainval")]
         if not {"train", "trainval", "all"} & {*there}:
             names = there
-    return {name: open_split(arguments, name) for name in names}
+    first = open_split(arguments, names[0])
+    return {names[0]: first, **{name: open_alike(arguments, name, first) for name in names[1:]}}
 
 
 def main() -> None:

@@ -62,8 +62,13 @@ def open_split(
     transform: Any = None,
     allow_missing: bool = False,
     quiet: bool = False,
+    class_names: Sequence[str] | None = None,
+    allow_absent_classes: bool = False,
 ) -> DetectionDataset:
-    """A split of the data set that these options name; `quiet` prints no remarks."""
+    """A split of the data set that these options name; `quiet` prints no remarks.
+
+    The classes are those of --classes, or `class_names`.
+    """
     path, images = arguments.data, None
     if split in ("train", "val") and arguments.train_annotations:
         if arguments.val_annotations or split == "train":
@@ -82,7 +87,8 @@ def open_split(
         split if share or path == arguments.data else only_split(path, split),
         transform,
         drop_degenerate=bool(arguments.drop_degenerate_boxes),
-        class_names=parse_classes(arguments.classes),
+        class_names=class_names or parse_classes(arguments.classes),
+        allow_absent_classes=allow_absent_classes,
         allow_missing=allow_missing,
         images=images,
         val_share=share,
@@ -91,6 +97,29 @@ def open_split(
         count_from=arguments.voc_count_from,
         quiet=quiet,
     )
+
+
+def open_alike(
+    arguments: argparse.Namespace,
+    split: str,
+    first: DetectionDataset,
+    transform: Any = None,
+    allow_missing: bool = False,
+) -> DetectionDataset:
+    """Another split, with the classes of the first in their order, unless it has classes of its own.
+
+    Its files may list fewer classes, or the same in another order or with other ids.
+    """
+    given = arguments, split, transform, allow_missing
+    dataset = open_split(*given, allow_absent_classes=True)
+    names, own = first.class_names, dataset.class_names
+    if own == names or not {*own} <= {*names}:
+        return dataset
+    absent = [name for name in names if name not in own]
+    how = f"lack {', '.join(absent[:5])}" if absent else "list them in another order"
+    how += f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+    say(f"{split} gets the classes of train, in their order: its own files {how}")
+    return open_split(*given, quiet=True, class_names=names, allow_absent_classes=True)
 
 
 def only_split(path: str, split: str) -> str:
@@ -124,10 +153,15 @@ def load_dataset(
             **options,
         )
     for remark in () if quiet else dataset.remarks:
-        if remark not in SAID:  # both of two splits say how they were made
-            SAID.add(remark)
-            print(printable(f"remark: {remark}"))
+        say(remark)
     return dataset
+
+
+def say(remark: str) -> None:
+    """Prints a remark once: both of two splits say how they were made."""
+    if remark not in SAID:
+        SAID.add(remark)
+        print(printable(f"remark: {remark}"))
 
 
 def share_of(text: str) -> float | Path:

@@ -1,13 +1,14 @@
 """The data sets of a run, and everything that can be wrong with them."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from torchvision.transforms import v2
 
 from parts.command_line import printable
 from parts.evaluating import can_evaluate
-from parts.open_dataset import open_split
+from parts.open_dataset import open_alike, open_split
 from parts.training.batches import pad
 from parts.training.processes import Processes
 from sparse_rcnn.data import (
@@ -24,6 +25,7 @@ from sparse_rcnn.data.loading.transforms import CROP_RANGE, ResizeShortestEdge
 from sparse_rcnn.ops import shortest_side_resize
 
 WHOLE = 5000  # data sets up to this size are decoded before training. For larger ones, headers are read
+MOST_NAMES = 100  # classes that an error names
 REMEDY = "--max-unreadable N trains without them"
 
 
@@ -44,9 +46,9 @@ def load_data(arguments: argparse.Namespace, tolerant: bool) -> tuple[DetectionD
     if arguments.augmentation == "none":
         training = ResizeShortestEdge(*sizes)
     train = open_split(arguments, "train", training, tolerant)
-    val = open_split(arguments, "val", evaluation, tolerant)
+    val = open_alike(arguments, "val", train, evaluation, tolerant)
     if train.class_names != val.class_names:
-        raise ValueError(f"{arguments.data}: train and val have different classes: {_difference(train, val)}")
+        raise ValueError(f"{arguments.data or arguments.val_annotations}: {_alone(train, val)}")
     if train.num_objects == 0:
         raise ValueError("the training set has no box to learn from")
     return train, val
@@ -94,11 +96,14 @@ def write_down(
         print(printable(f"the split is written to {file}"))
 
 
-def _difference(train: DetectionDataset, val: DetectionDataset) -> str:
-    both = (("train", train, val), ("val", val, train))
-    alone = {name: sorted({*this.class_names} - {*that.class_names}) for name, this, that in both}
-    words = [f"only {name} has {', '.join(names)}" for name, names in alone.items() if names]
-    return "; ".join(words) or "the same names, in another order"
+def _alone(train: DetectionDataset, val: DetectionDataset) -> str:
+    """What to do about classes that only validation has."""
+    alone = [name for name in val.class_names if name not in train.class_names]
+    remedy = "name the classes alike in both"
+    if len(alone) < len(val.class_names):
+        kept = shlex.join(train.class_names) if len(train.class_names) <= MOST_NAMES else "and those of train"
+        remedy += f", or leave their boxes out with --classes {kept}"
+    return f"val has classes that train has not: {', '.join(alone[:MOST_NAMES])}; {remedy}"
 
 
 def check_data(datasets: dict[str, DetectionDataset], tolerant: bool) -> None:

@@ -41,17 +41,16 @@ def images_from_lists(
     image_indices: list[int] = []
     all_labels: list[int] = []
     for index, (path, some, kinds) in enumerate(zip(images, boxes, labels, strict=True)):
-        try:
-            corners = np.asarray(some, dtype=np.float64).reshape(-1, 4) if len(some) else np.empty((0, 4))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: boxes must be numbers [M, 4], got {str(some)[:80]}") from error
+        corners = _corners(some, path)
+        if not hasattr(kinds, "__len__"):
+            raise ValueError(f"{path}: labels must be a list, got {kinds!r:.80}")
         if len(corners) != len(kinds):
             raise ValueError(f"{path}: {len(corners)} boxes came with {len(kinds)} labels")
         for number, kind in enumerate(kinds):
-            label = label_of.get(kind, -1) if isinstance(kind, str) else int(kind)
+            label = label_of.get(kind, -1) if isinstance(kind, str) else _whole(kind)
             if not 0 <= label < len(names):
                 raise ValueError(
-                    f"{path}: label {number} must be one of {names} or 0..{len(names) - 1}, got {kind!r}"
+                    f"{path}: label {number} must be one of {names} or 0..{len(names) - 1}, got {kind!r:.80}"
                 )
             all_labels.append(label)
         image_indices += [index] * len(corners)
@@ -73,6 +72,26 @@ def images_from_lists(
     ids = np.arange(1, len(paths) + 1)
     categories = list(range(1, len(names) + 1))
     return AnnotatedImages(paths, ids, sizes, names, categories, objects, describe, [])
+
+
+def _corners(boxes: Any, path: str | Path) -> np.ndarray:
+    """The boxes of an image, [M, 4] float64."""
+    try:
+        corners = np.asarray(boxes, dtype=np.float64) if len(boxes) else np.empty((0, 4))
+    except (TypeError, ValueError):
+        corners = np.empty(0)
+    if corners.shape[-1] != 4:
+        raise ValueError(f"{path}: boxes must be numbers [M, 4], got {str(boxes)[:80]}")
+    return corners.reshape(-1, 4)
+
+
+def _whole(value: Any) -> int:
+    """A whole number, such as 1, 1.0 or an element of a tensor; -1 for all else."""
+    try:
+        number = int(value)
+        return number if number == value else -1
+    except (TypeError, ValueError, OverflowError):
+        return -1
 
 
 def check_class_names(class_names: Sequence[str]) -> list[str]:

@@ -81,7 +81,8 @@ class CocoColumns:
     def add_annotations(self, entries: list[Any], first: int) -> None:
         """Takes entries of "annotations", as `add_images` does."""
         columns = columns_at_once(entries)
-        if columns is None and self.mending is not None:
+        odd = columns is None or not columns[3].any(axis=1).all()  # a box of zeros was not filled in
+        if odd and self.mending is not None:
             entries = self.mending.annotations(entries, first, self._look_at_each)
             columns = columns_at_once(entries)
         self._rows.append(columns or self._look_at_each(entries, first))

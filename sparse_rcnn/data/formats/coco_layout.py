@@ -1,6 +1,5 @@
 """COCO's JSON under the names that tools give it: COCO, LVIS, Roboflow, CVAT, Label Studio, makesense."""
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,16 +8,19 @@ import numpy as np
 
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
 from sparse_rcnn.data.formats.coco_mending import Mending, merge_repeated
-from sparse_rcnn.data.formats.coco_reader import read_coco
-from sparse_rcnn.data.formats.image_folders import image_folders, split_of_file, word_of
+from sparse_rcnn.data.formats.coco_reader import SECTIONS, read_coco
+from sparse_rcnn.data.formats.image_folders import folder_of, image_folders
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
+from sparse_rcnn.data.formats.json_file import ENDS, names_in
 from sparse_rcnn.data.formats.json_sections import read_sections
 from sparse_rcnn.data.formats.layout import Format, Layout, Reader, split_of
 from sparse_rcnn.data.formats.located_images import locate_images
+from sparse_rcnn.data.formats.split_files import splits_of_files
 
-__all__ = ["COCO_FORMAT", "HEAD", "OTHER_TASKS", "recognise"]
+__all__ = ["COCO_FORMAT", "DATUMARO", "MARKS", "OTHER_TASKS", "recognise"]
 
-HEAD = 1 << 16  # bytes that are looked at to recognise a file
+DATUMARO = ("items", "label_id")  # names in its files, which have annotations and categories, too
+MARKS = b"\xef\xbb\xbf\xff\xfe \t\r\n"  # of the encoding, and spaces
 # COCO's other files about the same images.
 OTHER_TASKS = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
 
@@ -26,19 +28,14 @@ OTHER_TASKS = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_i
 def recognise(path: Path) -> Layout | None:
     """A JSON with images and annotations, or a folder that holds one or more."""
     if path.is_file():
-        return Layout("COCO", {"all": partial(_read, path, path.parent, [])}) if _is_coco(path) else None
+        return Layout("COCO", {"all": partial(_read, path, folder_of(path), [])}) if _is_coco(path) else None
     files = _files(path, "", "annotations/") or _files(path, "*/", "*/annotations/")
     files = [file for file in files if not file.name.startswith(OTHER_TASKS)] or files
-    by_split: dict[str, list[Path]] = {}
-    for file in files:
-        by_split.setdefault(split_of_file(file, path), []).append(file)
-    splits: dict[str, Reader] = {}
-    for split, some in by_split.items():
-        # Several files of one split, such as those of 2014 and 2017, are called by their names.
-        for file in some:
-            name = split if len(some) == 1 else word_of(file, split)
-            others = [other for other in files if other != file]
-            splits[name if name not in splits else file.stem] = partial(_read, file, path, others)
+
+    def reader_of(file: Path) -> Reader:
+        return partial(_read, file, path, [other for other in files if other != file])
+
+    splits = splits_of_files(files, path, reader_of)
     return Layout("COCO", splits) if splits else None
 
 
@@ -48,22 +45,11 @@ def _files(root: Path, *folders: str) -> list[Path]:
 
 
 def _is_coco(file: Path) -> bool:
-    """Whether the beginning or the end of a file has the names of COCO's lists."""
-    try:
-        with open(file, "rb") as stream:
-            head = stream.read(HEAD)
-            length = stream.seek(0, 2)
-            stream.seek(max(0, length - HEAD))
-            tail = stream.read(HEAD)
-    except OSError:
+    """Whether a file is an object that has two of COCO's lists, and is not Datumaro's."""
+    if len(names_in(file, SECTIONS, 2)) < 2 or len(names_in(file, DATUMARO, 0)) == len(DATUMARO):
         return False
-    encoding = json.detect_encoding(head)
-    text = (head + tail).decode(encoding, errors="ignore").lstrip("\ufeff \t\r\n")
-    if not text.startswith("{"):
-        return False
-    names = {name for name in ("images", "annotations", "categories") if f'"{name}"' in text}
-    datumaro = '"items"' in text and '"label_id"' in text
-    return len(names) >= 2 and not datumaro
+    with open(file, "rb") as stream:
+        return stream.read(ENDS).replace(b"\0", b"").lstrip(MARKS).startswith(b"{")
 
 
 def _read(file: Path, root: Path, others: list[Path], options: ReadOptions) -> AnnotatedImages:

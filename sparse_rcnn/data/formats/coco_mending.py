@@ -103,6 +103,10 @@ class Mending:
         self.note("annotations have the same id: all are numbered anew", int(again[0]), len(again))
         return np.arange(1, len(ids) + 1)
 
+    def written(self, id: int) -> Any:
+        """The id of an image as the file has it."""
+        return next((text for text, number in self._ids.items() if number == id), id)
+
     def _image(self, entry: Any, number: int) -> Any:
         if not isinstance(entry, dict):
             return entry
@@ -138,9 +142,12 @@ class Mending:
             if None not in numbers:
                 self.note("boxes are text", box)
                 mended["bbox"] = numbers
-        if box in (None, []) and (around := box_around(entry.get("segmentation"))) is not None:
+        unset = mended.get("bbox") in (None, "", [], [0, 0, 0, 0])
+        if unset and (around := box_around(entry.get("segmentation"))) is not None:
             self.note("annotations have no bbox: the box around the segmentation is taken", mended["id"])
             mended["bbox"] = around
+            if mended.get("area") == 0:
+                del mended["area"]
         return mended
 
     def _integers(self, entry: dict[str, Any], fields: tuple[str, ...]) -> dict[str, int]:

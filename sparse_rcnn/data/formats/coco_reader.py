@@ -51,15 +51,15 @@ def read_coco(
         columns.drop_repeated()
         members["categories"] = mending.categories(members["categories"])
     image_ids, sizes = columns.images()
-    _refuse_duplicates(image_ids, file, "image")
+    _refuse_duplicates(image_ids, file, "image", mending)
     if mending is not None:
         mending.repeated = len({*columns.names}) < len(columns.names)
     paths, remarks = locate(columns.names)
     columns.names = []
     by_id, parents = _categories(members["categories"], file)
     ids, image_of, category_of, boxes, areas, is_crowd = columns.annotations()
-    ids = mending.numbered(ids) if mending is not None else ids
-    _refuse_duplicates(ids, file, "annotation")
+    if mending is None:
+        _refuse_duplicates(ids, file, "annotation")
     image_of = _positions(image_of, image_ids, ids, "image_id", file, mending)
     labels = _positions(category_of, np.array(list(by_id)), ids, "category_id", file, mending)
     del category_of
@@ -75,7 +75,8 @@ def read_coco(
         ids, image_of, labels = ids[order], image_of[order], labels[order]
         boxes = boxes[order]
         areas, is_crowd = areas[order], is_crowd[order]
-    objects = Objects(ids, image_of, labels, boxes, areas, is_crowd)
+    unique = mending.numbered(ids) if mending is not None else ids
+    objects = Objects(unique, image_of, labels, boxes, areas, is_crowd)
 
     def describe(index: int) -> str:
         return f"{file}: annotation {ids[index]}: bbox {boxes[index].tolist()}"
@@ -129,7 +130,8 @@ def _positions(
     if (wrong := positions < 0).any():
         first = int(np.argmax(wrong))
         section = {"image_id": "images", "category_id": "categories"}[field]
-        said = f"{field} {values[first]} is not among {section!r}"
+        value = mending.written(values[first]) if mending and field == "image_id" else values[first]
+        said = f"{field} {value} is not among {section!r}"
         count = int(np.count_nonzero(wrong))
         if mending is None or not mending.leave_out_broken:
             others = f" (and {count - 1} more like it)" if count > 1 else ""
@@ -139,10 +141,11 @@ def _positions(
     return positions
 
 
-def _refuse_duplicates(ids: np.ndarray, file: Path, kind: str) -> None:
+def _refuse_duplicates(ids: np.ndarray, file: Path, kind: str, mending: Mending | None = None) -> None:
     if np.greater(np.diff(ids), 0).all():
         return
     ordered = np.sort(ids)
     again = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(again):
-        raise ValueError(f"{file}: {kind} id {again[0]} occurs more than once")
+        id = mending.written(again[0]) if mending else again[0]
+        raise ValueError(f"{file}: {kind} id {id} occurs more than once")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sparse_rcnn.data.formats.coco_fields import is_name
 from sparse_rcnn.data.formats.entries import Entry, Shape, layout_of_entries
-from sparse_rcnn.data.formats.json_file import begins_with, number_of, read_json, shown
+from sparse_rcnn.data.formats.json_file import has_names, number_of, read_json, shown
 from sparse_rcnn.data.formats.layout import Format, Layout
 
 __all__ = ["CREATEML_FORMAT", "recognise"]
@@ -16,9 +16,8 @@ def recognise(path: Path) -> Layout | None:
 
 
 def _is_createml(file: Path) -> bool:
-    return begins_with(file, "annotations", "coordinates") and (
-        begins_with(file, "image") or begins_with(file, "imagefilename")
-    )
+    fields = "annotations", "coordinates"
+    return has_names(file, *fields, "image") or has_names(file, *fields, "imagefilename")
 
 
 def _parse(file: Path) -> list[Entry]:

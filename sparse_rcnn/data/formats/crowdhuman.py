@@ -17,7 +17,8 @@ from sparse_rcnn.data.formats.coco_fields import is_box, is_name
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_names import images_below, missing_message, suffix_order
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
-from sparse_rcnn.data.formats.layout import Format, ImageIndex, Layout, Reader, split_of
+from sparse_rcnn.data.formats.layout import Format, ImageIndex, Layout
+from sparse_rcnn.data.formats.split_files import splits_of_files
 from sparse_rcnn.data.formats.text_file import read_text
 
 __all__ = ["CROWDHUMAN_FORMAT", "recognise"]
@@ -27,10 +28,8 @@ def recognise(path: Path) -> Layout | None:
     """An .odgt file, or a folder that holds some."""
     if path.is_file():
         return Layout("CrowdHuman", {"all": partial(_read, path, path.parent)}) if _is_odgt(path) else None
-    splits: dict[str, Reader] = {}
-    for file in sorted([*path.glob("*.odgt"), *path.glob("*/*.odgt")]):
-        name = split_of(file.stem) or "all"
-        splits[name if name not in splits else file.stem] = partial(_read, file, path)
+    files = sorted([*path.glob("*.odgt"), *path.glob("*/*.odgt")])
+    splits = splits_of_files(files, path, lambda file: partial(_read, file, path))
     return Layout("CrowdHuman", splits) if splits else None
 
 

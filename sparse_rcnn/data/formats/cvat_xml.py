@@ -12,8 +12,10 @@ from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptio
 from sparse_rcnn.data.formats.class_choice import in_order
 from sparse_rcnn.data.formats.coco_fields import LARGEST_NUMBER
 from sparse_rcnn.data.formats.flat import FlatStrings
+from sparse_rcnn.data.formats.image_folders import folder_of
 from sparse_rcnn.data.formats.layout import Format, Layout, Reader, split_of
 from sparse_rcnn.data.formats.located_images import locate_images
+from sparse_rcnn.data.formats.split_files import one_of_each
 from sparse_rcnn.data.formats.text_file import decoded
 from sparse_rcnn.data.formats.voc_page import parse_xml
 
@@ -29,16 +31,14 @@ def recognise(path: Path) -> Layout | None:
     found = [file for file in files if file.suffix.lower() == ".xml" and _is_cvat(file)]
     if not found:
         return None
-    root = path.parent if path.is_file() else path
-    readers: dict[str, Reader] = {}
+    root = folder_of(path) if path.is_file() else path
+    named: list[tuple[str, Path, Reader]] = []
+    differ = len({file.stem for file in found}) == len(found) > 1
     for file in found:
-        subsets = _subsets(file)
-        for subset in subsets or [""]:
-            name = (split_of(subset) or subset) or ("all" if len(found) == 1 else file.stem)
-            readers[name if name not in readers else f"{file.stem} {subset}"] = partial(
-                _read, file, root, subset
-            )
-    return Layout("CVAT for images", readers)
+        for subset in _subsets(file) or [""]:
+            name = (split_of(subset) or subset) or (file.stem if differ else "all")
+            named.append((name, file, partial(_read, file, root, subset)))
+    return Layout("CVAT for images", one_of_each(named, root))
 
 
 def _subsets(file: Path) -> list[str]:

@@ -93,7 +93,7 @@ def read_data_file(file: Path) -> DataFile | None:
                         f"{file}: field {field!r}: there is no {content[field]!r} in {file.parent}"
                     )
                 continue  # CVAT names a list for validation that it does not write
-            splits[split] = [str(place)]
+            splits[field if split in splits else split] = [str(place)]
     if not splits:
         return None
     names = None

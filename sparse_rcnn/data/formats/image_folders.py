@@ -1,21 +1,27 @@
 """The split of an annotation file, and the folders of its images, from the place of the file."""
 
+import os
 import re
 from pathlib import Path
 
 from sparse_rcnn.data.formats.layout import split_of
 
-__all__ = ["IMAGE_FOLDERS", "image_folders", "split_of_file", "word_of"]
+__all__ = ["IMAGE_FOLDERS", "folder_of", "image_folders", "split_of_file", "word_of"]
 
 IMAGE_FOLDERS = ("", "images", "Images", "image", "imgs", "img", "JPEGImages", "data", "images/default")
 
 
+def folder_of(file: Path) -> Path:
+    """The folder of the data set that a file belongs to; images/ may be beside annotations/."""
+    inside = file.absolute().parent.name.lower() == "annotations"
+    return Path(os.path.normpath(file.parent / "..")) if inside else file.parent
+
+
 def split_of_file(file: Path, root: Path) -> str:
     """The split in the name of a file, or in the name of its folder."""
-    if split := split_of(re.sub(r"\.coco$", "", file.stem)):
-        return split
-    folders = file.parent.relative_to(root).parts
-    return next((split for folder in folders[::-1] if (split := split_of(folder))), "all")
+    names = (re.sub(r"\.coco$", "", file.stem), *file.parent.relative_to(root).parts[::-1])
+    splits = [split for name in names if (split := split_of(name)) not in (None, "all")]
+    return splits[0] if splits else "all"
 
 
 def word_of(file: Path, split: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sparse_rcnn.data.formats.coco_fields import is_length, is_name, is_number
 from sparse_rcnn.data.formats.entries import Entry, Shape, layout_of_entries
-from sparse_rcnn.data.formats.json_file import begins_with, read_json, shown
+from sparse_rcnn.data.formats.json_file import has_names, read_json, shown
 from sparse_rcnn.data.formats.layout import Format, Layout
 
 __all__ = ["LABELME_FORMAT", "recognise"]
@@ -17,7 +17,7 @@ def recognise(path: Path) -> Layout | None:
 
 
 def _is_labelme(file: Path) -> bool:
-    return begins_with(file, "shapes") and (begins_with(file, "flags") or begins_with(file, "imagePath"))
+    return has_names(file, "shapes", "flags") or has_names(file, "shapes", "imagePath")
 
 
 def _parse(file: Path) -> list[Entry]:

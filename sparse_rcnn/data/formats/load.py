@@ -14,11 +14,13 @@ from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.data.formats.held_out import choose_held_out, read_split, split_names
 from sparse_rcnn.data.formats.image_names import Folders
 from sparse_rcnn.data.formats.layout import SPLIT_NAMES, Layout
-from sparse_rcnn.data.formats.recognise import name_of_split, names_in_order, recognise
+from sparse_rcnn.data.formats.recognise import name_of_split, names_alike, names_in_order, recognise
 from sparse_rcnn.data.formats.transform import Transform
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
 
-__all__ = ["list_splits", "load_dataset"]
+__all__ = ["PARTS", "list_splits", "load_dataset"]
+
+PARTS = ("train", "val")  # which a data set without splits is divided into
 
 
 def load_dataset(
@@ -125,15 +127,16 @@ def _read_split(
 ) -> tuple[AnnotatedImages, list[str]]:
     """A split of the files, or a part of the training images, and a remark on it."""
     name, wanted = name_of_split(layout, split), SPLIT_NAMES.get(split.lower(), split)
-    val = name_of_split(layout, "val")
-    training = name_of_split(layout, "train") or ("all" if "all" in layout.splits and not val else None)
-    held_out = val is None and training is not None and val_share != 0
-    if not (held_out and wanted in ("train", "val")) or (wanted == "val" and name):
+    training = name_of_split(layout, "train")
+    if training is None and "all" in layout.splits and not any(names_alike(layout, one) for one in PARTS):
+        training = "all"
+    held_out = not names_alike(layout, "val") and training is not None and val_share != 0
+    if not (held_out and wanted in PARTS):
         if name is None and wanted == "train":
             name = training
         if name is None:
             raise _no_such_split(layout, split, path)
-        return layout.splits[name](options), []
+        return layout.splits[name](options), _beside(layout, name, path)
     content = layout.splits[training or ""](options)
     base = path if path.is_dir() else path.parent
     names = split_names(content, base)
@@ -148,14 +151,26 @@ def _read_split(
         how = f"a share of {val_share:g}, chosen by their names and seed {seed}"
     remark = f"{path}: has no split 'val': {len(chosen)} of {len(names)} images are it, {how}"
     others = np.setdiff1d(np.arange(len(names)), chosen)
-    return content.with_images(chosen if wanted == "val" else others), [remark]
+    remarks = [remark, *_beside(layout, training or "", path)]
+    return content.with_images(chosen if wanted == "val" else others), remarks
+
+
+def _beside(layout: Layout, name: str, path: Path) -> list[str]:
+    """A remark on other files of the split that is read: minival beside val, train2017 beside train."""
+    others = [other for other in names_alike(layout, name) if other != name]
+    if not others:
+        return []
+    return [f"{path}: split {name!r} is read without {', '.join(others)}, which the folder has besides"]
 
 
 def _no_such_split(layout: Layout, split: str, path: Path) -> ValueError:
     there = [name for name in names_in_order(layout) if name != "all"]
-    several = [name for name in there if name.startswith(split) or name.endswith(split)]
+    several = names_alike(layout, split)
     if len(several) > 1:
-        return ValueError(f"{path}: has several splits '{split}': give one of {', '.join(several)}")
+        return ValueError(
+            f"{path}: has several splits '{split}': give one of {', '.join(several)} (train.py: its file as "
+            "--train-annotations or --val-annotations)"
+        )
     close = difflib.get_close_matches(split, there, 1, 0.6)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     what = f"has no split {split!r}: there is {', '.join(there) or 'one set of images without splits'}"

@@ -23,7 +23,15 @@ from sparse_rcnn.data.formats.via import VIA_FORMAT
 from sparse_rcnn.data.formats.voc_layout import VOC_FORMAT
 from sparse_rcnn.data.formats.yolo_layout import YOLO_FORMAT
 
-__all__ = ["FORMATS", "OTHER_FORMATS", "WEIGHTS", "name_of_split", "names_in_order", "recognise"]
+__all__ = [
+    "FORMATS",
+    "OTHER_FORMATS",
+    "WEIGHTS",
+    "name_of_split",
+    "names_alike",
+    "names_in_order",
+    "recognise",
+]
 
 WEIGHTS = (".pth", ".pt", ".pt2", ".onnx", ".safetensors")  # files of detectors
 # In the order in which they are tried. A new format is a file and an entry here.
@@ -114,5 +122,10 @@ def name_of_split(layout: Layout, split: str) -> str | None:
             return name
     if split == "train" and "trainval" in layout.splits:
         return "trainval"
-    alike = [name for name in layout.splits if split_of(name) == SPLIT_NAMES.get(split.lower(), "")]
+    alike = names_alike(layout, split)
     return alike[0] if len(alike) == 1 else None  # train2017
+
+
+def names_alike(layout: Layout, split: str) -> list[str]:
+    """All names that say a split: val, val2014 and minival."""
+    return [name for name in layout.splits if split_of(name) == SPLIT_NAMES.get(split.lower(), "")]

@@ -5,7 +5,7 @@ from typing import Any
 
 from sparse_rcnn.data.formats.coco_fields import is_name, is_number
 from sparse_rcnn.data.formats.entries import Entry, Shape, layout_of_entries
-from sparse_rcnn.data.formats.json_file import begins_with, number_of, read_json, shown
+from sparse_rcnn.data.formats.json_file import has_names, number_of, read_json, shown
 from sparse_rcnn.data.formats.layout import Format, Layout
 
 __all__ = ["CLASS_NAMES", "VIA_FORMAT", "recognise", "region_of"]
@@ -19,7 +19,7 @@ def recognise(path: Path) -> Layout | None:
 
 
 def _is_via(file: Path) -> bool:
-    return begins_with(file, "_via_settings") or begins_with(file, "filename", "regions", "file_attributes")
+    return has_names(file, "_via_settings") or has_names(file, "filename", "regions", "file_attributes")
 
 
 def _parse(file: Path) -> list[Entry]:

@@ -96,12 +96,21 @@ def _lists(root: Path, keys: set[str]) -> dict[str, list[Path]]:
             standard = split_of(file.stem) if re.fullmatch(r"[A-Za-z]+", file.stem) else None
             word = file.stem.rpartition("_")[2]
             if standard or any(key_of(name) in keys for name in (first, first + ".x")):
-                found[file.stem if file.stem == "trainval" else standard or file.stem] = [file]
+                found[file.stem] = [file]
             elif re.search(r"\s-?[01]$", first) and split_of(word) and key_of(_names_in(first)[-2]) in keys:
                 by_class.setdefault(split_of(word) or word, []).append(file)
-        if found or by_class:
-            return found or by_class
+        if found:
+            return _by_split(found)
+        if by_class:
+            return by_class
     return {}
+
+
+def _by_split(lists: dict[str, list[Path]]) -> dict[str, list[Path]]:
+    """Lists under the names of their splits: "valid" is "val", unless there is another list of that split."""
+    splits = {name: split_of(name) if re.fullmatch(r"[A-Za-z]+", name) else None for name in lists}
+    alone = [split for split in splits.values() if [*splits.values()].count(split) == 1]
+    return {(split if split in alone else None) or name: lists[name] for name, split in splits.items()}
 
 
 def _names_in(line: str) -> list[str]:

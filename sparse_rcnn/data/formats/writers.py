@@ -49,9 +49,7 @@ def write_dataset(splits: Mapping[str, DetectionDataset], directory: str | Path,
     root = Path(directory)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ValueError(f"{root}: is there and not empty; give a new folder")
-    first = next(iter(splits.values()))
-    if any(dataset.class_names != first.class_names for dataset in splits.values()):
-        raise ValueError("the splits have different classes")
+    _refuse_other_classes(splits)
     if format == "yolo":
         for dataset in splits.values():
             _refuse_turned(dataset)
@@ -71,10 +69,22 @@ def write_dataset(splits: Mapping[str, DetectionDataset], directory: str | Path,
         places = "".join(f"{split}: images/{split}\n" for split in splits)
         labels = "".join(
             f"  {label}: {json.dumps(name, ensure_ascii=False)}\n"
-            for label, name in enumerate(first.class_names)
+            for label, name in enumerate(next(iter(splits.values())).class_names)
         )
         (root / "data.yaml").write_text(f"path: .\n{places}names:\n{labels}", encoding="utf-8")
     return remarks
+
+
+def _refuse_other_classes(splits: Mapping[str, DetectionDataset]) -> None:
+    start, first = next(iter(splits.items()))
+    for split, dataset in splits.items():
+        if dataset.class_names != first.class_names:
+            alone = sorted({*dataset.class_names} ^ {*first.class_names})
+            how = f"not in both: {', '.join(alone[:5])}" if alone else "in another order"
+            raise ValueError(
+                f"the splits {start} and {split} have different classes ({how}): open all with the same "
+                "class_names (--classes)"
+            )
 
 
 def _names(dataset: DetectionDataset, taken: dict[str, str], flat: bool) -> list[str]:

@@ -18,6 +18,11 @@ def polygon(entry: dict) -> None:
     entry["segmentation"] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
 
 
+def zeros(entry: dict) -> None:
+    polygon(entry)
+    entry.update(bbox=[0, 0, 0, 0.0], area=0)
+
+
 def run_lengths(entry: dict) -> None:
     x, y, width, height = entry.pop("bbox")
     pixels = np.zeros(IMAGES[entry["image_id"]].size, dtype=np.uint8, order="F")
@@ -35,6 +40,7 @@ ODD = {
     "same id": ("annotations", lambda e: e.update(id=3), r"same id: all are numbered anew \(6, such as 3\)"),
     "text box": ("annotations", lambda e: e.update(bbox=[*map(str, e["bbox"])]), "boxes are text"),
     "polygon": ("annotations", polygon, "no bbox: the box around the segmentation"),
+    "zeros": ("annotations", zeros, r"no bbox: the box around the segmentation is taken \(7, such as 0\)"),
     "mask": ("annotations", run_lengths, "no bbox: the box around the segmentation"),
     "null": ("annotations", lambda e: e.update(area=None, iscrowd=None), None),
     "spaces": ("categories", lambda e: e.update(name=f" {e['name']} "), None),
@@ -82,7 +88,14 @@ def test_what_is_there_twice_is_one_and_broken_entries_are_left_out(tmp_path: Pa
     assert data.class_names == CLASSES
 
     broken = {**found["annotations"][0], "id": 70, "image_id": "image 1", "bbox": [1, 2, 3]}
-    found["annotations"] += [{**broken, "image_id": "gone", "category_id": 99, "bbox": [1, 2, 3, 4]}, broken]
+    found["annotations"].append({**broken, "image_id": "gone", "bbox": [1, 2, 3, 4]})
+    file.write_text(json.dumps(found))
+    with pytest.raises(ValueError, match=r"annotation 70: image_id gone is not among 'images'"):
+        load_dataset(tmp_path)
+    found["annotations"][-1:] = [
+        {**broken, "image_id": "gone", "category_id": 99, "bbox": [1, 2, 3, 4]},
+        broken,
+    ]
     file.write_text(json.dumps(found))
     with pytest.raises(ValueError, match=r"annotation 70: field 'bbox' must be"):
         load_dataset(tmp_path)

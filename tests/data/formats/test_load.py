@@ -1,6 +1,7 @@
 """Every layout of every tool gives the same images, boxes and classes."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import layout_exports as exports
 import pytest
+import torch
 from layout_exports import CLASSES, IMAGES, contents, expected
 
 from sparse_rcnn.data import DatasetRemark, DetectionDataset, list_splits, load_dataset, write_split
+from sparse_rcnn.data.formats.json_file import ENDS
 
 Patch = pytest.MonkeyPatch
 pytestmark = pytest.mark.filterwarnings("ignore::sparse_rcnn.data.DatasetRemark")
@@ -61,6 +64,38 @@ def test_tables(tmp_path: Path, head: str, row: Callable[..., str]) -> None:
     (tmp_path / "labels.csv").write_bytes(f"{head}\n{row(IMAGES[0], 'kä', 1, 2, 3, 4)}".encode("latin-1"))
     with pytest.raises(ValueError, match=r"labels\.csv: cannot be read: .*; save it as UTF-8"):
         load_dataset(tmp_path, val_share=0)
+
+
+LONG = {"padding": "x" * ENDS}  # longer than what is looked at first
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_names_behind_long_lists_are_found(tmp_path: Path, encoding: str) -> None:
+    exports.coco_plain(tmp_path / "coco")
+    exports.via(tmp_path / "via")
+    exports.createml(tmp_path / "createml")
+    exports.labelme(tmp_path / "labelme")
+    for file in tmp_path.glob("**/*.json"):
+        content = json.loads(file.read_text())
+        if "coco" in file.parts:
+            for name in ("images", "categories", "annotations"):  # in this order
+                entries = content.pop(name)
+                content[name] = [{**entry, **LONG} for entry in entries]
+            content.pop("info")
+        elif "via" in file.parts:
+            for image in content.values():
+                image["regions"] = [{**LONG, **region} for region in image["regions"]]
+                image["file_attributes"] = image.pop("file_attributes")  # behind them
+        elif "createml" in file.parts:
+            for image in content:
+                image["annotations"] = [{**entry, **LONG} for entry in image["annotations"]]
+                image["image"] = image.pop("image")
+        else:
+            shapes = [{**shape, **LONG} for shape in content.pop("shapes")]
+            content = {"flags": {}, **LONG, "imagePath": content["imagePath"], "shapes": shapes, "z": LONG}
+        file.write_text(json.dumps(content), encoding)
+    for layout in ("coco", "via", "createml", "labelme"):
+        assert contents(load_dataset(tmp_path / layout, "train")) == expected("train")
 
 
 SIMPLE_FAULTS = {
@@ -454,10 +489,17 @@ def test_plain_lists(tmp_path: Path) -> None:
     assert data[0][1].boxes.tolist() == boxes[0]
     assert data[0][1].labels.tolist() == [0, 1]
     assert (data.image_sizes, data.num_objects) == ([(40, 60), (60, 40)], 2)
+    whole = DetectionDataset.from_boxes(paths, boxes, [torch.tensor([0.0, 1.0]), []], CLASSES)
+    assert whole[0][1].labels.tolist() == [0, 1]
     faults = [
         (boxes, [["cat"], []], r"a1\.jpg: 2 boxes came with 1 labels"),
         (boxes, [["cat", "ape"], []], r"a1\.jpg: label 1 must be one of .* or 0\.\.2, got 'ape'"),
+        (boxes, [[1.7, 0], []], r"a1\.jpg: label 0 must be one of .* or 0\.\.2, got 1\.7"),
+        (boxes, [[0, None], []], r"a1\.jpg: label 1 must be one of .* got None"),
+        (boxes, [[math.nan, 0], []], r"a1\.jpg: label 0 must be one of .* got nan"),
+        (boxes, [None, []], r"a1\.jpg: labels must be a list, got None"),
         ([[[1, 2, 3]], []], [[0], []], r"a1\.jpg: boxes must be numbers \[M, 4\]"),
+        ([[[1, 2], [3, 4]], []], [[0], []], r"a1\.jpg: boxes must be numbers \[M, 4\]"),
         (
             [[[9, 2, 3, 4]], []],
             [[0], []],

@@ -1,6 +1,7 @@
 """The checks of data sets before training."""
 
 import json
+import shlex
 import shutil
 from argparse import Namespace
 from pathlib import Path
@@ -21,9 +22,12 @@ from sparse_rcnn.data import (
     Target,
     UnreadableImageError,
     collate,
+    evaluate_coco,
     load_dataset,
     training_transform,
+    write_dataset,
 )
+from sparse_rcnn.inference import category_ids_of
 from sparse_rcnn.ops import shortest_side_resize
 
 sides = st.integers(1, 3000)
@@ -236,5 +240,52 @@ def test_other_classes_for_validation_are_refused(root: Path) -> None:
     content = json.loads(file.read_text())
     content["categories"][0]["name"] = "something else"
     file.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"only train has [^;]+; only val has something else$"):
-        load_data(options(root, "--data", str(root)), tolerant=True)
+    arguments = options(root, "--data", str(root))
+    with pytest.raises(
+        ValueError, match=r"classes that train has not: something else; .*--classes "
+    ) as raised:
+        load_data(arguments, tolerant=True)
+    splits = {split: load_dataset(root, split) for split in ("train", "val")}
+    with pytest.raises(
+        ValueError, match=r"train and val have different classes \(not in both: .*something else"
+    ):
+        write_dataset(splits, root / "out", "coco")
+    kept = shlex.split(str(raised.value).split("--classes ")[1])
+    train, val = load_data(options(root, "--data", str(root), "--classes", *kept), tolerant=True)
+    assert train.class_names == val.class_names == kept
+
+
+def test_validation_may_have_fewer_classes_with_other_ids(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = root / "annotations" / "instances_val2017.json"
+    content = json.loads(file.read_text())
+    used = {entry["category_id"] for entry in content["annotations"]}
+    gone = next(entry["name"] for entry in content["categories"][1:] if entry["id"] in used)
+    names = [entry["name"] for entry in content["categories"] if entry["name"] != gone]
+    name_of = {entry["id"]: entry["name"] for entry in content["categories"]}
+    id_of = {name: 7 * number for number, name in enumerate(names[::-1], start=1)}  # in another order
+    content["annotations"] = [
+        {**entry, "category_id": id_of[name_of[entry["category_id"]]]}
+        for entry in content["annotations"]
+        if name_of[entry["category_id"]] != gone
+    ]
+    content["categories"] = [{"id": id, "name": name} for name, id in id_of.items()]
+    file.write_text(json.dumps(content))
+
+    train, val = load_data(options(root, "--data", str(root)), tolerant=False)
+    assert (
+        f"val gets the classes of train, in their order: its own files lack {gone}" in capsys.readouterr().out
+    )
+    assert (train.class_names, len({*val.category_ids})) == (val.class_names, len(train.class_names))
+    alone = load_dataset(root, "val")  # as evaluate.py opens it
+    assert alone.class_names != train.class_names
+    for dataset, ids in ((val, val.category_ids), (alone, category_ids_of(train.class_names, alone))):
+        results = [  # a detector of train's labels finds each box
+            {"image_id": entry["image_id"], "bbox": entry["bbox"], "score": 0.9, "category_id": ids[label]}
+            for entry in content["annotations"]
+            for label in [train.class_names.index(names[::-1][entry["category_id"] // 7 - 1])]
+        ]
+        figures = evaluate_coco(dataset, results)
+        assert figures["AP"] == pytest.approx(1)
+        assert {result["category_id"] for result in results} <= {*id_of.values()}
