@@ -85,8 +85,6 @@ def load_dataset(
     layout = recognise(path, split)
     content, remarks = _read_split(layout, split, path, options, val_share, split_seed)
     content = content._replace(remarks=[*layout.remarks, *content.remarks, *remarks])
-    if leave_out_broken:
-        content = _without_impossible(_without_missing(content))
     if class_names is not None:
         content = choose_classes(content, class_names, allow_absent=allow_absent_classes)
     dataset = DetectionDataset(
@@ -124,6 +122,11 @@ def _read_split(
     layout: Layout, split: str, path: Path, options: ReadOptions, val_share: float | str | Path, seed: int
 ) -> tuple[AnnotatedImages, list[str]]:
     """A split of the files, or a part of the training images, and a remark on it."""
+
+    def read(name: str) -> AnnotatedImages:
+        content = layout.splits[name](options)
+        return _without_impossible(_without_missing(content)) if options.leave_out_broken else content
+
     name, wanted = name_of_split(layout, split), SPLIT_NAMES.get(split.lower(), split)
     val = name_of_split(layout, "val")
     training = name_of_split(layout, "train") or ("all" if "all" in layout.splits and not val else None)
@@ -133,8 +136,8 @@ def _read_split(
             name = training
         if name is None:
             raise _no_such_split(layout, split, path)
-        return layout.splits[name](options), []
-    content = layout.splits[training or ""](options)
+        return read(name), []
+    content = read(training or "")
     base = path if path.is_dir() else path.parent
     names = split_names(content, base)
     if isinstance(val_share, (str, Path)):
