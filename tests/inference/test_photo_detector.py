@@ -229,6 +229,50 @@ def test_unreadable_images_are_an_error_or_left_out(detector, photo, tmp_path):
     assert [Path(str(error).split(": ")[0]).name for error in errors] == ["broken.png", "none.png"]
 
 
+@pytest.fixture
+def unreadable_forms(photo, tmp_path):
+    """By name: a photo that cannot be read, and words of the error."""
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(photo.read_bytes()[:3000])
+    with Image.open(broken) as truncated, Image.open(photo) as vector:
+        vector.format = "EPS"
+        yield {
+            "path": (broken, "broken.png: cannot be read as an image"),
+            "missing path": ("none.jpg", "none.jpg: no image there"),
+            "PIL": (truncated, "broken.png: cannot be read as an image"),
+            "PIL of a stream": (Image.open(io.BytesIO(broken.read_bytes())), ": cannot be read as an image"),
+            "PIL that is no raster": (vector, "is a vector format"),
+            "URL": ("http://localhost:1/a.png", "http://localhost:1/a.png: cannot be read as an image"),
+            "URL of another kind": ("ftp://host/a.png", "a.png: a URL must begin with http"),
+        }
+
+
+def test_of_every_form_one_that_is_unreadable_is_left_out(detector, photo, unreadable_forms):
+    errors = []
+    for name, (form, words) in unreadable_forms.items():
+        assert detector(form, on_unreadable=errors.append) is None, name
+        (found,) = detector([form, photo], on_unreadable=errors.append)
+        (streamed,) = detector(iter([form, photo]), on_unreadable=errors.append)
+        assert found.photo.name == streamed.photo.name == str(photo)
+        assert [words in str(error) for error in errors] == [True] * 3, (name, errors)
+        errors.clear()
+        with pytest.raises(UnreadableImageError, match=words):
+            detector(form)
+        with pytest.raises(ValueError, match="exif_orientation must be"):
+            detector(form, exif_orientation="no", on_unreadable=errors.append)
+    assert detector("none_*.jpg", on_unreadable=errors.append) == []
+    assert detector("none", on_unreadable=errors.append) == []
+
+
+def test_a_video_that_is_unreadable_is_left_out(detector, photo, tmp_path):
+    pytest.importorskip("av")
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    errors = []
+    assert len(detector([tmp_path / "broken.mp4", photo], on_unreadable=errors.append)) == 1
+    assert list(detector("none.mp4", on_unreadable=errors.append)) == []
+    assert ["a video that cannot be read" in str(error) for error in errors] == [True, False]
+
+
 def test_figures_that_are_not_finite_name_photo_and_file(checkpoint, photo, tmp_path):
     content = torch.load(checkpoint, weights_only=True)
     del content["digest"]
