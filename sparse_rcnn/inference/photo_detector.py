@@ -17,6 +17,7 @@ from sparse_rcnn.inference.kept_detector import KeptDetector
 from sparse_rcnn.inference.photo import Photo, ReadOptions
 from sparse_rcnn.inference.photos import is_single, is_stream, photos_of
 from sparse_rcnn.inference.views import tiles_of
+from sparse_rcnn.ops.argument_checks import whole_number
 
 __all__ = ["Detector", "OnUnreadable"]
 
@@ -124,8 +125,7 @@ class Detector(KeptDetector):
         """
         if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise ValueError(f"threshold must be in 0..1, got {threshold!r}")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
+        batch_size = whole_number("batch_size", batch_size)
         check_orientation(exif_orientation)
         labels = None if classes is None else labels_of(classes, self.class_names)
         photos = _readable(photos_of(images, ReadOptions(bgr, exif_orientation, max_pixels)), on_unreadable)

@@ -225,7 +225,7 @@ def _is_one_file(name: str | Path) -> bool:
 
 
 def _is_camera(source: Any) -> bool:
-    return isinstance(source, int) and not isinstance(source, bool)
+    return isinstance(source, (int, np.integer)) and not isinstance(source, bool)
 
 
 def _is_video(path: str | Path) -> bool:

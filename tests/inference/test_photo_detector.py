@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -344,3 +345,35 @@ def test_repr_says_what_it_is(detector):
     assert repr(detector) == (
         "Detector(mine.pth, 3 classes (cat, dog, bird), shortest side 96, longest at most 128, on cpu)"
     )
+
+
+@pytest.mark.parametrize("kind", [np.int64, torch.tensor])
+def test_whole_numbers_of_numpy_and_torch_are_whole_numbers(detector, checkpoint, photo, kind):
+    expected = detector([photo, photo], 0.0, classes=[2, 0], batch_size=2, tile=64)
+    options = {"classes": [kind(2), kind(0)], "batch_size": kind(2), "tile": kind(64)}
+    for found, one in zip(detector([photo, photo], 0.0, **options), expected, strict=True):
+        assert_same(found, one)
+    assert_same(found.filter([kind(0)]), one.filter([0]))
+    assert json.loads(json.dumps(found.to_coco(kind(5))))[0]["image_id"] == 5
+    small = load_detector(checkpoint, "cpu", max_detections=kind(3), image_size=(kind(64), kind(96)))
+    assert len(small(photo, threshold=0.0)) == 3
+    assert json.dumps([small.shortest_side, small.longest_side, small.module.max_detections]) == "[64, 96, 3]"
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ([0.5], r"classes: a label must be a whole number, got 0\.5"),
+        ([None], "classes: a label must be a whole number, got None"),
+        ([True], "classes: a label must be a whole number, got True"),
+        ([-1], "classes: a label must be at least 0, got -1"),
+        ([3], "classes: there is no class 3; the classes are cat, dog, bird"),
+        ([], r"classes must be a list of at least one name or label, got \[\]"),
+        (1, "classes must be a list of at least one name or label, got 1"),
+        ("cat", r"classes must be a list of names or labels, got 'cat': give \['cat'\]"),
+    ],
+)
+def test_classes_that_there_are_not_are_named(detector, photo, classes, message):
+    for call in (partial(detector, photo), detector(photo).filter):
+        with pytest.raises(ValueError, match=message):
+            call(classes=classes)

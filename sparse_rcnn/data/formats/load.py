@@ -17,6 +17,7 @@ from sparse_rcnn.data.formats.layout import SPLIT_NAMES, Layout
 from sparse_rcnn.data.formats.recognise import name_of_split, names_in_order, recognise
 from sparse_rcnn.data.formats.transform import Transform
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
+from sparse_rcnn.ops.argument_checks import whole_number
 
 __all__ = ["list_splits", "load_dataset"]
 
@@ -80,6 +81,7 @@ def load_dataset(
         2
     """
     path = Path(path)
+    split_seed = whole_number("split_seed", split_seed, -(2**63))
     folder = str(images) if images else None
     options = ReadOptions(folder, allow_missing, leave_out_broken, count_from, exif_orientation, max_pixels)
     layout = recognise(path, split)
