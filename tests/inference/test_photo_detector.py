@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -290,6 +291,23 @@ def test_of_what_is_no_detector(tmp_path, checkpoint):
         load_detector(tmp_path / "none.pth")
     with pytest.raises(ValueError, match=r"the folder holds no model\.safetensors or best\.pth or check"):
         load_detector(tmp_path)
+    with zipfile.ZipFile(tmp_path / "foreign.pt2", "w") as archive:
+        archive.writestr("a.txt", "a")
+    for name, content, words in (
+        (
+            "recipe.txt",
+            b"recipe for small data",
+            "torch.save did not write it: it begins with 'recipe",
+        ),
+        ("photo.jpg", b"\xff\xd8\xff", r"torch.save did not write it: it begins with '\\xff\\xd8\\xff'"),
+        ("pickle.pth", b"\x80\x02.", "torch.load with weights_only=True refuses it"),
+        ("empty.pth", b"", "the file is empty"),
+        ("foreign.pt2", None, "cannot be loaded as pt2: not an archive of torch.export"),
+    ):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name}: .*{words}"):
+            load_detector(tmp_path / name)
     (tmp_path / "checkpoint.pth").write_bytes(b"not the one of a run that is taken")
     shutil.copy(checkpoint, tmp_path / "best.pth")
     assert len(load_detector(tmp_path, "cpu").class_names) == 3

@@ -54,7 +54,7 @@ def load_data(
     if train.class_names != val.class_names:
         raise ValueError(f"{arguments.data}: train and val have different classes: {_difference(train, val)}")
     if train.num_objects == 0:
-        raise ValueError("the training set has no box to learn from")
+        raise ValueError(f"{arguments.data}: the training set has no box to learn from")
     return train, val
 
 

@@ -88,7 +88,10 @@ def load_dataset(
     content, remarks = _read_split(layout, split, path, options, val_share, split_seed)
     content = content._replace(remarks=[*layout.remarks, *content.remarks, *remarks])
     if class_names is not None:
-        content = choose_classes(content, class_names, allow_absent=allow_absent_classes)
+        try:
+            content = choose_classes(content, class_names, allow_absent=allow_absent_classes)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     dataset = DetectionDataset(
         **content.checked(drop_degenerate),
         transform=transform,
