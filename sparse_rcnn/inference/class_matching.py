@@ -34,6 +34,8 @@ def category_ids_of(
     """
     ids, known = dataset.category_ids, dataset.class_names
     wanted = None if wanted is None else _listed(wanted)
+    if wanted == []:
+        raise ValueError("classes must be at least one name, got []")
     if wanted is None and list(class_names) == known:
         return list(ids)  # names may be equal, too
     both = (("the checkpoint", list(class_names)), ("the data set", known))
@@ -73,7 +75,7 @@ def labels_of(classes: Iterable[str | int], class_names: Sequence[str]) -> list[
         The labels.
 
     Raises:
-        ValueError: If there is no such class, or none is given.
+        ValueError: If there is no such class.
 
     Example:
         >>> labels_of(["dog", 0], ["cat", "dog"])
@@ -96,12 +98,9 @@ def labels_of(classes: Iterable[str | int], class_names: Sequence[str]) -> list[
 
 
 def _listed(classes: Iterable[Any]) -> list[Any]:
-    if isinstance(classes, str):
+    if isinstance(classes, str) or not isinstance(classes, Iterable):
         raise ValueError(f"classes must be a list of names or labels, got {classes!r}: give [{classes!r}]")
-    listed = list(classes) if isinstance(classes, Iterable) else []
-    if not listed:
-        raise ValueError(f"classes must be a list of at least one name or label, got {classes!r}")
-    return listed
+    return list(classes)
 
 
 def _with_likes(missing: Sequence[str], names: Sequence[str]) -> str:

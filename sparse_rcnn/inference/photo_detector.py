@@ -128,6 +128,8 @@ class Detector(KeptDetector):
         batch_size = whole_number("batch_size", batch_size)
         check_orientation(exif_orientation)
         labels = None if classes is None else labels_of(classes, self.class_names)
+        if labels == []:
+            raise ValueError("classes must be at least one name or label, got []: None keeps all")
         photos = _readable(photos_of(images, ReadOptions(bgr, exif_orientation, max_pixels)), on_unreadable)
         find: Callable[[list[Photo]], list[Detected]] = self._detect
         if tile is not None and augment:

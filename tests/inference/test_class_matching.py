@@ -34,7 +34,7 @@ def test_classes_match_by_name_in_any_order():
             r"^classes: the checkpoint has no class 'bir' \(did you mean 'bird'\?\)",
         ),
         (["cat", "dog"], [0], "^classes: the checkpoint has no class 0; its classes are cat, dog"),
-        (["cat", "dog"], [], "^classes must be a list of at least one name or label"),
+        (["cat", "dog"], [], "^classes must be at least one name"),
         (["cat", "dog"], "cat", r"^classes must be .* give \['cat'\]"),
         (["cat", "cow"], ["cow"], "^classes: the data set has no class 'cow'"),
         (["cat", "cat", "dog"], None, "the checkpoint has two classes of the same name, cat"),

@@ -386,8 +386,7 @@ def test_whole_numbers_of_numpy_and_torch_are_whole_numbers(detector, checkpoint
         ([True], "classes: a label must be a whole number, got True"),
         ([-1], "classes: a label must be at least 0, got -1"),
         ([3], "classes: there is no class 3; the classes are cat, dog, bird"),
-        ([], r"classes must be a list of at least one name or label, got \[\]"),
-        (1, "classes must be a list of at least one name or label, got 1"),
+        (1, r"classes must be a list of names or labels, got 1: give \[1\]"),
         ("cat", r"classes must be a list of names or labels, got 'cat': give \['cat'\]"),
     ],
 )
@@ -395,3 +394,6 @@ def test_classes_that_there_are_not_are_named(detector, photo, classes, message)
     for call in (partial(detector, photo), detector(photo).filter):
         with pytest.raises(ValueError, match=message):
             call(classes=classes)
+    assert len(detector(photo, 0.0).filter([])) == 0
+    with pytest.raises(ValueError, match=r"classes must be at least one name or label, got \[\]"):
+        detector(photo, classes=[])
