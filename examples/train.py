@@ -39,6 +39,7 @@ from parts.training.arguments import parse_arguments
 from parts.training.bad_batches import BadBatches
 from parts.training.batches import open_batches, take_step
 from parts.training.checkpoint_saver import CheckpointSaver
+from parts.training.data_digest import data_digests
 from parts.training.dry_run import dry_run
 from parts.training.error_message import error_message
 from parts.training.evaluation import Evaluation
@@ -65,10 +66,11 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
 
     # Data: everything that can be wrong with it is found here, before training starts.
     tolerant = arguments.max_unreadable is not None or directory.resumed is not None
-    training_set, validation_set = open_data(arguments, tolerant, processes)
+    training_set, validation_set = open_data(arguments, tolerant, processes, directory.split)
+    digests = data_digests({"train": training_set, "val": validation_set})
 
     # Model and training state, from a checkpoint if the run is resumed.
-    checkpoint = directory.read_resumed(training_set.class_names, len(training_set))
+    checkpoint = directory.read_resumed(training_set.class_names, len(training_set), digests)
     model, config = build_model(arguments, training_set.class_names, checkpoint, processes.rank)
     model = model.to(processes.device).to(memory_format=torch.channels_last)
     state = TrainingState(model, arguments, processes.device)
@@ -88,12 +90,13 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
         dry_run(arguments, processes, batches, training_set, validation_set, state, forward_backward)
         return
     directory.begin(start, state.num_bytes())
-    write_down(arguments, training_set, validation_set, processes.rank)
+    if directory.split is None:
+        write_down(arguments, training_set, validation_set, processes.rank)
     directory.show_augmentation(training_set)
     output = directory.output if processes.rank == 0 else None
     run_log = RunLog(output, start, arguments.iterations, processes.rank, directory.open_loggers())
     stack.callback(run_log.close)  # however this ends
-    description = checkpoint_description(arguments, config, training_set)
+    description = checkpoint_description(arguments, config, training_set, digests)
     saver = CheckpointSaver(arguments, directory.checkpoints, run, description, run_log)
     evaluation = Evaluation(arguments, state, validation_set, processes, run_log, stop)
     if evaluation.was_interrupted(start):

@@ -42,6 +42,7 @@ def run_checkpoint(arguments: Namespace, iteration: int = 3, step: bool = False)
         "iteration": iteration,
         "seconds": 1.5,
         "num_images": 10,
+        "data": {"train images": "aa", "train boxes": "bb"},
         "skipped": 0,
         "skipped_in_a_row": 0,
         "unreadable": [],

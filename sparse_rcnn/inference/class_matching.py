@@ -2,8 +2,10 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
+from sparse_rcnn.ops.argument_checks import whole_number
 
 __all__ = ["category_ids_of", "labels_of"]
 
@@ -31,6 +33,9 @@ def category_ids_of(
         [2, None, 1]
     """
     ids, known = dataset.category_ids, dataset.class_names
+    wanted = None if wanted is None else _listed(wanted)
+    if wanted == []:
+        raise ValueError("classes must be at least one name, got []")
     if wanted is None and list(class_names) == known:
         return list(ids)  # names may be equal, too
     both = (("the checkpoint", list(class_names)), ("the data set", known))
@@ -76,14 +81,14 @@ def labels_of(classes: Iterable[str | int], class_names: Sequence[str]) -> list[
         >>> labels_of(["dog", 0], ["cat", "dog"])
         [1, 0]
     """
-    if isinstance(classes, str):
-        raise ValueError(f"classes must be a list of names or labels, got {classes!r}: give [{classes!r}]")
+    wanted_classes = _listed(classes)
     labels: list[int] = []
-    for wanted in classes:
+    for wanted in wanted_classes:
         if isinstance(wanted, str):
             found = [label for label, name in enumerate(class_names) if name == wanted]
         else:
-            found = [wanted] if 0 <= wanted < len(class_names) else []
+            label = whole_number("classes: a label", wanted, 0)
+            found = [label] if label < len(class_names) else []
         if not found:
             shown = ", ".join(class_names[:20]) + (" ..." if len(class_names) > 20 else "")
             what = _with_likes([wanted], class_names) if isinstance(wanted, str) else repr(wanted)
@@ -92,10 +97,16 @@ def labels_of(classes: Iterable[str | int], class_names: Sequence[str]) -> list[
     return labels
 
 
+def _listed(classes: Iterable[Any]) -> list[Any]:
+    if isinstance(classes, str) or not isinstance(classes, Iterable):
+        raise ValueError(f"classes must be a list of names or labels, got {classes!r}: give [{classes!r}]")
+    return list(classes)
+
+
 def _with_likes(missing: Sequence[str], names: Sequence[str]) -> str:
     words = []
     for name in missing:
-        alike = difflib.get_close_matches(name, names, n=1)
+        alike = difflib.get_close_matches(str(name), names, n=1)
         words.append(f"{name!r} (did you mean {alike[0]!r}?)" if alike else repr(name))
     return ", ".join(words)
 

@@ -22,6 +22,7 @@ from sparse_rcnn.nn.inference.end_to_end import EndToEndDetector
 from sparse_rcnn.nn.inference.first_stage import fold_first_stage
 from sparse_rcnn.nn.inference.norm_folding import fold_norms
 from sparse_rcnn.nn.inference.weight_casting import cast_weights
+from sparse_rcnn.ops.argument_checks import whole_number
 
 __all__ = ["CheckpointRemark", "Precision", "choose_device", "from_pretrained", "load_detector"]
 
@@ -86,9 +87,11 @@ def load_detector(
     place = choose_device(device)
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
-    is_pair = isinstance(image_size, (tuple, list)) and len(image_size) == 2
-    if not is_pair or any(side is not None and side < 1 for side in image_size):
+    if max_detections is not None:
+        max_detections = whole_number("max_detections", max_detections)
+    if not isinstance(image_size, (tuple, list)) or len(image_size) != 2:
         raise ValueError(f"image_size must be (shortest, longest) side of at least 1, got {image_size}")
+    sides = [None if side is None else whole_number("image_size", side) for side in image_size]
     if not isinstance(source, (str, Path)):
         raise ValueError(f"source must be the path of a file or folder, got {type(source).__name__}")
     source = Path(source)
@@ -106,12 +109,12 @@ def load_detector(
                 f"{source}: precision, compile and backbone are for checkpoints, not for exported files"
             )
         detect, metadata = read_exported(source, place, max_detections)
-        sides = metadata["shortest_side"], metadata["longest_side"]
-        detector = Detector(detect, metadata["class_names"], *sides, device=place, source=str(source))
+        own = metadata["shortest_side"], metadata["longest_side"]
+        detector = Detector(detect, metadata["class_names"], *own, device=place, source=str(source))
     detector.detect = refuse_not_finite(detector.detect, str(source))
-    detector.shortest_side = image_size[0] or detector.shortest_side
-    detector.longest_side = image_size[1] or detector.longest_side
-    if image_size[0] and detector.shortest_side > detector.longest_side:
+    detector.shortest_side = sides[0] or detector.shortest_side
+    detector.longest_side = sides[1] or detector.longest_side
+    if sides[0] and detector.shortest_side > detector.longest_side:
         raise ValueError(
             f"image_size: the shortest side {detector.shortest_side} is above the limit of the longest, "
             f"{detector.longest_side}; give both (as a command: --size and --max-size)"

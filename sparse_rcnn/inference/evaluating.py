@@ -14,6 +14,7 @@ from sparse_rcnn.data.loading.collate import Batch, collate
 from sparse_rcnn.data.target import Target
 from sparse_rcnn.inference.batch import Detect, detect_batch
 from sparse_rcnn.inference.finite import NotFiniteError
+from sparse_rcnn.ops.argument_checks import whole_number
 
 __all__ = ["detect_dataset"]
 
@@ -66,6 +67,7 @@ def detect_dataset(
         >>> detect_dataset(detect, dataset, torch.device("cpu"))
         [{'image_id': 1, 'category_id': 1, 'bbox': [9.0, 9.0, 81.0, 81.0], 'score': 0.5}]
     """
+    batch_size, workers = whole_number("batch_size", batch_size), whole_number("workers", workers, 0)
     batches = list(BatchSampler(range(len(dataset)), batch_size, drop_last=False))
     loader = DataLoader(
         _WithProblems(dataset),

@@ -54,10 +54,12 @@ def file_format(path: str | Path) -> str:
                 names = file.namelist()
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise ValueError(f"{path}: a damaged archive: {error}") from error
-    if suffix == ".pt2" and not names:
-        raise ValueError(f"{path}: cannot be loaded as pt2: not an archive")
+    if suffix == ".pt2" and any("/data/aotinductor/" in name for name in names):
+        return "aoti"
     if suffix == ".pt2":
-        return "aoti" if any("/data/aotinductor/" in name for name in names) else "pt2"
+        if not any(name.endswith("/archive_format") for name in names):
+            raise ValueError(f"{path}: cannot be loaded as pt2: not an archive of torch.export")
+        return "pt2"
     if suffix == ".pt" and any("/code/" in name for name in names):
         return "torchscript"
     return "checkpoint"

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from sparse_rcnn.data.formats.counted import counted
-from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation, UnreadableImageError
+from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation, UnreadableImageError, check_orientation
 from sparse_rcnn.inference.class_matching import labels_of
 from sparse_rcnn.inference.detected import Detected
 from sparse_rcnn.inference.kept_detector import KeptDetector
 from sparse_rcnn.inference.photo import Photo, ReadOptions
 from sparse_rcnn.inference.photos import is_single, is_stream, photos_of
 from sparse_rcnn.inference.views import tiles_of
+from sparse_rcnn.ops.argument_checks import whole_number
 
 __all__ = ["Detector", "OnUnreadable"]
 
@@ -104,8 +105,9 @@ class Detector(KeptDetector):
             bgr: Whether arrays and tensors are BGR, as OpenCV reads them.
             exif_orientation: "apply" turns photos upright, as EXIF says. "ignore" leaves them as stored.
             max_pixels: The largest number of pixels. A larger photo counts as unreadable.
-            on_unreadable: Called with the `UnreadableImageError` of each image that cannot be read. The image
-                is left out. Without this function, the first error is raised.
+            on_unreadable: Called with the `UnreadableImageError` of each photo or video that cannot be read.
+                It is left out. Without this function, the first error is raised. A photo of a wrong form,
+                such as an array of a wrong shape, is always an error.
             tile: The side in pixels of tiles, for small objects in large photos. Each tile and the whole
                 photo are resized like a photo. Results of different tiles are merged.
             overlap: The overlap of neighbouring tiles, as a share of their side. It should be as large as the
@@ -123,9 +125,11 @@ class Detector(KeptDetector):
         """
         if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise ValueError(f"threshold must be in 0..1, got {threshold!r}")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
+        batch_size = whole_number("batch_size", batch_size)
+        check_orientation(exif_orientation)
         labels = None if classes is None else labels_of(classes, self.class_names)
+        if labels == []:
+            raise ValueError("classes must be at least one name or label, got []: None keeps all")
         photos = _readable(photos_of(images, ReadOptions(bgr, exif_orientation, max_pixels)), on_unreadable)
         find: Callable[[list[Photo]], list[Detected]] = self._detect
         if tile is not None and augment:

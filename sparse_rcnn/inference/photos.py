@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,14 @@ def is_single(source: Any) -> bool:
     if isinstance(source, Tensor):
         return source.dim() == 3
     if isinstance(source, (str, Path)):
-        return is_url(source) or (os.path.isfile(source) and not _is_video(source))
+        return is_url(source) or (_is_one_file(source) and not _is_video(source))
     return False
 
 
 def is_stream(source: Any) -> bool:
     """Whether a source is a video, a camera or an iterator: it may be too long for memory, or endless."""
     if isinstance(source, (str, Path)):
-        return os.path.isfile(source) and _is_video(source)
+        return not is_url(source) and _is_one_file(source) and _is_video(source)
     return (isinstance(source, Iterator) and not hasattr(source, "read")) or _is_camera(source)
 
 
@@ -107,8 +108,7 @@ def _photos(source: Any, options: ReadOptions, name: str) -> Iterator[Photo | Un
     elif isinstance(source, (Image.Image, np.ndarray)) or (isinstance(source, Tensor) and source.dim() == 3):
         yield _in_memory(source, options, name)
     elif _is_camera(source):
-        for number, frame in enumerate(camera_frames(source)):
-            yield _photo(f"camera {source}, frame {number}", frame)
+        yield from _from_frames(camera_frames(int(source)), f"camera {source}")
     elif isinstance(source, bytes) or hasattr(source, "read"):
         raise ValueError(f"{name} is a file's content: give PIL.Image.open(file), of bytes io.BytesIO(bytes)")
     elif isinstance(source, Iterable) and not isinstance(source, (dict, set, Tensor)):
@@ -124,7 +124,11 @@ def _photos(source: Any, options: ReadOptions, name: str) -> Iterator[Photo | Un
 
 def _from_name(name: str | Path, options: ReadOptions) -> Iterator[Photo | UnreadableImageError]:
     if is_url(name):
-        check_scheme(str(name))
+        try:
+            check_scheme(str(name))
+        except ValueError as error:
+            yield UnreadableImageError(str(error))
+            return
         try:
             with Image.open(download_image(str(name))) as image:
                 pixels = image_pixels(image, options.exif_orientation, options.max_pixels)
@@ -140,8 +144,7 @@ def _from_name(name: str | Path, options: ReadOptions) -> Iterator[Photo | Unrea
         return
     for path in paths:
         if _is_video(path):
-            for number, frame in enumerate(video_frames(path)):
-                yield _photo(f"{path}, frame {number}", frame)
+            yield from _from_frames(video_frames(path), str(path))
             continue
         try:
             pixels = options.read(path)
@@ -151,13 +154,22 @@ def _from_name(name: str | Path, options: ReadOptions) -> Iterator[Photo | Unrea
         yield _photo(str(path), pixels, path, options)
 
 
-def _in_memory(image: Any, options: ReadOptions, name: str) -> Photo:
+def _from_frames(frames: Iterator[Tensor], source: str) -> Iterator[Photo | UnreadableImageError]:
+    numbers = count()
+    try:
+        for frame in frames:
+            yield _photo(f"{source}, frame {next(numbers)}", frame)
+    except ValueError as error:
+        yield UnreadableImageError(str(error))
+
+
+def _in_memory(image: Any, options: ReadOptions, name: str) -> Photo | UnreadableImageError:
     if isinstance(image, Image.Image):
         known = getattr(image, "filename", "")
         try:
             return _photo(known or name, image_pixels(image, options.exif_orientation, options.max_pixels))
-        except (ValueError, OSError) as error:
-            raise UnreadableImageError(f"{known or name}: {error}") from error
+        except Exception as error:  # decoders raise errors of all kinds
+            return UnreadableImageError(f"{known or name}: cannot be read as an image: {error}")
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(
@@ -204,8 +216,16 @@ def _photo(name: str, image: Tensor, path: Path | None = None, options: ReadOpti
     return Photo(name, (image.shape[1], image.shape[2]), image, path, options)
 
 
+def _is_one_file(name: str | Path) -> bool:
+    """Whether it is the name of a file, and neither of a folder nor a glob. The file may be missing."""
+    if os.path.exists(name):
+        return os.path.isfile(name)
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not glob.has_magic(str(name))
+
+
 def _is_camera(source: Any) -> bool:
-    return isinstance(source, int) and not isinstance(source, bool)
+    return isinstance(source, (int, np.integer)) and not isinstance(source, bool)
 
 
 def _is_video(path: str | Path) -> bool:

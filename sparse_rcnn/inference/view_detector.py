@@ -14,6 +14,7 @@ from sparse_rcnn.inference.resaving import Origin
 from sparse_rcnn.inference.views import View, augmented, tiles_of
 from sparse_rcnn.nn.image_size import as_levels, resize_image
 from sparse_rcnn.nn.inference.end_to_end import EndToEndDetector
+from sparse_rcnn.ops.argument_checks import whole_number
 from sparse_rcnn.ops.detections import Detections
 from sparse_rcnn.ops.resize import shortest_side_resize
 
@@ -40,10 +41,12 @@ class ViewDetector:
     ) -> None:
         self.detect = detect
         self.class_names = list(class_names)
-        self.shortest_side = shortest_side
-        self.longest_side = longest_side
+        self.shortest_side = whole_number("shortest_side", shortest_side)
+        self.longest_side = whole_number("longest_side", longest_side)
         self.device = torch.device(device)
-        self.category_ids = None if category_ids is None else list(category_ids)
+        self.category_ids = (
+            None if category_ids is None else [whole_number("category_ids", one, 0) for one in category_ids]
+        )
         self.source = source
         self._module = module
         self.origin = origin

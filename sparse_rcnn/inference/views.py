@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sparse_rcnn.ops.argument_checks import whole_number
+
 __all__ = ["SCALES", "View", "augmented", "tiles_of"]
 
 SCALES = (0.75, 1.0, 1.25)  # factors of the detector's image size
@@ -82,8 +84,7 @@ def tiles_of(image: Tensor, side: int, overlap: float) -> list[View]:
     Raises:
         ValueError: If a tile is smaller than 32 px, or the overlap is not in 0..0.9.
     """
-    if not isinstance(side, int) or side < 32:
-        raise ValueError(f"tile must be at least 32 px, got {side!r}")
+    side = whole_number("tile", side, 32)
     if not 0 <= overlap <= 0.9:
         raise ValueError(f"overlap must be in 0..0.9, got {overlap}")
     height, width = image.shape[1:]

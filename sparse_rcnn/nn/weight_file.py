@@ -65,7 +65,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except ImportError:
         raise
     except Exception as error:  # the unpickler can raise any error on a damaged file
-        raise ValueError(f"{path}: not a checkpoint of tensors and plain data: {_reason(error)}") from error
+        reason = _reason(error, path)
+        raise ValueError(f"{path}: not a checkpoint of tensors and plain data: {reason}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: a checkpoint must be a dict, got {type(content).__name__}")
     try:
@@ -139,8 +140,16 @@ def _require_backed(content: dict[str, Any], size: int) -> None:
             waiting += value
 
 
-def _reason(error: Exception) -> str:
-    """The first line of the error, or the name of the object that could run code."""
+def _reason(error: Exception, path: Path) -> str:
+    """What kind of file it is instead, the object that could run code, or the first line of the error."""
+    if isinstance(error, OSError):
+        return str(error)
+    with path.open("rb") as file:
+        start = file.read(24).decode("latin-1")
+    if not start:
+        return "the file is empty"
+    if path.suffix != ".safetensors" and not start.startswith(("PK", "\x80")):  # an archive, or a pickle
+        return f"torch.save did not write it: it begins with {start!a}"
     text = str(error).strip()
     found = re.search(r"GLOBAL (\S+) was not an allowed global|got <class '([^']+)'>", text)
     if found:
@@ -151,7 +160,8 @@ def _reason(error: Exception) -> str:
             '(in mmdetection\'s files they are under "state_dict")'
         )
     reason = (text or type(error).__name__).splitlines()[0]
-    # The rest of it advises to run the file's code. A KeyError has a single byte of the file.
-    if reason.startswith("Weights only load failed") or isinstance(error, KeyError):
+    # The rest of it advises to run the file's code. Errors of the unpickler itself name no reason.
+    unnamed = isinstance(error, (LookupError, EOFError, TypeError, AttributeError))
+    if reason.startswith("Weights only load failed") or unnamed:
         return "torch.load with weights_only=True refuses it"
     return reason

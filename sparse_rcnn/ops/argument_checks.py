@@ -5,6 +5,8 @@ Plain numbers are checked everywhere.
 """
 
 import numbers
+import operator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +26,7 @@ __all__ = [
     "require_real",
     "require_shape",
     "require_sizes",
+    "whole_number",
 ]
 
 REAL_TYPES = (
@@ -63,6 +66,24 @@ def require_count(name: str, value: int, low: int = 1, high: int = 2**31) -> Non
         raise ValueError(f"{name} must be at least {low}, got {value}")
     if value > high:
         raise ValueError(f"{name} must be at most {high}, got {value}")
+
+
+def whole_number(name: str, value: Any, low: int = 1, high: int = 2**63) -> int:
+    """The value as an `int`. NumPy's integers and tensors of one integer are whole numbers, too.
+
+    TorchScript cannot call it.
+
+    Raises:
+        ValueError: If it is no whole number in `low..high`.
+    """
+    try:
+        number = operator.index(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must be a whole number, got {value!r}") from error
+    if isinstance(value, bool) or (isinstance(value, Tensor) and value.dtype == torch.bool):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    require_count(name, number, low, high)
+    return number
 
 
 def require_list(name: str, value: object, length: int | None = None) -> None:

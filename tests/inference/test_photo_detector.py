@@ -5,6 +5,8 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +231,50 @@ def test_unreadable_images_are_an_error_or_left_out(detector, photo, tmp_path):
     assert [Path(str(error).split(": ")[0]).name for error in errors] == ["broken.png", "none.png"]
 
 
+@pytest.fixture
+def unreadable_forms(photo, tmp_path):
+    """By name: a photo that cannot be read, and words of the error."""
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(photo.read_bytes()[:3000])
+    with Image.open(broken) as truncated, Image.open(photo) as vector:
+        vector.format = "EPS"
+        yield {
+            "path": (broken, "broken.png: cannot be read as an image"),
+            "missing path": ("none.jpg", "none.jpg: no image there"),
+            "PIL": (truncated, "broken.png: cannot be read as an image"),
+            "PIL of a stream": (Image.open(io.BytesIO(broken.read_bytes())), ": cannot be read as an image"),
+            "PIL that is no raster": (vector, "is a vector format"),
+            "URL": ("http://localhost:1/a.png", "http://localhost:1/a.png: cannot be read as an image"),
+            "URL of another kind": ("ftp://host/a.png", "a.png: a URL must begin with http"),
+        }
+
+
+def test_of_every_form_one_that_is_unreadable_is_left_out(detector, photo, unreadable_forms):
+    errors = []
+    for name, (form, words) in unreadable_forms.items():
+        assert detector(form, on_unreadable=errors.append) is None, name
+        (found,) = detector([form, photo], on_unreadable=errors.append)
+        (streamed,) = detector(iter([form, photo]), on_unreadable=errors.append)
+        assert found.photo.name == streamed.photo.name == str(photo)
+        assert [words in str(error) for error in errors] == [True] * 3, (name, errors)
+        errors.clear()
+        with pytest.raises(UnreadableImageError, match=words):
+            detector(form)
+        with pytest.raises(ValueError, match="exif_orientation must be"):
+            detector(form, exif_orientation="no", on_unreadable=errors.append)
+    assert detector("none_*.jpg", on_unreadable=errors.append) == []
+    assert detector("none", on_unreadable=errors.append) == []
+
+
+def test_a_video_that_is_unreadable_is_left_out(detector, photo, tmp_path):
+    pytest.importorskip("av")
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    errors = []
+    assert len(detector([tmp_path / "broken.mp4", photo], on_unreadable=errors.append)) == 1
+    assert list(detector("none.mp4", on_unreadable=errors.append)) == []
+    assert ["a video that cannot be read" in str(error) for error in errors] == [True, False]
+
+
 def test_figures_that_are_not_finite_name_photo_and_file(checkpoint, photo, tmp_path):
     content = torch.load(checkpoint, weights_only=True)
     del content["digest"]
@@ -245,6 +291,23 @@ def test_of_what_is_no_detector(tmp_path, checkpoint):
         load_detector(tmp_path / "none.pth")
     with pytest.raises(ValueError, match=r"the folder holds no model\.safetensors or best\.pth or check"):
         load_detector(tmp_path)
+    with zipfile.ZipFile(tmp_path / "foreign.pt2", "w") as archive:
+        archive.writestr("a.txt", "a")
+    for name, content, words in (
+        (
+            "recipe.txt",
+            b"recipe for small data",
+            "torch.save did not write it: it begins with 'recipe",
+        ),
+        ("photo.jpg", b"\xff\xd8\xff", r"torch.save did not write it: it begins with '\\xff\\xd8\\xff'"),
+        ("pickle.pth", b"\x80\x02.", "torch.load with weights_only=True refuses it"),
+        ("empty.pth", b"", "the file is empty"),
+        ("foreign.pt2", None, "cannot be loaded as pt2: not an archive of torch.export"),
+    ):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name}: .*{words}"):
+            load_detector(tmp_path / name)
     (tmp_path / "checkpoint.pth").write_bytes(b"not the one of a run that is taken")
     shutil.copy(checkpoint, tmp_path / "best.pth")
     assert len(load_detector(tmp_path, "cpu").class_names) == 3
@@ -300,3 +363,37 @@ def test_repr_says_what_it_is(detector):
     assert repr(detector) == (
         "Detector(mine.pth, 3 classes (cat, dog, bird), shortest side 96, longest at most 128, on cpu)"
     )
+
+
+@pytest.mark.parametrize("kind", [np.int64, torch.tensor])
+def test_whole_numbers_of_numpy_and_torch_are_whole_numbers(detector, checkpoint, photo, kind):
+    expected = detector([photo, photo], 0.0, classes=[2, 0], batch_size=2, tile=64)
+    options = {"classes": [kind(2), kind(0)], "batch_size": kind(2), "tile": kind(64)}
+    for found, one in zip(detector([photo, photo], 0.0, **options), expected, strict=True):
+        assert_same(found, one)
+    assert_same(found.filter([kind(0)]), one.filter([0]))
+    assert json.loads(json.dumps(found.to_coco(kind(5))))[0]["image_id"] == 5
+    small = load_detector(checkpoint, "cpu", max_detections=kind(3), image_size=(kind(64), kind(96)))
+    assert len(small(photo, threshold=0.0)) == 3
+    assert json.dumps([small.shortest_side, small.longest_side, small.module.max_detections]) == "[64, 96, 3]"
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ([0.5], r"classes: a label must be a whole number, got 0\.5"),
+        ([None], "classes: a label must be a whole number, got None"),
+        ([True], "classes: a label must be a whole number, got True"),
+        ([-1], "classes: a label must be at least 0, got -1"),
+        ([3], "classes: there is no class 3; the classes are cat, dog, bird"),
+        (1, r"classes must be a list of names or labels, got 1: give \[1\]"),
+        ("cat", r"classes must be a list of names or labels, got 'cat': give \['cat'\]"),
+    ],
+)
+def test_classes_that_there_are_not_are_named(detector, photo, classes, message):
+    for call in (partial(detector, photo), detector(photo).filter):
+        with pytest.raises(ValueError, match=message):
+            call(classes=classes)
+    assert len(detector(photo, 0.0).filter([])) == 0
+    with pytest.raises(ValueError, match=r"classes must be at least one name or label, got \[\]"):
+        detector(photo, classes=[])

@@ -108,7 +108,7 @@ def test_means_over_views():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tile": 31}, "tile must be at least 32 px, got 31"),
+        ({"tile": 31}, "tile must be at least 32, got 31"),
         ({"tile": 64, "overlap": 0.95}, r"overlap must be in 0\.\.0\.9, got 0\.95"),
         ({"tile": 64, "augment": True}, "tile and augment cannot be used together"),
     ],

@@ -186,6 +186,7 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "iteration": (is_count, "a whole number of at least 0"),
     "num_averaged": (is_count, "a whole number of at least 0"),
     "num_images": (is_count, "a whole number of at least 0"),
+    "data": (is_options, "a dict of digests"),
     "skipped": (is_count, "a whole number of at least 0"),
     "skipped_in_a_row": (is_count, "a whole number of at least 0"),
     "seconds": (lambda value: is_number(value) and value >= 0, "a number of at least 0"),

@@ -24,9 +24,9 @@ ABOUT_PAIRS = (
 def draw_predictions(detector: Detector, dataset: DetectionDataset, count: int) -> dict[str, PIL.Image.Image]:
     """The first images with their objects, and beside it with what is found, by the name of their file.
 
-    Those that cannot be read are left out.
+    Those that cannot be read are left out. Of files of the same name, the later ones get a number.
     """
-    pictures = {}
+    pictures: dict[str, PIL.Image.Image] = {}
     for index in range(min(count, len(dataset))):
         try:
             image, target = dataset.read(index, None)
@@ -38,7 +38,12 @@ def draw_predictions(detector: Detector, dataset: DetectionDataset, count: int) 
             picture.thumbnail((LONGEST, LONGEST))
         best = f", best score {found.below.score:.2g}" if found.below else ""
         titles = f"{len(target.labels)} there", f"{len(found)} found{best}"
-        pictures[Path(dataset.image_paths[index]).stem] = beside(pair, titles)
+        stem = name = Path(dataset.image_paths[index]).stem
+        copy = 0
+        while name.lower() in {other.lower() for other in pictures}:  # "A" is "a" on some disks
+            copy += 1
+            name = f"{stem}_{copy}"
+        pictures[name] = beside(pair, titles)
     return pictures
 
 

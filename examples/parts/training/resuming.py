@@ -21,6 +21,7 @@ FREE = {
 }
 # ... and more options that may differ with --resume.
 LENGTH = {"iterations", "epochs", "minutes", "steps", "warmup", "patience"}
+SAME_DATA = "give the same images and classes, or start a new run with --no-resume"
 
 
 def find_run(
@@ -61,9 +62,13 @@ def keep_measured(before: dict[str, Any], arguments: argparse.Namespace) -> None
 
 
 def read_resumed(
-    path: Path, arguments: argparse.Namespace, class_names: list[str], num_images: int
+    path: Path,
+    arguments: argparse.Namespace,
+    class_names: list[str],
+    num_images: int,
+    digests: dict[str, str],
 ) -> dict[str, Any]:
-    """The checkpoint of a run with the same options and data."""
+    """The checkpoint of a run with the same options, classes and images."""
     if not path.is_file():
         raise ValueError(f"{path} is not there: all processes must share the output directory")
     checkpoint = read_run(path)
@@ -74,12 +79,30 @@ def read_resumed(
     for name, now in (("class_names", class_names), ("num_images", num_images)):
         before = checkpoint.get(name, now)
         if before != now:
-            raise ValueError(f"{path} is of other data: {name} was {before}, not {now}")
+            raise ValueError(f"{path} is of other data: {name} was {before}, not {now}; {SAME_DATA}")
+    for name, before in checkpoint.get("data", {}).items():
+        if name.endswith("images") and digests.get(name) != before:
+            raise ValueError(
+                f"{path} is of other data: the names of the {name} are not those with which the run began; "
+                f"{SAME_DATA}"
+            )
     if checkpoint["iteration"] > arguments.iterations and not arguments.minutes:
         raise ValueError(
             f"{path} is at iteration {checkpoint['iteration']}, after --iterations {arguments.iterations}"
         )
     return checkpoint
+
+
+def other_boxes(checkpoint: dict[str, Any], digests: dict[str, str]) -> str:
+    """A remark if annotations have changed since the checkpoint was written. The run takes the new ones."""
+    before = checkpoint.get("data", {})
+    changed = [name for name in before if name.endswith("boxes") and digests.get(name) != before[name]]
+    if not changed:
+        return ""
+    return (
+        f"since iteration {checkpoint['iteration']}, annotations have changed ({', '.join(changed)}): the "
+        "run goes on with the new ones. --no-resume starts anew"
+    )
 
 
 def read_run(path: Path) -> dict[str, Any]:

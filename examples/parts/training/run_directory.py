@@ -21,10 +21,11 @@ from parts.training.evaluation import Evaluated
 from parts.training.loggers.logger import Logger, open_logger
 from parts.training.pictures import ABOUT_PAIRS, draw_samples, sheet_of
 from parts.training.processes import LAUNCH, Processes, launch_name
-from parts.training.resuming import find_run, read_resumed
+from parts.training.resuming import find_run, other_boxes, read_resumed
 from parts.training.run_lock import lock
 from parts.training.run_log import RunLog
 from parts.training.run_state import RunState
+from parts.training.training_data import SPLIT
 from sparse_rcnn.data import AugmentedDataset, DetectionDataset
 from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.dataset_remarks import remark_on_proposals
@@ -56,11 +57,22 @@ class RunDirectory:
             self._lock.enter_context(lock(self.output))
         self.resumed, self._not_resumed = find_run(arguments, self.checkpoints, processes)
 
-    def read_resumed(self, class_names: list[str], num_images: int) -> dict[str, Any] | None:
+    @property
+    def split(self) -> Path | None:
+        """The split.json of a run that is resumed: which images it held out when it began. Or None."""
+        file = self.output / SPLIT
+        return file if self.resumed is not None and file.is_file() else None
+
+    def read_resumed(
+        self, class_names: list[str], num_images: int, digests: dict[str, str]
+    ) -> dict[str, Any] | None:
         """The checkpoint to resume, checked against options and data. None for a new run."""
         if self.resumed is None:
             return None
-        return read_resumed(self.resumed, self._arguments, class_names, num_images)
+        checkpoint = read_resumed(self.resumed, self._arguments, class_names, num_images, digests)
+        if self._processes.rank == 0 and (changed := other_boxes(checkpoint, digests)):
+            remark(changed)
+        return checkpoint
 
     def say_what_runs(
         self,

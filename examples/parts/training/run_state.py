@@ -102,7 +102,7 @@ class RunState:
 
 
 def checkpoint_description(
-    arguments: argparse.Namespace, config: dict[str, Any], dataset: DetectionDataset
+    arguments: argparse.Namespace, config: dict[str, Any], dataset: DetectionDataset, digests: dict[str, str]
 ) -> dict[str, Any]:
     """The entries of a checkpoint that do not change in a run: its model, data, options and versions."""
     return {
@@ -111,6 +111,7 @@ def checkpoint_description(
         "category_ids": dataset.category_ids,
         "image_size": {"shortest_side": arguments.eval_size, "longest_side": arguments.max_size},
         "num_images": len(dataset),
+        "data": digests,
         "arguments": settings(arguments),
         "versions": {
             "sparse_rcnn": sparse_rcnn.__version__,

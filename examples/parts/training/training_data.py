@@ -11,6 +11,7 @@ from parts.evaluating import can_evaluate
 from parts.open_dataset import open_alike, open_split
 from parts.training.batches import pad
 from parts.training.processes import Processes
+from parts.training.resuming import SAME_DATA
 from sparse_rcnn.data import (
     Batch,
     DetectionDataset,
@@ -26,11 +27,14 @@ from sparse_rcnn.ops import shortest_side_resize
 
 WHOLE = 5000  # data sets up to this size are decoded before training. For larger ones, headers are read
 MOST_NAMES = 100  # classes that an error names
+SPLIT = "split.json"  # in the directory of a run: which images it held out
 REMEDY = "--max-unreadable N trains without them"
 
 
-def load_data(arguments: argparse.Namespace, tolerant: bool) -> tuple[DetectionDataset, DetectionDataset]:
-    """Training and validation sets. In a tolerant run, images may be missing."""
+def load_data(
+    arguments: argparse.Namespace, tolerant: bool, split: Path | None = None
+) -> tuple[DetectionDataset, DetectionDataset]:
+    """Training and validation sets. In a tolerant run, images may be missing. `split` replaces --split."""
     evaluation = evaluation_transform(arguments.eval_size, arguments.max_size)
     if arguments.data is None:
         # Shapes are drawn at the size for training, so nothing is resized.
@@ -41,6 +45,8 @@ def load_data(arguments: argparse.Namespace, tolerant: bool) -> tuple[DetectionD
             ShapesDataset(directory, "train", count, transform=flip, allow_missing=tolerant),
             ShapesDataset(directory, "val", min(300, count), transform=evaluation, allow_missing=tolerant),
         )
+    if split is not None:
+        arguments = argparse.Namespace(**{**vars(arguments), "split": str(split)})
     sizes = tuple(arguments.sizes), arguments.max_size
     training = training_transform(*sizes, arguments.crop, arguments.vertical_flip)
     if arguments.augmentation == "none":
@@ -50,14 +56,21 @@ def load_data(arguments: argparse.Namespace, tolerant: bool) -> tuple[DetectionD
     if train.class_names != val.class_names:
         raise ValueError(f"{arguments.data or arguments.val_annotations}: {_alone(train, val)}")
     if train.num_objects == 0:
-        raise ValueError("the training set has no box to learn from")
+        raise ValueError(f"{arguments.data}: the training set has no box to learn from")
     return train, val
 
 
 def open_data(
-    arguments: argparse.Namespace, tolerant: bool, processes: Processes
+    arguments: argparse.Namespace, tolerant: bool, processes: Processes, split: Path | None = None
 ) -> tuple[DetectionDataset, DetectionDataset]:
     """Training and validation sets on all processes. Rank 0 checks them.
+
+    Args:
+        arguments: The options.
+        tolerant: Whether images may be missing.
+        processes: The processes.
+        split: The split.json of a run that is resumed, in place of --split. Labels may have changed, and
+            they decide which images are held out.
 
     Raises:
         ValueError: If something is wrong with them.
@@ -65,8 +78,10 @@ def open_data(
     if processes.rank > 0:
         processes.wait()  # rank 0 comes first: it draws the shapes and checks every file
     try:
-        training_set, validation_set = load_data(arguments, tolerant)
+        training_set, validation_set = load_data(arguments, tolerant, split)
     except ValueError as error:
+        if split is not None and str(error).startswith(f"{split}: "):
+            raise ValueError(f"{error}; {SAME_DATA}") from error
         if "are not in" in str(error) or "has no file for" in str(error):  # missing images
             raise ValueError(f"{error}; {REMEDY}") from error
         raise
@@ -91,7 +106,7 @@ def write_down(
     Not before the run begins: until then, its directory may be that of an earlier run.
     """
     if rank == 0 and any("has no split 'val'" in remark for remark in val.remarks):
-        file = Path(arguments.output) / "split.json"
+        file = Path(arguments.output) / SPLIT
         write_split(file, arguments.data, {"train": train.image_paths, "val": val.image_paths})
         print(printable(f"the split is written to {file}"))
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from sparse_rcnn.data.evaluation.flat_boxes import check_results, chosen_ids, truth_dict
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
+from sparse_rcnn.ops.argument_checks import whole_number
 
 __all__ = ["AP", "AR", "EVALUATORS", "SUMMARY", "evaluate_coco", "format_metrics"]
 
@@ -73,8 +74,7 @@ def evaluate_coco(
         1.0
     """
     coco, coco_eval = _imported(evaluator)
-    if max_detections < 1:
-        raise ValueError(f"max_detections must be at least 1, got {max_detections}")
+    max_detections = whole_number("max_detections", max_detections)
     truth = truth_dict(ground_truth)
     check_results(results, truth)
     # Ids start at 1 on both sides: pycocotools marks a match by its id, and 0 means "no match".

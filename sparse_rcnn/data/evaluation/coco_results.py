@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from sparse_rcnn.ops.argument_checks import whole_number
 from sparse_rcnn.ops.detections import Detections
 
 __all__ = ["coco_results"]
@@ -37,7 +38,9 @@ def coco_results(
     boxes, scores, labels = (
         part.detach().cpu() for part in (detections.boxes, detections.scores, detections.labels)
     )
-    ids = image_ids.tolist() if isinstance(image_ids, Tensor) else [int(image_id) for image_id in image_ids]
+    if isinstance(image_ids, Tensor):
+        image_ids = image_ids.tolist()
+    ids = [whole_number("image_ids", image_id, -(2**63)) for image_id in image_ids]
     if boxes.shape != (*labels.shape, 4) or scores.shape != labels.shape or labels.ndim != 2:
         raise ValueError(
             "expected boxes [B, D, 4], scores [B, D] and labels [B, D], "

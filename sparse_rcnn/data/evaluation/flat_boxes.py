@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
+from sparse_rcnn.ops.argument_checks import whole_number
 
 __all__ = [
     "EvaluatedBoxes",
@@ -89,8 +90,7 @@ def flat_boxes(
         Of each class and image, the `max_detections` best detections. Of equal scores, the first in the
         results comes first, as in pycocotools.
     """
-    if max_detections < 1:
-        raise ValueError(f"max_detections must be at least 1, got {max_detections}")
+    max_detections = whole_number("max_detections", max_detections)
     truth = truth_dict(ground_truth)
     check_results(results, truth)
     images = np.array(chosen_ids(image_ids, truth["images"], "image_ids"), dtype=np.int64)
@@ -126,6 +126,7 @@ def chosen_ids(ids: Sequence[int] | None, entries: list[dict[str, Any]], name: s
     known = sorted({entry["id"] for entry in entries})
     if ids is None:
         return known
+    ids = [whole_number(name, one, -(2**63)) for one in ids]
     unknown = sorted({*ids} - {*known})
     if unknown or not ids:
         found = f"{unknown[:5]}, which it does not have" if unknown else "none"

@@ -22,6 +22,7 @@ from sparse_rcnn.data.evaluation.matching import Match, match_by_class
 from sparse_rcnn.data.evaluation.overlaps import Pairs, overlapping_pairs
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.data.formats.lvis_fields import FREQUENCIES, IMAGE_FIELDS
+from sparse_rcnn.ops.argument_checks import whole_number
 
 __all__ = ["evaluate_lvis"]
 
@@ -85,8 +86,7 @@ def evaluate_lvis(
 
 def _best(boxes: EvaluatedBoxes, max_detections: int) -> EvaluatedBoxes:
     """The best detections of each image. LVIS has no crowd regions."""
-    if max_detections < 1:
-        raise ValueError(f"max_detections must be at least 1, got {max_detections}")
+    max_detections = whole_number("max_detections", max_detections)
     kept = rank_in_group(boxes.found.image) < max_detections
     found = type(boxes.found)(*(column[kept] for column in boxes.found))
     return boxes._replace(found=found, truth=boxes.truth._replace(crowd=np.zeros_like(boxes.truth.crowd)))

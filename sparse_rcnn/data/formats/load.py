@@ -17,6 +17,7 @@ from sparse_rcnn.data.formats.layout import SPLIT_NAMES, Layout
 from sparse_rcnn.data.formats.recognise import name_of_split, names_alike, names_in_order, recognise
 from sparse_rcnn.data.formats.transform import Transform
 from sparse_rcnn.data.image_file import MAX_PIXELS, ExifOrientation
+from sparse_rcnn.ops.argument_checks import whole_number
 
 __all__ = ["PARTS", "list_splits", "load_dataset"]
 
@@ -82,15 +83,17 @@ def load_dataset(
         2
     """
     path = Path(path)
+    split_seed = whole_number("split_seed", split_seed, -(2**63))
     folder = str(images) if images else None
     options = ReadOptions(folder, allow_missing, leave_out_broken, count_from, exif_orientation, max_pixels)
     layout = recognise(path, split)
     content, remarks = _read_split(layout, split, path, options, val_share, split_seed)
     content = content._replace(remarks=[*layout.remarks, *content.remarks, *remarks])
-    if leave_out_broken:
-        content = _without_impossible(_without_missing(content))
     if class_names is not None:
-        content = choose_classes(content, class_names, allow_absent=allow_absent_classes)
+        try:
+            content = choose_classes(content, class_names, allow_absent=allow_absent_classes)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     dataset = DetectionDataset(
         **content.checked(drop_degenerate),
         transform=transform,
@@ -126,6 +129,11 @@ def _read_split(
     layout: Layout, split: str, path: Path, options: ReadOptions, val_share: float | str | Path, seed: int
 ) -> tuple[AnnotatedImages, list[str]]:
     """A split of the files, or a part of the training images, and a remark on it."""
+
+    def read(name: str) -> AnnotatedImages:
+        content = layout.splits[name](options)
+        return _without_impossible(_without_missing(content)) if options.leave_out_broken else content
+
     name, wanted = name_of_split(layout, split), SPLIT_NAMES.get(split.lower(), split)
     training = name_of_split(layout, "train")
     if training is None and "all" in layout.splits and not any(names_alike(layout, one) for one in PARTS):
@@ -136,8 +144,8 @@ def _read_split(
             name = training
         if name is None:
             raise _no_such_split(layout, split, path)
-        return layout.splits[name](options), _beside(layout, name, path)
-    content = layout.splits[training or ""](options)
+        return read(name), _beside(layout, name, path)
+    content = read(training or "")
     base = path if path.is_dir() else path.parent
     names = split_names(content, base)
     if isinstance(val_share, (str, Path)):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sparse_rcnn.data.target import Target
-from sparse_rcnn.ops.argument_checks import require_boxes
+from sparse_rcnn.ops.argument_checks import require_boxes, whole_number
 
 __all__ = ["Batch", "Targets", "collate"]
 
@@ -84,9 +84,8 @@ def collate(
     """
     if len(samples) == 0:
         raise ValueError("collate needs at least one sample, got none")
-    for name, divisor in (("size_divisor", size_divisor), ("target_divisor", target_divisor)):
-        if divisor < 1:
-            raise ValueError(f"{name} must be at least 1, got {divisor}")
+    size_divisor = whole_number("size_divisor", size_divisor)
+    target_divisor = whole_number("target_divisor", target_divisor)
     dtype = samples[0][0].dtype
     for image, target in samples:
         _check_sample(image, target, dtype)

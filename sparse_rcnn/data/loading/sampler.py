@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
+from sparse_rcnn.ops.argument_checks import whole_number
+
 __all__ = ["Draw", "TrainingSampler"]
 
 
@@ -73,19 +75,13 @@ class TrainingSampler(Sampler[list[Draw]]):
     ) -> None:
         if len(image_sizes) == 0:
             raise ValueError("image_sizes must have at least one image, got none")
-        sizes = {
-            "batch_size": batch_size,
-            "world_size": world_size,
-            "accumulation": accumulation,
-            "group_size": group_size,
-        }
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        batch_size = whole_number("batch_size", batch_size)
+        world_size = whole_number("world_size", world_size)
+        accumulation = whole_number("accumulation", accumulation)
+        group_size = whole_number("group_size", group_size)
+        start, seed = whole_number("start", start, 0), whole_number("seed", seed, 0)
         if not 0 <= rank < world_size:
             raise ValueError(f"rank must be in 0..{world_size - 1}, got {rank}")
-        if start < 0 or seed < 0:
-            raise ValueError(f"start and seed must be at least 0, got {start} and {seed}")
         if batch_size % (world_size * accumulation) != 0:
             raise ValueError(
                 f"a batch of {batch_size} images cannot be shared by {world_size} processes "
@@ -98,7 +94,7 @@ class TrainingSampler(Sampler[list[Draw]]):
         self._is_portrait = [height >= width for height, width in image_sizes]
         self._batch_size = batch_size
         self._seed = seed
-        self._rank = rank
+        self._rank = whole_number("rank", rank, 0)
         self._world_size = world_size
         self._accumulation = accumulation
         self._group_size = group_size

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from sparse_rcnn.data.formats.detection_dataset import DetectionDataset
 from sparse_rcnn.data.loading.sampler import Draw
 from sparse_rcnn.data.target import Target
+from sparse_rcnn.ops.argument_checks import whole_number
 
 __all__ = ["SeededDataset", "seeded_by"]
 
@@ -61,10 +62,11 @@ def seeded_by(*numbers: int) -> Iterator[None]:
     Raises:
         ValueError: If a number is negative.
     """
-    if min(numbers, default=0) < 0:
-        raise ValueError(f"seeds must be at least 0, got {numbers}")
+    seeds = tuple(whole_number("seeds", number, -(2**63)) for number in numbers)
+    if min(seeds, default=0) < 0:
+        raise ValueError(f"seeds must be at least 0, got {seeds}")
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    words = np.random.SeedSequence(numbers).generate_state(3).tolist()
+    words = np.random.SeedSequence(seeds).generate_state(3).tolist()
     random.seed(words[0])
     np.random.seed(words[1])
     torch.random.default_generator.manual_seed(words[2])

@@ -8,10 +8,12 @@ seeding torch in a worker seeds these.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from sparse_rcnn.ops.argument_checks import whole_number
 from sparse_rcnn.ops.resize import shortest_side_resize
 
 __all__ = [
@@ -51,10 +53,11 @@ class ResizeShortestEdge(v2.Transform):
 
     def __init__(self, sizes: int | Sequence[int], max_size: int | None = None) -> None:
         super().__init__()
-        self.sizes = (sizes,) if isinstance(sizes, int) else tuple(sizes)
-        self.max_size = max_size
-        if not self.sizes or min(self.sizes) < 1 or (max_size is not None and max_size < 1):
-            raise ValueError(f"sizes and max_size must be positive, got {sizes} and {max_size}")
+        several = [sizes] if np.ndim(sizes) == 0 else list(sizes)  # type: ignore[arg-type]
+        self.sizes = tuple(whole_number("sizes", size) for size in several)
+        self.max_size = None if max_size is None else whole_number("max_size", max_size)
+        if not self.sizes:
+            raise ValueError("sizes must be at least one size, got none")
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Draws the size."""
@@ -88,7 +91,7 @@ class RandomCropRange(v2.Transform):
 
     def __init__(self, sides: tuple[int, int] = CROP_RANGE) -> None:
         super().__init__()
-        self.low, self.high = sides
+        self.low, self.high = (whole_number("sides", side) for side in sides)
         if not 1 <= self.low <= self.high:
             raise ValueError(f"sides must be (low, high) with 1 <= low <= high, got {sides}")
 

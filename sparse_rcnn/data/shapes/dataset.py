@@ -11,6 +11,7 @@ from PIL import Image
 from sparse_rcnn.data.formats.coco import CocoDetection
 from sparse_rcnn.data.formats.transform import Transform
 from sparse_rcnn.data.shapes.shape_drawing import CLASS_NAMES, DRAWING_VERSION, SPLITS, draw_shapes
+from sparse_rcnn.ops.argument_checks import whole_number
 
 __all__ = ["JPEG_QUALITY", "NUM_IMAGES", "SETTINGS_FILE", "ShapesDataset"]
 
@@ -62,19 +63,13 @@ class ShapesDataset(CocoDetection):
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"split must be one of {list(SPLITS)}, got {split!r}")
-        num_images = NUM_IMAGES[split] if num_images is None else num_images
-        if num_images < 1 or image_size < 48 or seed < 0 or not 1 <= max_objects <= 100:
-            raise ValueError(
-                "expected num_images >= 1, image_size >= 48, seed >= 0 and max_objects in 1..100, "
-                f"got {num_images}, {image_size}, {seed} and {max_objects}"
-            )
         settings = {
             "version": DRAWING_VERSION,
             "split": split,
-            "num_images": num_images,
-            "image_size": image_size,
-            "seed": seed,
-            "max_objects": max_objects,
+            "num_images": whole_number("num_images", NUM_IMAGES[split] if num_images is None else num_images),
+            "image_size": whole_number("image_size", image_size, 48),
+            "seed": whole_number("seed", seed, 0),
+            "max_objects": whole_number("max_objects", max_objects, 1, 100),
         }
         image_dir = Path(root) / f"{split}2017"
         annotation_file = Path(root) / "annotations" / f"instances_{split}2017.json"

@@ -222,6 +222,13 @@ def test_held_out_images_are_a_function_of_the_seed_and_have_every_class(tmp_pat
     write_split(tmp_path / "split.json", tmp_path, {"train": val.image_paths, "val": train.image_paths})
     swapped = load_dataset(tmp_path, "val", val_share=tmp_path / "split.json")
     assert swapped.image_paths == train.image_paths
+    (tmp_path / "a2.jpg").rename(tmp_path / "away.jpg")  # left out before the others are shared out
+    train, val = (load_dataset(tmp_path, split, leave_out_broken=True) for split in ("train", "val"))
+    assert len(train) + len(val) == 4
+    write_split(tmp_path / "4.json", tmp_path, {"train": val.image_paths, "val": train.image_paths})
+    swapped = load_dataset(tmp_path, "val", val_share=tmp_path / "4.json", leave_out_broken=True)
+    assert swapped.image_paths == train.image_paths
+    (tmp_path / "away.jpg").rename(tmp_path / "a2.jpg")
     (tmp_path / "a1.jpg").rename(tmp_path / "new.jpg")
     file = next(tmp_path.glob("labels*.json"))
     file.write_text(file.read_text().replace("a1.jpg", "new.jpg"))

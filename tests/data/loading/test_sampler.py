@@ -214,8 +214,8 @@ def test_one_orientation_waits_for_nothing(count):
         ({"rank": -1}, r"rank must be in 0\.\.0, got -1"),
         ({"rank": 1}, r"rank must be in 0\.\.0, got 1"),
         ({"rank": 2, "world_size": 2}, r"rank must be in 0\.\.1, got 2"),
-        ({"start": -1}, "start and seed must be at least 0, got -1 and 0"),
-        ({"seed": -1}, "start and seed must be at least 0, got 0 and -1"),
+        ({"start": -1}, "start must be at least 0, got -1"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"world_size": 3}, "a batch of 8 images cannot be shared by 3 processes in 1 parts each"),
         (
             {"world_size": 4, "accumulation": 4},

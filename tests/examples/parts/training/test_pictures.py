@@ -11,7 +11,7 @@ from parts.training.pictures import GAP, TITLE, draw_predictions, sheet_of
 from torch import Tensor
 from torchvision.transforms import v2
 
-from sparse_rcnn.data import ShapesDataset, evaluation_transform
+from sparse_rcnn.data import DetectionDataset, ShapesDataset, evaluation_transform
 from sparse_rcnn.inference import Detector, draw_boxes
 
 CPU = torch.device("cpu")
@@ -102,6 +102,17 @@ def test_images_that_cannot_be_read_are_left_out(dataset: ShapesDataset) -> None
     Path(dataset.image_paths[2]).unlink()
     drawn = draw_predictions(detector(find_nothing), dataset, 4)
     assert list(drawn) == [f"{n:012d}" for n in (1, 4)]
+
+
+def test_of_files_of_one_name_each_has_a_picture(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a/x.png", "b/x.png", "b/X.jpg", "c/x_1.png")]
+    for number, file in enumerate(files):
+        file.parent.mkdir(exist_ok=True)
+        PIL.Image.new("RGB", (64, 64), (60 * number, 0, 0)).save(file)
+    dataset = DetectionDataset.from_boxes(files, [[]] * 4, [[]] * 4, ["a", "b"])
+    drawn = draw_predictions(detector(find_nothing), dataset, 4)
+    assert list(drawn) == ["x", "x_1", "X_2", "x_1_1"]
+    assert len({picture.getpixel((9, TITLE + 9)) for picture in drawn.values()}) == 4
 
 
 def test_the_data_set_keeps_its_transform(dataset: ShapesDataset) -> None:

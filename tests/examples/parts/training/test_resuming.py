@@ -13,6 +13,7 @@ from parts.training.processes import LAUNCH, Processes, launch_name
 from parts.training.resuming import FREE, LENGTH, differences, find_run, read_resumed
 from run_checkpoint import run_checkpoint
 
+DIGESTS = {"train images": "aa", "train boxes": "bb"}
 ALONE = Processes(0, 0, 1, torch.device("cpu"))
 
 
@@ -102,7 +103,7 @@ def test_a_run_keeps_the_precision_that_was_measured(tmp_path: Path) -> None:
     assert path is not None
     assert (reason, again.precision) == ("", "bf16")
     assert again.table.endswith("but --precision bf16, with which the run began")
-    assert read_resumed(path, again, ["a"], 10)["iteration"] == 3
+    assert read_resumed(path, again, ["a"], 10, DIGESTS)["iteration"] == 3
     given, other = small("--precision", "fp32"), small("--seed", "1")
     assert find_run(given, directory, ALONE) == (None, "--precision was bf16, not fp32")
     assert find_run(other, directory, ALONE) == (None, "--seed was 0, not 1")
@@ -158,6 +159,7 @@ def test_nothing_to_resume_is_an_error_only_if_asked_for(tmp_path: Path) -> None
         (("--resume", "--seed", "1"), {}, "--seed was 0, not 1: give the same to resume"),
         ((), {"num_images": 11}, "num_images was 10, not 11"),
         ((), {"class_names": ["b"]}, "class_names was"),
+        ((), {"digests": {**DIGESTS, "train images": "cc"}}, "names of the train images are not those with"),
         (("--resume", "--iterations", "2"), {}, "is at iteration 3, after --iterations 2"),
     ],
 )
@@ -165,7 +167,7 @@ def test_a_run_of_something_else_is_not_resumed(
     output: Path, options: tuple[str, ...], changes: dict, message: str
 ) -> None:
     arguments = parse_arguments(None, ["--output", str(output), *options])
-    now = {"class_names": ["a"], "num_images": 10, **changes}
+    now = {"class_names": ["a"], "num_images": 10, "digests": DIGESTS, **changes}
     with pytest.raises(ValueError, match=message):
         read_resumed(output / "checkpoint.pth", arguments, **now)
 

@@ -8,12 +8,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import PIL.Image
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from parts.training.arguments import parse_arguments
+from parts.training.data_digest import data_digests
 from parts.training.processes import Processes
+from parts.training.resuming import other_boxes
 from parts.training.training_data import check_data, load_data, open_data, pad_to_largest, write_down
 
 from sparse_rcnn.data import (
@@ -69,6 +72,44 @@ def test_a_split_is_written_down_when_the_run_begins(tmp_path: Path) -> None:
     write_down(arguments, train, val, 0)
     again = load_dataset(data, "val", val_share=run / "split.json")
     assert again.image_paths == val.image_paths != train.image_paths
+
+
+@pytest.mark.filterwarnings("ignore::sparse_rcnn.data.DatasetRemark")
+def test_a_resumed_run_has_the_images_with_which_it_began(tmp_path: Path) -> None:
+    """Labels decide which images are held out, and one of them is mended."""
+    data, run = tmp_path / "data", tmp_path / "run"
+    for folder in (data / "images", data / "labels", run):
+        folder.mkdir(parents=True)
+    (data / "classes.txt").write_text("cat\ndog\n")
+    for number in range(20):
+        PIL.Image.new("RGB", (96, 80)).save(data / f"images/{number}.jpg")
+        (data / f"labels/{number}.txt").write_text(f"{number % 2} .2 .25 .2 .25\n")
+    alone = Processes(0, 0, 1, torch.device("cpu"))
+
+    def open_again(directory: Path = data, split: Path | None = None) -> tuple[dict[str, Any], list[str]]:
+        arguments = parse_arguments(None, ["--data", str(directory), "--output", str(run)])
+        train, val = open_data(arguments, True, alone, split)
+        if split is None:
+            write_down(arguments, train, val, 0)
+        return data_digests({"train": train, "val": val}), sorted(Path(p).name for p in val.image_paths)
+
+    before, held_out = open_again()
+    assert held_out == ["10.jpg", "7.jpg"]
+    shutil.copy(run / "split.json", run / "own.json")
+    (data / "labels/7.txt").write_text("0 .2 .25 .2 .25\n")
+    assert open_again()[1] == ["10.jpg", "5.jpg"]  # 5 was trained on
+    shutil.move(data, tmp_path / "moved")
+    digests, again = open_again(tmp_path / "moved", run / "own.json")
+    assert again == held_out
+    assert [name for name in before if digests[name] != before[name]] == ["val boxes"]
+    remark = other_boxes({"iteration": 6, "data": before}, digests)
+    assert remark.startswith("since iteration 6, annotations have changed (val boxes): the run goes on")
+    assert other_boxes({"iteration": 6, "data": before}, before) == ""
+    (tmp_path / "moved/images/3.jpg").rename(tmp_path / "moved/images/33.jpg")
+    (tmp_path / "moved/labels/3.txt").rename(tmp_path / "moved/labels/33.txt")
+    with pytest.raises(ValueError, match=r"own\.json: .* 2 are not on both sides.* new run with --no-"):
+        open_again(tmp_path / "moved", run / "own.json")
+    assert open_again(tmp_path / "moved")[0]["train images"] != before["train images"]
 
 
 @given(
@@ -231,7 +272,7 @@ def test_a_training_set_without_boxes_is_refused(root: Path) -> None:
     file = root / "annotations" / "instances_train2017.json"
     content = json.loads(file.read_text())
     file.write_text(json.dumps({**content, "annotations": []}))
-    with pytest.raises(ValueError, match="no box to learn from"):
+    with pytest.raises(ValueError, match=f"^{root}: the training set has no box to learn from"):
         load_data(options(root, "--data", str(root)), tolerant=True)
 
 
