@@ -72,7 +72,9 @@ def choose_recipe(arguments: argparse.Namespace) -> Recipe:
         }
         return Recipe("coco", crowds if dataset.format_name == "CrowdHuman" else {}, len(dataset))
     if dataset.num_objects == 0:
-        raise ValueError(f"{arguments.data}: the training set has no box to learn from")
+        raise ValueError(
+            f"{arguments.data or arguments.train_annotations}: the training set has no box to learn from"
+        )
     return Recipe("small", small_recipe(dataset, arguments), len(dataset))
 
 

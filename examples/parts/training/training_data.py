@@ -56,7 +56,9 @@ def load_data(
     if train.class_names != val.class_names:
         raise ValueError(f"{arguments.data or arguments.val_annotations}: {_alone(train, val)}")
     if train.num_objects == 0:
-        raise ValueError(f"{arguments.data}: the training set has no box to learn from")
+        raise ValueError(
+            f"{arguments.data or arguments.train_annotations}: the training set has no box to learn from"
+        )
     return train, val
 
 
