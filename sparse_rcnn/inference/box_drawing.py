@@ -13,6 +13,7 @@ __all__ = ["COLORS", "LEGIBLE", "Rectangle", "draw_boxes"]
 # Okabe and Ito's palette without black: the colours differ from each other and from most photos.
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 LEGIBLE = 480  # pixels: smaller images are enlarged
+COVERED = 0.25  # of the picture at most: where captions cover more, nobody sees the objects
 Rectangle = tuple[float, float, float, float]
 
 
@@ -26,7 +27,8 @@ def draw_boxes(
     """Draws a frame and a caption for each box.
 
     The box with the highest score is on top. If possible, a caption covers no caption of a higher score.
-    Frames have a dark rim, so that they are visible on any background.
+    Captions cover at most a quarter of the picture: of many boxes, only those with the highest scores have
+    one. Frames have a dark rim, so that they are visible on any background.
 
     Args:
         image: [3, H, W] uint8.
@@ -53,10 +55,14 @@ def draw_boxes(
     order = list(range(len(boxes))) if scores is None else scores.argsort(descending=True).tolist()
     corners = (boxes * zoom).tolist()
     captions: list[tuple[Rectangle, str, str]] = []
+    room = COVERED * picture.width * picture.height
     for index in order:
         label = int(labels[index])
         text = class_names[label] if scores is None else f"{class_names[label]} {float(scores[index]):.2f}"
         _, _, right, bottom = draw.textbbox((0, 0), text, font=font)
+        room -= (right + 4) * (bottom + 4)
+        if captions and room < 0:
+            break
         taken = [place for place, *_ in captions]
         place = _free_place(corners[index], (right + 4, bottom + 4), picture.size, taken)
         captions.append((place, text, COLORS[label % len(COLORS)]))

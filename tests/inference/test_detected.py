@@ -208,3 +208,13 @@ def test_captions_have_the_letters_of_class_names(monkeypatch):
     image, box, label = torch.zeros(3, 480, 640, dtype=torch.uint8), torch.tensor([[9.0, 99, 500, 400]]), [0]
     first, second = (draw_boxes(image, box, torch.tensor(label), [name]) for name in ("енот", "юный"))
     assert first.tobytes() != second.tobytes()  # empty boxes would be alike
+
+
+def test_captions_of_many_boxes_leave_most_of_the_picture_free(monkeypatch):
+    corners = torch.rand(500, 2, generator=torch.Generator().manual_seed(0)) * 380
+    boxes = torch.cat([corners, corners + 5], dim=1).tolist()
+    drawn = captions_of(monkeypatch, boxes, [i / 500 for i in range(500)], size=(400, 400))
+    covered = sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in drawn)
+    assert 0.2 < covered / 400**2 <= 0.25
+    x1, _, _, bottom = drawn[-1]  # of the highest score, just above its box
+    assert (x1, bottom) == pytest.approx(boxes[-1][:2])

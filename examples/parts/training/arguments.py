@@ -14,6 +14,7 @@ from parts.training.defaults import MODEL_OPTIONS, PAPER, RECIPE_BATCH, RECIPE_G
 from parts.training.loggers.logger import missing_packages
 from parts.training.options import flag_of, make_parser
 from parts.training.recipe import Recipe, choose_recipe, choose_stages, recipe_table
+from parts.training.training_state import usual_steps
 from sparse_rcnn.nn import ModelConfig
 
 PATHS = ("data", *FILES, "weights", "backbone_weights")
@@ -127,8 +128,8 @@ def add_schedule(arguments: argparse.Namespace) -> None:
     if "warmup" not in arguments.given:  # the paper's 1000 are for 270000
         most = arguments.iterations // 10 if arguments.minutes is None else arguments.warmup
         arguments.warmup = min(arguments.warmup, most)
-    if arguments.steps is None:
-        arguments.steps = [arguments.iterations * 7 // 9, arguments.iterations * 25 // 27]
+    if arguments.steps is None and arguments.minutes is None:  # with --minutes, the end is not known yet
+        arguments.steps = usual_steps(arguments.iterations)
 
 
 def check_length(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 import argparse
 import math
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 
 import torch
@@ -18,6 +18,7 @@ from sparse_rcnn.data import (
     AugmentedDataset,
     Batch,
     DetectionDataset,
+    Draw,
     SeededDataset,
     Targets,
     TrainingSampler,
@@ -33,7 +34,8 @@ def open_batches(
 ) -> Batches:
     """Endless batches of this process, from a step on. Closing them ends the processes that read images.
 
-    The seed and the step alone decide which images come and how they are augmented.
+    The seed and the step alone decide which images come and how they are augmented, and with --minutes the
+    share of the time that is spent, too.
     """
     if arguments.workers > (cores := cores_of_a_process()):
         warnings.filterwarnings("ignore", "This DataLoader will create")  # PyTorch prints it in every process
@@ -54,7 +56,7 @@ def open_batches(
     )
     loader = DataLoader(
         ReadableSamples(augmented(dataset, arguments)),
-        batch_sampler=sampler,
+        batch_sampler=with_shares(sampler, arguments, start),
         # The number of targets is a multiple of 16: few shapes, not one for every number of objects.
         collate_fn=partial(collate_readable, target_divisor=16 if arguments.compile else 1),
         num_workers=arguments.workers,
@@ -70,10 +72,22 @@ def augmented(dataset: DetectionDataset, arguments: argparse.Namespace) -> Seede
     if arguments.augmentation not in ("late", "strong"):
         return SeededDataset(dataset, arguments.seed)
     transform = strong_transform(tuple(arguments.sizes), arguments.max_size, arguments.vertical_flip)
-    step = arguments.batch_size / len(dataset)  # in epochs
-    epochs = arguments.iterations * step
-    first = math.ceil(max(LIGHT_EPOCHS, LIGHT_STEPS * step)) if arguments.augmentation == "late" else 0
-    return AugmentedDataset(dataset, arguments.seed, transform, 0.9 * epochs, 0.5 * epochs, first_epoch=first)
+    light = max(LIGHT_EPOCHS, LIGHT_STEPS * arguments.batch_size / len(dataset))
+    first = math.ceil(light) if arguments.augmentation == "late" else 0
+    return AugmentedDataset(dataset, arguments.seed, transform, 0.9, 0.5, first_epoch=first)
+
+
+def with_shares(
+    batches: Iterable[list[Draw]], arguments: argparse.Namespace, start: int
+) -> Iterator[list[Draw]]:
+    """Draws with the share of the run that is over at their step, where augmentation gets lighter.
+
+    With --minutes, the expected number of steps changes as the run goes on. So the share is of what is
+    expected when the images are asked for, with or without workers.
+    """
+    for number, draws in enumerate(batches):
+        share = (start + number // arguments.accumulate) / max(1, arguments.iterations)
+        yield [draw._replace(share=share) for draw in draws]
 
 
 def take_step(

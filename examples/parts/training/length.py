@@ -62,8 +62,7 @@ class Length:
         self.run.spent += self._clock() - self._began
         before, self._share = self._share, self._share_after(iteration)
         if self.arguments.minutes is not None:
-            expected = max(iteration + 1, round(iteration / max(self._share, 1e-9)))
-            self.arguments.iterations = iteration if self._share == 1 else expected
+            self.arguments.iterations = expected_steps(iteration, self._share)
         part = int(self._share * EVALUATIONS)
         self.ends_part = int(before * EVALUATIONS) < part < EVALUATIONS
 
@@ -77,6 +76,11 @@ class Length:
         return self.processes.from_first(min(self.run.spent / (60 * self.arguments.minutes), 1.0))
 
 
+def expected_steps(iteration: int, share: float) -> int:
+    """The steps of a run of --minutes, if after this one the share of its time in 0..1 is spent."""
+    return iteration if share >= 1 else max(iteration + 1, round(iteration / max(share, 1e-9)))
+
+
 def estimate_length(
     arguments: argparse.Namespace,
     state: TrainingState,
@@ -86,10 +90,14 @@ def estimate_length(
     start: int,
 ) -> None:
     """Says how long the run takes before it starts; --minutes: sets ``arguments.iterations`` from that."""
-    seconds = processes.from_first(seconds_of_a_step(arguments, state, dataset, processes))
-    if arguments.minutes is not None:
-        left = max(0.0, 60 * arguments.minutes - run.spent)
-        arguments.iterations = start + round(left / seconds + 0.5) if left else start
+    minutes = arguments.minutes
+    if minutes is not None and run.spent:  # resumed: schedule and augmentation go on exactly where they were
+        seconds = run.spent / start
+        arguments.iterations = expected_steps(start, run.spent / (60 * minutes))
+    else:
+        seconds = processes.from_first(seconds_of_a_step(arguments, state, dataset, processes))
+        if minutes is not None:
+            arguments.iterations = start + round(60 * minutes / seconds + 0.5)
     if processes.rank > 0:
         return
     epochs = arguments.iterations * arguments.batch_size / len(dataset)
@@ -98,7 +106,7 @@ def estimate_length(
     print(
         f"{counted(arguments.iterations, 'step', 'steps')} of {arguments.batch_size} images, {epochs:.1f} "
         f"epochs of {len(dataset)}: about {duration(about)} {clock} at {seconds:.2f} s a step; evaluations "
-        "come on top"
+        "and slow reading come on top"
     )
     if about > DAY:
         print(

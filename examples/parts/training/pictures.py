@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import PIL.Image
@@ -60,13 +60,13 @@ def beside(pictures: Sequence[PIL.Image.Image], titles: Sequence[str]) -> PIL.Im
 
 
 def draw_samples(
-    samples: SeededDataset, class_names: list[str], indices: Sequence[int], epoch: int = 0
+    samples: SeededDataset, class_names: list[str], draws: Iterable[Draw]
 ) -> list[PIL.Image.Image]:
-    """Pictures of training images as the model sees them in an epoch, with what it is to find."""
+    """Pictures of training images as the model sees them, with what it is to find."""
     pictures = []
-    for index in indices:
+    for draw in draws:
         try:
-            image, target = samples[Draw(index, epoch)]
+            image, target = samples[draw]
         except UnreadableImageError:
             continue
         pictures.append(draw_boxes(image, target.boxes, target.labels, class_names))

@@ -30,7 +30,7 @@ class ReadableSamples(Dataset[Sample]):
         for offset in range(MOST_IN_A_ROW):
             index = (draw.image_index + offset) % len(self.dataset)
             try:
-                image, target = self.dataset[Draw(index, draw.epoch)]
+                image, target = self.dataset[draw._replace(image_index=index)]
             except UnreadableImageError as error:
                 problems.append(str(error))
             else:

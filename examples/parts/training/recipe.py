@@ -23,7 +23,9 @@ LIGHT_EPOCHS = 12  # before --augmentation late gets strong
 LIGHT_STEPS = 500  # at least, too
 EVALUATIONS = 4  # of a run
 SMALL_OBJECT, TINY_OBJECT = 16, 8  # pixels that the side of a small object is to have, and has to have
-ON_CPU, ON_GPU = 320, 640  # bounds of the shortest side that follows from it; for a tiny object, twice that
+ON_CPU, ON_GPU = 320, 640  # bounds of the shortest side that follows from it; for tiny objects, large images
+# may have twice that
+MOST_PROPOSALS = 500
 FEW = 10  # images that a run learns by heart, to see that all works
 LARGE = 3  # megapixels of an image that takes about as long to read as to train with
 PRETRAINED = "mobilenet_v2"
@@ -85,7 +87,7 @@ def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> di
     return {
         "output": Choice(f"runs/{Path(arguments.data).resolve().name}", "the name of the data"),
         "drop_degenerate_boxes": Choice(True, "boxes without area teach nothing"),
-        **choose_sizes(dataset, arguments.device, arguments.eval_size),
+        **choose_sizes(dataset, arguments.device, arguments.eval_size, arguments.max_size),
         "augmentation": Choice(
             "late",
             f"images as they are for {LIGHT_EPOCHS} epochs; a longer run then gets changed ones",
@@ -114,35 +116,53 @@ def small_recipe(dataset: DetectionDataset, arguments: argparse.Namespace) -> di
     }
 
 
-def choose_sizes(dataset: DetectionDataset, device: str, given: int | None) -> dict[str, Choice]:
-    """Sides of the images: as few pixels as the small objects and the device allow."""
+def choose_sizes(
+    dataset: DetectionDataset, device: str, eval_size: int | None = None, max_size: int | None = None
+) -> dict[str, Choice]:
+    """Sides of the images: as few pixels as the small objects and the device allow.
+
+    Args:
+        dataset: The images for training.
+        device: A CPU is slower.
+        eval_size: The shortest side that was given, which the rest follows from.
+        max_size: The longest side that was given.
+    """
     annotations, is_target = dataset.annotations, dataset.is_target
     sizes = np.array(dataset.image_sizes)
     shortest = sizes.min(axis=1)
+    lengths = sizes.max(axis=1) / shortest  # times the shortest side
+    images = annotations.image_indices[is_target]
     boxes = annotations.boxes[is_target].astype(np.float64)
-    sides = (
-        np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)) / shortest[annotations.image_indices[is_target]]
-    )
+    sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)) / shortest[images]
     small = max(float(np.percentile(sides, 10)), 1e-3)
     bound = ON_GPU if device.startswith("cuda") else ON_CPU
     own = int(np.median(shortest))
     most = min(max(TINY_OBJECT / small, bound), 2 * bound)
-    wanted = min(max(SMALL_OBJECT / small, ON_CPU), most, max(own, 64))
-    size = given or max(64, round(wanted / 32) * 32)
+    wanted = min(max(SMALL_OBJECT / small, ON_CPU), most, own)
+    # Smaller images are enlarged: cheaply to what small objects need, further only for tiny ones.
+    least = int(max(min(SMALL_OBJECT / small, ON_CPU), min(TINY_OBJECT / small, bound)))
+    size = eval_size or max(64, int(wanted / 32 + 0.5) * 32, math.ceil(least / 32) * 32)
+    long = max(2.0, float(np.percentile(lengths, 90)))
+    longest = max_size or max(min(round(size * long / 32) * 32, 4 * bound), 2 * size)
+    is_long = longest < size * long - 32
+    # As the model sees them: longer images than --max-size allows become smaller.
+    seen = float(np.percentile(sides * np.minimum(size, longest / lengths[images]), 10))
+    is_enlarged = seen > own * small
     reason = (
-        f"small objects then have {size * small:.0f} px of {own * small:.0f} in the median image, whose "
-        f"shortest side is {own}"
+        f"{'enlarged: ' if is_enlarged else ''}small objects then have {seen:.0f} px in place of "
+        f"{own * small:.0f} in the median image, whose shortest side is {own}"
     )
-    if size * small < TINY_OBJECT and size < own:
-        reason += ", which is few: cut the photos into tiles"
-    long = max(2.0, float(np.percentile(sizes.max(axis=1) / shortest, 90)))  # times the shortest side
-    longest = max(min(round(size * long / 32) * 32, 4 * bound), 2 * size)
+    if seen < TINY_OBJECT:
+        in_tiles = is_long or own > size >= 2 * bound
+        reason += f", which is few: {'cut the photos into tiles' if in_tiles else 'try a larger --eval-size'}"
+    reason += f"; at most {bound} on this device" + (f", {2 * bound} for tiny ones" if own > bound else "")
     step = 32 if size > 128 else 8  # of small sizes, 32 would leave two, and half of all images at the lower
     around = [max(32, round(size * share / step) * step) for share in (0.7, 0.8, 0.9, 1.0, 1.1)]
+    room = "longer images become smaller" if is_long else "room for most images"
     return {
-        "eval_size": Choice(size, f"{reason}; at most {bound} on this device, {2 * bound} for tiny ones"),
+        "eval_size": Choice(size, reason),
         "sizes": Choice(sorted({*around}), "0.7 to 1.1 of --eval-size: objects come in more sizes"),
-        "max_size": Choice(longest, f"{longest / size:.1f} times --eval-size: room for most images"),
+        "max_size": Choice(longest, f"{longest / size:.1f} times --eval-size: {room}"),
     }
 
 
@@ -174,10 +194,12 @@ def choose_number(dataset: DetectionDataset) -> Choice:
     """
     counts = np.bincount(dataset.annotations.image_indices[dataset.is_target], minlength=len(dataset))
     most, usual = int(counts.max()), int(np.percentile(counts, 99, method="higher"))
-    reason = f"an image has up to {counted(usual, 'object', 'objects')}: with room"
+    number = min(max(60, math.ceil(max(2 * usual, most) / 10) * 10), MOST_PROPOSALS)
+    room = "with room" if usual < number else f"more than {number} would take too long"
+    reason = f"an image has up to {counted(usual, 'object', 'objects')}: {room}"
     if most > usual:
-        reason = f"of 100 images, 99 have at most {usual}: with room; at least one has {most}"
-    return Choice(min(max(60, math.ceil(max(2 * usual, most) / 10) * 10), 500), reason)
+        reason = f"of 100 images, 99 have at most {usual}: {room}; at least one has {most}"
+    return Choice(number, reason)
 
 
 def choose_trunk(arguments: argparse.Namespace) -> dict[str, Choice]:

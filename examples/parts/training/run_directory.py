@@ -26,7 +26,7 @@ from parts.training.run_lock import lock
 from parts.training.run_log import RunLog
 from parts.training.run_state import RunState
 from parts.training.training_data import SPLIT
-from sparse_rcnn.data import AugmentedDataset, DetectionDataset
+from sparse_rcnn.data import AugmentedDataset, DetectionDataset, Draw
 from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.dataset_remarks import remark_on_proposals
 
@@ -134,10 +134,13 @@ class RunDirectory:
     def show_augmentation(self, dataset: DetectionDataset) -> None:
         """Writes augmentation.png: nine images as the first epoch of the strongest augmentation has them."""
         if self._processes.rank == 0:
-            samples, chosen = augmented(dataset, self._arguments), range(min(9, len(dataset)))
+            samples = augmented(dataset, self._arguments)
             epoch = samples.first_epoch if isinstance(samples, AugmentedDataset) else 0
+            steps = epoch * len(dataset) / self._arguments.batch_size
+            share = steps / max(1, self._arguments.iterations)  # a short run does not get so far
+            draws = [Draw(index, epoch, share) for index in range(min(9, len(dataset)))]
             try:
-                sheet = sheet_of(draw_samples(samples, dataset.class_names, chosen, epoch))
+                sheet = sheet_of(draw_samples(samples, dataset.class_names, draws))
                 save_png(sheet, self.output / "augmentation.png")
             except (OSError, ValueError) as error:
                 print(f"no augmentation.png: {error}", file=sys.stderr)

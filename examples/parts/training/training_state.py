@@ -147,10 +147,16 @@ def average_with(decay: float, counter: Tensor) -> Callable[[Tensors, Tensors, T
     return update
 
 
+def usual_steps(iterations: int) -> list[int]:
+    """The iterations at which the step schedule divides the rate by 10: in the paper, 210000 and 250000."""
+    return [iterations * 7 // 9, iterations * 25 // 27]
+
+
 def learning_rate_factor(arguments: argparse.Namespace, iteration: int) -> float:
     """The learning rate of an iteration, divided by --learning-rate."""
     if arguments.schedule == "step":
-        factor = 0.1 ** sum(iteration >= step for step in arguments.steps)
+        steps = usual_steps(arguments.iterations) if arguments.steps is None else arguments.steps
+        factor = 0.1 ** sum(iteration >= step for step in steps)
     else:
         factor = 0.5 * (1 + math.cos(math.pi * iteration / arguments.iterations))
     warmup = arguments.warmup

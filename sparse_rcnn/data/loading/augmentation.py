@@ -71,25 +71,27 @@ def strong_transform(
 
 
 class AugmentedDataset(SeededDataset):
-    """Samples with a stronger transform from `first_epoch` until `epochs`. Some are mosaics of four images.
+    """Samples with a stronger transform from `first_epoch` on. Some are mosaics of four images.
 
-    In all other epochs, a sample has the data set's own transform. A detector learns fastest from images as
-    they are. The last epochs are without it, because new photos have no odd colours and no cut objects.
+    Before and in the last part of the training, a sample has the data set's own transform. A detector learns
+    fastest from images as they are. The last part is without the stronger transform, because new photos have
+    no odd colours and no cut objects. How much of the training is over is the `share` of a `Draw`. The
+    training loop sets it: `draw._replace(share=step / steps)`.
 
     Args:
         dataset: The data set that is read.
         seed: The seed of the augmentation.
         transform: The stronger transform. It replaces the data set's own.
-        epochs: The number of the first epoch that is without the transform again.
-        mosaic_epochs: The number of the first epoch that has no mosaics any more.
+        until: The share of the training after which samples are without the transform again.
+        mosaic_until: The share of the training after which samples are no mosaics any more.
         mosaic: The probability that a sample is a mosaic.
         first_epoch: The number of the first epoch that has the transform.
 
     Example:
         >>> from sparse_rcnn.data import ShapesDataset
         >>> shapes = ShapesDataset("shapes", "val", num_images=2)
-        >>> augmented = AugmentedDataset(shapes, 0, strong_transform(64), epochs=9, mosaic_epochs=5)
-        >>> augmented[Draw(image_index=1, epoch=0)][1].image_id
+        >>> augmented = AugmentedDataset(shapes, 0, strong_transform(64), until=0.9, mosaic_until=0.5)
+        >>> augmented[Draw(image_index=1, epoch=0, share=0.6)][1].image_id
         2
     """
 
@@ -98,25 +100,25 @@ class AugmentedDataset(SeededDataset):
         dataset: DetectionDataset,
         seed: int,
         transform: Transform,
-        epochs: float,
-        mosaic_epochs: float,
+        until: float,
+        mosaic_until: float,
         mosaic: float = 0.3,
         first_epoch: int = 0,
     ) -> None:
         super().__init__(dataset, seed)
         self.transform = transform
-        self.epochs = epochs
-        self.mosaic_epochs = mosaic_epochs
+        self.until = until
+        self.mosaic_until = mosaic_until
         self.mosaic = mosaic
         self.first_epoch = first_epoch
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Target]:
         """Reads and augments one image, or four."""
-        if not self.first_epoch <= draw.epoch < self.epochs:
+        if draw.epoch < self.first_epoch or draw.share >= self.until:
             return super().__getitem__(draw)
         with seeded_by(self.seed, draw.epoch, draw.image_index):
             indices = [draw.image_index]
-            if draw.epoch < self.mosaic_epochs and torch.rand(()) < self.mosaic:
+            if draw.share < self.mosaic_until and torch.rand(()) < self.mosaic:
                 indices += torch.randint(len(self.dataset), (3,)).tolist()
             samples = [self.dataset.read(index, self.transform) for index in indices]
         return samples[0] if len(samples) == 1 else mosaic_of(samples)

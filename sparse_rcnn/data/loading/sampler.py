@@ -25,14 +25,17 @@ class Draw(NamedTuple):
     Attributes:
         image_index: The index of the image in its data set.
         epoch: The epoch of the draw, from 0. Augmentation depends on the index and the epoch.
+        share: The share of the training that is over at this step, in 0..1, for `AugmentedDataset`. The
+            sampler does not know it: see there.
 
     Example:
         >>> next(iter(TrainingSampler([(480, 640)] * 4, batch_size=2)))[0]
-        Draw(image_index=..., epoch=0)
+        Draw(image_index=..., epoch=0, share=0.0)
     """
 
     image_index: int
     epoch: int
+    share: float = 0.0
 
 
 class TrainingSampler(Sampler[list[Draw]]):

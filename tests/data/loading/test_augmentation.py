@@ -1,4 +1,4 @@
-"""Strong augmentation: boxes in a mosaic, repeatability, and the light last epochs."""
+"""Strong augmentation: boxes in a mosaic, repeatability, and the light last part."""
 
 import pytest
 import torch
@@ -47,29 +47,31 @@ def test_an_image_without_boxes_stays_and_boxes_stay_inside():
         assert (found[:, 2:] > found[:, :2]).all()
 
 
-def test_the_same_draw_is_the_same_and_the_last_epochs_are_calm(tmp_path):
+def test_the_same_draw_is_the_same_and_the_last_part_is_calm(tmp_path):
     shapes = ShapesDataset(tmp_path, num_images=6, image_size=64)
-    strong = AugmentedDataset(shapes, 3, strong_transform((48, 64)), epochs=4, mosaic_epochs=2, mosaic=1.0)
-    for epoch in (0, 3):
-        first, again = strong[Draw(1, epoch)], strong[Draw(1, epoch)]
+    strong = AugmentedDataset(shapes, 3, strong_transform((48, 64)), 0.9, 0.5, mosaic=1.0)
+    for draw in (Draw(1, 0), Draw(1, 3, 0.89)):
+        first, again = strong[draw], strong[draw]
         assert torch.equal(first[0], again[0])
         assert torch.equal(first[1].boxes, again[1].boxes)
     assert not torch.equal(strong[Draw(1, 0)][0], strong[Draw(1, 1)][0])
     counts = [len(shapes[index][1].labels) for index in range(6)]
-    assert len(strong[Draw(1, 1)][1].labels) > max(counts)  # four images in one
-    assert len(strong[Draw(1, 2)][1].labels) <= max(counts)
-    assert torch.equal(strong[Draw(1, 4)][0], SeededDataset(shapes, 3)[Draw(1, 4)][0])
-    assert torch.equal(strong[Draw(1, 4)][0], shapes[1][0])
+    assert len(strong[Draw(1, 1, 0.49)][1].labels) > max(counts)  # four images in one
+    assert len(strong[Draw(1, 1, 0.5)][1].labels) <= max(counts)
+    calm = SeededDataset(shapes, 3)[Draw(1, 4)][0]
+    assert not torch.equal(strong[Draw(1, 4, 0.89)][0], calm)
+    assert torch.equal(strong[Draw(1, 4, 0.9)][0], calm)
+    assert torch.equal(calm, shapes[1][0])
 
 
 def test_the_first_epochs_are_calm_if_asked(tmp_path):
     shapes = ShapesDataset(tmp_path, num_images=6, image_size=64)
     transform = strong_transform((48, 64))
-    strong = AugmentedDataset(shapes, 3, transform, epochs=4, mosaic_epochs=0)
-    late = AugmentedDataset(shapes, 3, transform, epochs=4, mosaic_epochs=0, first_epoch=2)
+    strong = AugmentedDataset(shapes, 3, transform, until=0.9, mosaic_until=0)
+    late = AugmentedDataset(shapes, 3, transform, until=0.9, mosaic_until=0, first_epoch=2)
     calm = SeededDataset(shapes, 3)
-    for epoch in range(5):
-        expected = strong if 2 <= epoch < 4 else calm
+    for epoch in range(4):
+        expected = strong if epoch >= 2 else calm
         for index in range(6):
             assert torch.equal(late[Draw(index, epoch)][0], expected[Draw(index, epoch)][0])
     assert not torch.equal(strong[Draw(1, 2)][0], calm[Draw(1, 2)][0])

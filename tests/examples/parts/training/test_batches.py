@@ -1,10 +1,14 @@
 """The batches of a process, and steps in several parts."""
 
+import time
 from argparse import Namespace
+from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 import torch
-from parts.training.batches import augmented, take_step
+from parts.training.batches import augmented, open_batches, take_step
+from parts.training.length import Length
 from parts.training.processes import Processes
 from parts.training.training_step import TrainingStep
 from small_model import build_small_model
@@ -79,3 +83,27 @@ def test_late_augmentation_waits_for_12_epochs_and_500_steps(tmp_path, images, a
     dataset = augmented(shapes, Namespace(sizes=[32], max_size=64, vertical_flip=False, **options))
     assert isinstance(dataset, AugmentedDataset)
     assert dataset.first_epoch == first
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(0, 33), (0, 15), (1, 33)])
+def test_the_last_tenth_is_calm_also_where_the_expected_number_of_steps_is_wrong(
+    tmp_path, monkeypatch, workers, expected
+):
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    shapes = ShapesDataset(tmp_path, num_images=4, image_size=48)
+    options = {"sizes": [32], "max_size": 64, "vertical_flip": False, "workers": workers, "seed": 0}
+    options |= {"batch_size": 2, "accumulate": 2, "group_size": 1, "compile": None, "clock": "wall"}
+    arguments = Namespace(minutes=1.0, iterations=expected, augmentation="strong", **options)
+    light = Namespace(**{**vars(arguments), "augmentation": "light", "workers": 0})
+    length, calm = Length(arguments, SimpleNamespace(spent=0.0), ALONE, 0), []
+    with (
+        closing(open_batches(arguments, shapes, ALONE, 0)) as batches,
+        closing(open_batches(light, shapes, ALONE, 0)) as same,
+    ):
+        for step in length.steps(0):
+            pairs = [(next(batches)[0].images, next(same)[0].images) for _ in range(2)]
+            calm += [step] * all(torch.equal(*pair) for pair in pairs)
+            now[0] += 2.5
+            length.note(step)
+    assert (arguments.iterations, calm) == (24, [23, 24])

@@ -83,6 +83,24 @@ def test_measuring_changes_nothing_and_tells_hours_and_days(
     said = capsys.readouterr().out
     assert "100000000.0 epochs of 4: about 13888.9 h of training at 0.50 s a step" in said
     assert "that is 578.7 days" in said
-    arguments.minutes, run.spent = 2.0, 60.0
-    estimate_length(arguments, state, run, dataset, ALONE, 10)
-    assert arguments.iterations == 130
+    arguments.minutes = 2.0
+    estimate_length(arguments, state, run, dataset, ALONE, 0)
+    assert arguments.iterations == 240
+
+
+def test_a_resumed_run_expects_the_steps_that_it_expected_before(tmp_path: Any) -> None:
+    before, expected = length_of(0, "--minutes", "1")
+    before._clock = lambda: 24.9  # of 60 s, after 10 steps
+    before.note(10)
+    dataset = ShapesDataset(tmp_path, "train", 1, image_size=64)
+    resumed = parse_arguments(None, ["--minutes", "1"])
+    state: Any = None  # nothing is measured
+    estimate_length(resumed, state, before.run, dataset, ALONE, 10)
+    assert resumed.iterations == expected.iterations == 24
+
+
+def test_the_step_schedule_follows_minutes() -> None:
+    arguments = parse_arguments(None, ["--minutes", "5", "--schedule", "step"])
+    arguments.iterations = 1000  # expected by now
+    factors = [learning_rate_factor(arguments, iteration) for iteration in (100, 777, 778, 926)]
+    assert factors == pytest.approx([1, 0.1, 0.1, 0.01])

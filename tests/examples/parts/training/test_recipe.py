@@ -101,6 +101,8 @@ def test_proposals_have_room_for_the_most_objects() -> None:
     # One unusual image of many gets no spare ones: they would make each step slower.
     number, reason = choose_number(Boxes([[box] * 300, *[[box] * 5] * 200], (64, 64)))
     assert (number, "at most 5: with room; at least one has 300" in reason) == (300, True)
+    number, reason = choose_number(Boxes([[box] * 501], (64, 64)))
+    assert (number, reason) == (500, "an image has up to 501 objects: more than 500 would take too long")
 
 
 def test_a_step_has_enough_objects() -> None:
@@ -143,6 +145,10 @@ def test_bfloat16_is_taken_where_it_saves_time(
         ((3000, 4000), 51, "cpu", 480),  # tiny ones: 8 px a side ...
         ((3000, 4000), 12, "cpu", 640),  # ... as far as it goes
         ((3000, 4000), 12, "cuda", 1280),
+        ((80, 100), 5, "cpu", 256),  # small images are enlarged: 16 px a side ...
+        ((300, 400), 5, "cpu", 320),  # ... as far as it goes
+        ((300, 400), 5, "cuda", 480),  # and further on a GPU: 8 px a side
+        ((80, 100), 50, "cuda", 96),  # large objects: not needed
     ],
 )
 def test_sizes_follow_from_objects_images_and_device(
@@ -152,6 +158,38 @@ def test_sizes_follow_from_objects_images_and_device(
     assert found["eval_size"].value == expected
     assert found["sizes"].value[-1] >= expected > found["sizes"].value[0]
     assert ("cut the photos into tiles" in found["eval_size"].reason) == (side == 12 and size[0] == 3000)
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "given", "words"),
+    [
+        ((480, 640), 100, (), "small objects then have 67 px in place of 100 in the median image"),
+        ((80, 100), 5, (), "enlarged: small objects then have 16 px in place of 5 in"),
+        (
+            (300, 400),
+            5,
+            (),
+            "enlarged: small objects then have 5 px in place of 5 in the median image, whose shortest side "
+            "is 300, which is few: try a larger --eval-size; at most 320 on this device",
+        ),
+        ((100, 4000), 50, (), "small objects then have 16 px in place of 50"),  # --max-size 1280
+        (
+            (100, 4000),
+            20,
+            (),
+            "have 6 px in place of 20 in the median image, whose shortest side is 100, which",
+        ),
+        ((80, 100), 5, (64,), "small objects then have 4 px in place of 5"),
+        ((480, 640), 100, (480, 320), "small objects then have 50 px in place of 100"),
+    ],
+)
+def test_the_reason_says_how_large_small_objects_are_for_the_model(
+    size: tuple[int, int], side: float, given: tuple[int, ...], words: str
+) -> None:
+    reason = choose_sizes(Boxes([[[0.0, 0, side, side]]] * 3, size), "cpu", *given)["eval_size"].reason
+    assert words in reason
+    assert reason.startswith("enlarged") == words.startswith("enlarged")
+    assert ("cut the photos into tiles" in reason) == ((size, side) == ((100, 4000), 20))
 
 
 def test_small_images_come_in_several_sizes_too() -> None:
@@ -174,6 +212,7 @@ def test_large_images_have_more_readers(size: tuple[int, int], clock: str, expec
 def test_long_images_keep_their_short_side(size: tuple[int, int], expected: int) -> None:
     found = choose_sizes(Boxes([[[0.0, 0, 90, 90]]] * 3, size), "cpu", None)
     assert found["max_size"].value == expected
+    assert ("longer images become smaller" in found["max_size"].reason) == (max(size) >= 2000)
 
 
 def test_only_images_with_objects_everywhere_alike_are_flipped_upside_down() -> None:
