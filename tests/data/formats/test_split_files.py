@@ -31,7 +31,7 @@ CLAIMED = [
 ]
 
 
-@pytest.mark.parametrize(("write", "first", "second"), CLAIMED, ids=lambda value: str(value))
+@pytest.mark.parametrize(("write", "first", "second"), CLAIMED)
 def test_files_of_one_split_are_refused_by_name(
     tmp_path: Path, write: Callable[[Path], None], first: str, second: str
 ) -> None:
