@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sparse_rcnn.inference.caption_font import caption_font
 
-__all__ = ["COLORS", "LEGIBLE", "Rectangle", "draw_boxes"]
+__all__ = ["COLORS", "COVERED", "LEGIBLE", "Rectangle", "draw_boxes"]
 
 # Okabe and Ito's palette without black: the colours differ from each other and from most photos.
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
