@@ -131,7 +131,18 @@ def train(arguments: argparse.Namespace, processes: Processes, stop: Stop, stack
                 length.end(iteration)
             step_log.restart(iteration)
 
-    # Finish: the weights are saved first. Figures and pictures may fail after that.
+    finish(arguments, directory, run, run_log, saver, evaluation)
+
+
+def finish(
+    arguments: argparse.Namespace,
+    directory: RunDirectory,
+    run: RunState,
+    run_log: RunLog,
+    saver: CheckpointSaver,
+    evaluation: Evaluation,
+) -> None:
+    """The end of a run. The weights are saved first: figures and pictures may fail after that."""
     if saver.last < arguments.iterations:
         saver.save(arguments.iterations, needed=True)
     found = evaluation.run(arguments.iterations, run.spent)

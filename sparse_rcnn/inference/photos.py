@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
 from sparse_rcnn.data.image_file import UnreadableImageError, image_pixels
 from sparse_rcnn.inference.download import check_scheme, download_image, is_url
-from sparse_rcnn.inference.photo import DEFAULT, Photo, ReadOptions
+from sparse_rcnn.inference.photo import Photo, ReadOptions
+from sparse_rcnn.inference.photo_in_memory import from_memory, photo_from
 from sparse_rcnn.inference.video import VIDEO_SUFFIXES, camera_frames, video_frames
 
 __all__ = [
@@ -106,7 +105,7 @@ def _photos(source: Any, options: ReadOptions, name: str) -> Iterator[Photo | Un
     if isinstance(source, (str, Path)):
         yield from _from_name(source, options)
     elif isinstance(source, (Image.Image, np.ndarray)) or (isinstance(source, Tensor) and source.dim() == 3):
-        yield _in_memory(source, options, name)
+        yield from_memory(source, options, name)
     elif _is_camera(source):
         yield from _from_frames(camera_frames(int(source)), f"camera {source}")
     elif isinstance(source, bytes) or hasattr(source, "read"):
@@ -116,7 +115,7 @@ def _photos(source: Any, options: ReadOptions, name: str) -> Iterator[Photo | Un
             yield from _photos(part, options, f"{name} {number}")
     elif isinstance(source, Tensor) and source.dim() == 4:
         for number, part in enumerate(source):
-            yield _in_memory(part, options, f"{name} {number}")
+            yield from_memory(part, options, f"{name} {number}")
     else:
         shape = f" of shape {tuple(source.shape)}" if isinstance(source, Tensor) else ""
         raise ValueError(f"{name} must be {ACCEPTED}; got {type(source).__name__}{shape}")
@@ -135,7 +134,7 @@ def _from_name(name: str | Path, options: ReadOptions) -> Iterator[Photo | Unrea
         except Exception as error:  # decoders raise errors of all kinds
             yield UnreadableImageError(f"{name}: cannot be read as an image: {error}")
             return
-        yield _photo(str(name), pixels)
+        yield photo_from(str(name), pixels)
         return
     try:
         paths = find_images(name)
@@ -151,69 +150,16 @@ def _from_name(name: str | Path, options: ReadOptions) -> Iterator[Photo | Unrea
         except UnreadableImageError as error:
             yield error
             continue
-        yield _photo(str(path), pixels, path, options)
+        yield photo_from(str(path), pixels, path, options)
 
 
 def _from_frames(frames: Iterator[Tensor], source: str) -> Iterator[Photo | UnreadableImageError]:
     numbers = count()
     try:
         for frame in frames:
-            yield _photo(f"{source}, frame {next(numbers)}", frame)
+            yield photo_from(f"{source}, frame {next(numbers)}", frame)
     except ValueError as error:
         yield UnreadableImageError(str(error))
-
-
-def _in_memory(image: Any, options: ReadOptions, name: str) -> Photo | UnreadableImageError:
-    if isinstance(image, Image.Image):
-        known = getattr(image, "filename", "")
-        try:
-            return _photo(known or name, image_pixels(image, options.exif_orientation, options.max_pixels))
-        except Exception as error:  # decoders raise errors of all kinds
-            return UnreadableImageError(f"{known or name}: cannot be read as an image: {error}")
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-            raise ValueError(
-                f"{name}: an array must be [H, W, 3] uint8, got {list(image.shape)} {image.dtype}; "
-                f"{_advice(image.shape, 'array', str(image.dtype))}"
-            )
-        tensor = torch.from_numpy(np.ascontiguousarray(rearrange(image, "h w c -> c h w")))
-    else:
-        tensor = image.detach()
-        is_float = tensor.is_floating_point()
-        if tensor.shape[0] != 3 or 0 in tensor.shape or not (is_float or tensor.dtype == torch.uint8):
-            raise ValueError(
-                f"{name}: a tensor must be [3, H, W], uint8 or floating, got {list(tensor.shape)} "
-                f"{tensor.dtype}; {_advice(tensor.shape, 'tensor', str(tensor.dtype))}"
-            )
-        if is_float and not (tensor.amin() >= 0 and tensor.amax() <= 1):
-            raise ValueError(
-                f"{name}: floating pixels must be in 0..1 and not normalised, got "
-                f"{float(tensor.amin()):.3g} to {float(tensor.amax()):.3g}"
-            )
-        tensor = tensor.cpu()
-    return _photo(name, tensor.flip(0) if options.bgr else tensor)
-
-
-def _advice(shape: tuple[int, ...], kind: str, dtype: str) -> str:
-    if kind == "array" and len(shape) == 4:
-        return "of several images, give a list of them"
-    if kind == "array" and "uint8" not in dtype:
-        return "scale it to 0..255 and give image.astype('uint8')"
-    if kind == "array" and len(shape) == 2:
-        return "of a grey image, give numpy.stack([image] * 3, axis=-1)"
-    if kind == "array" and shape[0] == 3:
-        return "channels come last: image.transpose(1, 2, 0)"
-    if kind == "array" and shape[-1] == 4:
-        return "leave out its fourth channel: image[..., :3]"
-    if kind == "tensor" and shape[-1] == 3:
-        return "channels come first: image.permute(2, 0, 1)"
-    if kind == "tensor" and shape[0] == 1:
-        return "of a grey image, give image.expand(3, -1, -1)"
-    return "convert it to RGB first"
-
-
-def _photo(name: str, image: Tensor, path: Path | None = None, options: ReadOptions = DEFAULT) -> Photo:
-    return Photo(name, (image.shape[1], image.shape[2]), image, path, options)
 
 
 def _is_one_file(name: str | Path) -> bool:

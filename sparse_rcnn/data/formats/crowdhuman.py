@@ -15,9 +15,10 @@ import numpy as np
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions, make_objects
 from sparse_rcnn.data.formats.coco_fields import is_box, is_name
 from sparse_rcnn.data.formats.flat import FlatStrings
+from sparse_rcnn.data.formats.image_index import ImageIndex
 from sparse_rcnn.data.formats.image_names import images_below, missing_message, suffix_order
 from sparse_rcnn.data.formats.image_sizes import keep_readable, read_image_sizes
-from sparse_rcnn.data.formats.layout import Format, ImageIndex, Layout
+from sparse_rcnn.data.formats.layout import Format, Layout
 from sparse_rcnn.data.formats.split_files import splits_of_files
 from sparse_rcnn.data.formats.text_file import read_text
 

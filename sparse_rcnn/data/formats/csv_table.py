@@ -9,67 +9,27 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from sparse_rcnn.data.formats.csv_columns import (
+    BOXES,
+    CENTRE,
+    CORNERS,
+    IMAGE,
+    LIST,
+    NUMBERS,
+    REGION,
+    columns_of,
+    plain_name,
+    what_is_missing,
+)
 from sparse_rcnn.data.formats.entries import Entry, Shape, layout_of_entries
 from sparse_rcnn.data.formats.layout import Format, Layout
 from sparse_rcnn.data.formats.text_file import decoded, read_text
 from sparse_rcnn.data.formats.via import region_of
 
-__all__ = [
-    "BOXES",
-    "CENTRE",
-    "COLUMNS",
-    "CORNERS",
-    "CSV_FORMAT",
-    "IMAGE",
-    "LIST",
-    "NO_CLASS",
-    "NUMBERS",
-    "REGION",
-    "SUFFIXES",
-    "WITHOUT_HEADER",
-    "recognise",
-    "why_unknown",
-]
+__all__ = ["CSV_FORMAT", "NO_CLASS", "SUFFIXES", "recognise", "why_unknown"]
 
-# Names of columns in lower case, without spaces, "_" and "-", by preference.
-IMAGE = (
-    *("filename", "image", "imagename", "imageid", "imagepath", "imagefile", "imagefilename"),
-    *("path", "filepath", "img", "imgname", "imgpath", "file"),
-)
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "image": IMAGE,
-    "class": (
-        *("classname", "labelname", "categoryname", "objectname", "class", "label", "category", "object"),
-        *("species", "objectclass", "classes", "labels", "name", "classid", "labelid", "categoryid"),
-    ),
-    "left": ("xmin", "x1", "left", "xtl"),
-    "top": ("ymin", "y1", "top", "ytl"),
-    "right": ("xmax", "x2", "right", "xbr"),
-    "bottom": ("ymax", "y2", "bottom", "ybr"),
-    "x": ("x", "bboxx"),
-    "y": ("y", "bboxy"),
-    "cx": ("cx", "xcenter", "xcentre", "centerx", "centrex", "xc"),
-    "cy": ("cy", "ycenter", "ycentre", "centery", "centrey", "yc"),
-    "w": ("w", "bboxwidth", "bboxw", "boxwidth"),
-    "h": ("h", "bboxheight", "bboxh", "boxheight"),
-    "box": ("bbox",),
-    "width": ("imagewidth", "imgwidth", "width"),  # of the image
-    "height": ("imageheight", "imgheight", "height"),
-    "shape": ("regionshapeattributes",),
-    "attributes": ("regionattributes",),
-    "group": ("isgroupof",),
-}
-CORNERS, CENTRE = ("left", "top", "right", "bottom"), ("cx", "cy", "w", "h")
-LIST, REGION = ("box",), ("shape", "attributes")
-BOXES = (CORNERS, ("left", "top", "w", "h"), ("x", "y", "w", "h"), CENTRE, LIST, REGION)
-# Lines without names of columns, by their number of fields: keras-retinanet's and makesense's.
-WITHOUT_HEADER = {
-    6: ("image", "left", "top", "right", "bottom", "class"),
-    8: ("class", "x", "y", "w", "h", "image", "width", "height"),
-}
 NO_CLASS = "object"  # the class of tables that have no column for it
 SUFFIXES = (".csv", ".tsv")
-NUMBERS = {*CORNERS, *CENTRE, "x", "y", "width", "height"}
 
 
 def recognise(path: Path) -> Layout | None:
@@ -78,7 +38,7 @@ def recognise(path: Path) -> Layout | None:
 
     def is_table(file: Path) -> bool:
         head = _head(file)
-        columns = _columns(head)
+        columns = columns_of(head)
         if columns is not None and "class" not in columns and "attributes" not in columns:
             unused = [name for place, name in enumerate(head) if name and place not in columns.values()]
             others = f" (columns that are not used: {', '.join(unused)})" if unused else ""
@@ -91,12 +51,7 @@ def recognise(path: Path) -> Layout | None:
 
 def why_unknown(file: Path) -> str:
     """What is missing in the first line of a table, for messages."""
-    names = [*map(_plain, _head(file))]
-    if not any(name in IMAGE for name in names):
-        return "no column names the image, such as filename"
-    if {"x", "y", "width", "height"} <= {*names}:
-        return "x, y may be the corner or the centre of a box: call them left, top or cx, cy"
-    return "no columns say the box, such as xmin, ymin, xmax, ymax"
+    return what_is_missing(_head(file))
 
 
 def _head(file: Path) -> list[str]:
@@ -117,45 +72,15 @@ def _delimiter(text: str) -> str:
     return max(",;\t", key=first.count)
 
 
-def _plain(name: str) -> str:
-    """The name of a column in one spelling: "Class Name" and "class_name" are the same."""
-    return re.sub(r"[\s_-]+", "", name).lower()
-
-
-def _columns(head: list[str]) -> dict[str, int] | None:
-    """The index of each known column. None if the table has no boxes."""
-    names = [*map(_plain, head)]
-    found = {
-        kind: names.index(name) for kind, known in COLUMNS.items() for name in known[::-1] if name in names
-    }
-    # Beside a corner or a centre alone, width and height are those of the box.
-    if not {"right", "w"} & {*found} and {"left", "cx"} & {*found} and {"width", "height"} <= {*names}:
-        found |= {"w": names.index("width"), "h": names.index("height")}
-        found = {
-            kind: place
-            for kind, place in found.items()
-            if names[place] not in ("width", "height") or kind in "wh"
-        }
-    if "image" in found and any(all(kind in found for kind in kinds) for kinds in BOXES):
-        return found
-    kinds = WITHOUT_HEADER.get(len(head), ())
-    numbers = [
-        name.strip() for kind, name in zip(kinds, head, strict=False) if kind not in ("image", "class")
-    ]
-    if kinds and all(re.fullmatch(r"-?\d*\.?\d*", number) for number in numbers):
-        return {kind: place for place, kind in enumerate(kinds)}
-    return None
-
-
 def _parse(file: Path) -> list[Entry]:
     text = read_text(file)
     rows = _rows(text)
-    columns = _columns(rows[0]) if rows else None
+    columns = columns_of(rows[0]) if rows else None
     if columns is None:
         raise ValueError(f"{file}: its first line names no columns of images and boxes")
-    headless = not any(_plain(name) in IMAGE for name in rows[0])
+    headless = not any(plain_name(name) in IMAGE for name in rows[0])
     decimal_commas = _delimiter(text) != ","
-    long_names = _descriptions(file) if "labelname" in map(_plain, rows[0]) else {}
+    long_names = _descriptions(file) if "labelname" in map(plain_name, rows[0]) else {}
     kinds = next(kinds for kinds in BOXES if all(kind in columns for kind in kinds))
     fractions = bool(long_names) or "group" in columns
     entries = []

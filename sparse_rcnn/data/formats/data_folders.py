@@ -15,11 +15,11 @@ PICTURES = {"dataset.png", "stages.png"}  # of commands that were started in the
 def is_of_results(folder: Path) -> bool:
     """Whether a folder holds results, or nothing but folders of results, as runs/ does."""
     try:
-        names = os.listdir(folder)
-    except OSError:
+        _, subfolders, files = next(os.walk(folder))
+    except StopIteration:  # it cannot be read
         return False
-    return _are_results(names) or (
-        bool(names) and all((folder / name).is_dir() and is_of_results(folder / name) for name in names)
+    return _are_results(files, subfolders) or (
+        not files and bool(subfolders) and all(is_of_results(folder / name) for name in subfolders)
     )
 
 
@@ -33,7 +33,7 @@ def walk(directory: str | Path) -> Iterator[tuple[str, list[str]]]:
         relative = os.path.relpath(folder, directory)
         if relative == ".":
             files = [name for name in files if name not in PICTURES]
-        elif _are_results([*files, *subfolders]):
+        elif _are_results(files, subfolders):
             subfolders.clear()
             continue
         subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
@@ -58,6 +58,6 @@ def above(path: Path) -> Path:
     return path / ".." if path.name in ("", "..") else path.parent
 
 
-def _are_results(names: list[str]) -> bool:
-    """Whether a folder with these names is that of a run, of detections or of a report."""
-    return not RESULTS.isdisjoint(names) or ("report.html" in names and "photos" in names)
+def _are_results(files: list[str], subfolders: list[str]) -> bool:
+    """Whether a folder is that of a run, of detections or of a report. A subfolder may be called lock."""
+    return not RESULTS.isdisjoint(files) or ("report.html" in files and "photos" in subfolders)

@@ -18,9 +18,10 @@ from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.data_folders import files_below
 from sparse_rcnn.data.formats.flat import FlatStrings
 from sparse_rcnn.data.formats.image_folders import image_folders, split_of_file
+from sparse_rcnn.data.formats.image_index import ImageIndex, once_each
 from sparse_rcnn.data.formats.image_names import images_below, missing_message, suffix_order
 from sparse_rcnn.data.formats.image_sizes import keep_readable, sizes_or_headers
-from sparse_rcnn.data.formats.layout import ImageIndex, Layout, once_each, split_of_path
+from sparse_rcnn.data.formats.layout import Layout, split_of_path
 from sparse_rcnn.data.formats.located_images import locate_images
 
 __all__ = ["Entry", "Parse", "Shape", "layout_of_entries"]

@@ -9,14 +9,13 @@ from pathlib import Path
 from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptions
 from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.data_folders import files_below
+from sparse_rcnn.data.formats.image_index import ImageIndex, once_each
 from sparse_rcnn.data.formats.image_names import first_names, images_below, missing_message, suffix_order
 from sparse_rcnn.data.formats.layout import (
     Format,
-    ImageIndex,
     Layout,
     Reader,
     key_of,
-    once_each,
     several_data_sets,
     split_of,
     split_of_path,

@@ -9,17 +9,9 @@ from sparse_rcnn.data.formats.annotated_images import AnnotatedImages, ReadOptio
 from sparse_rcnn.data.formats.counted import counted
 from sparse_rcnn.data.formats.data_folders import files_below
 from sparse_rcnn.data.formats.data_yaml import SPLITS, DataFile, read_data_file, read_data_yaml, read_names
+from sparse_rcnn.data.formats.image_index import ImageIndex, once_each
 from sparse_rcnn.data.formats.image_names import images_below, missing_message, suffix_order
-from sparse_rcnn.data.formats.layout import (
-    Format,
-    ImageIndex,
-    Layout,
-    key_of,
-    once_each,
-    several_data_sets,
-    split_of,
-    split_of_path,
-)
+from sparse_rcnn.data.formats.layout import Format, Layout, key_of, several_data_sets, split_of, split_of_path
 from sparse_rcnn.data.formats.text_file import read_text
 from sparse_rcnn.data.formats.yolo import read_yolo
 from sparse_rcnn.data.formats.yolo_files import class_names, is_label_file, is_list, is_name_file, names_file

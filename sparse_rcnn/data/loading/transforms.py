@@ -5,7 +5,7 @@ to one of several lengths (paper section 4.1 and the published data set mapper).
 seeding torch in a worker seeds these.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class ResizeShortestEdge(v2.Transform):
 
     def __init__(self, sizes: int | Sequence[int], max_size: int | None = None) -> None:
         super().__init__()
-        several = [sizes] if np.ndim(sizes) == 0 else list(sizes)  # type: ignore[arg-type]
+        several = list(sizes) if isinstance(sizes, Iterable) and np.ndim(sizes) else [sizes]
         self.sizes = tuple(whole_number("sizes", size) for size in several)
         self.max_size = None if max_size is None else whole_number("max_size", max_size)
         if not self.sizes:

@@ -48,6 +48,15 @@ def test_layouts_without_splits(tmp_path: Path, write: Callable[[Path], None], m
     assert contents(load_dataset(tmp_path, "train", val_share=0)) == expected("train", "val")
 
 
+def test_photos_of_locks_are_no_results(tmp_path: Path) -> None:
+    """A run has a file called lock; here it is a folder of photos."""
+    for kind in ("lock", "key"):
+        exports.draw(tmp_path / f"images/{kind}/{kind}.jpg", IMAGES[0])
+        exports.text(tmp_path / f"labels/{kind}/{kind}.txt", "0 0.5 0.5 0.5 0.5\n")
+    data = load_dataset(tmp_path, val_share=0)
+    assert (len(data), data.num_objects) == (2, 2)
+
+
 @pytest.mark.parametrize(("head", "row"), exports.CSV_TABLES.values(), ids=exports.CSV_TABLES)
 def test_tables(tmp_path: Path, head: str, row: Callable[..., str]) -> None:
     exports.csv_of(tmp_path, head, row)
